@@ -1,0 +1,32 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test test-fast lint bench clean
+.DEFAULT_GOAL := quickstart
+
+# Exact versions from constraints.txt; rebuilt when a pin or a dependency changes.
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+quickstart: .venv/.installed  ## main job on the embedded data: letters -> real digits, report at the end
+	$(BIN)/python -m tlcl.train +experiment=finetune_layerwise
+
+test: .venv/.installed  ## lint, types and the whole test suite
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+test-fast: .venv/.installed  ## without the slow tests
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: .venv/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/mypy
+
+bench: .venv/.installed  ## throughput, side by side in one run
+	$(BIN)/python -m benchmarks.finetune
+
+clean:
+	rm -rf .venv build dist runs outputs

@@ -1,0 +1,318 @@
+"""From a composed Hydra config to typed, checked dataclasses; anything wrong is one sentence.
+
+The dataclasses are the whole list of keys: a key that is not here is an error, a key that is here is read.
+"""
+
+import difflib
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, cast, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
+
+from tlcl.errors import UserError
+from tlcl.finetuning.schedule import ThawSchedule
+
+
+def conf_dir() -> Path:
+    """The folder of the configs: inside the package when installed from a wheel, else beside it."""
+    packaged = Path(__file__).parent / "conf"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+@dataclass
+class DataConfig:
+    """Keys that every data source has."""
+
+    source: str
+    train_size: int | None = None
+    val_size: int | None = None
+    batch_size: int = 64
+    crop_padding: int = 0
+    flip: bool = False
+
+
+@dataclass
+class DigitsConfig(DataConfig):
+    pass
+
+
+@dataclass
+class LettersConfig(DataConfig):
+    images_per_class: int = 400
+
+
+@dataclass
+class Cifar10Config(DataConfig):
+    root: str = "???"
+    download: bool = True
+
+
+@dataclass
+class ImageFolderConfig(DataConfig):
+    train: str = "???"
+    test: str | None = None
+    test_fraction: float = 0.2
+    size: int = 64
+    channels: int = 3
+    on_bad_image: str = "error"
+
+
+@dataclass
+class ModelConfig:
+    """Keys that every backbone has."""
+
+    name: str
+    weights: str
+    input_size: int
+
+
+@dataclass
+class ResNet18Config(ModelConfig):
+    stem: str = "imagenet"
+
+
+@dataclass
+class EfficientNetLite0Config(ModelConfig):
+    pass
+
+
+@dataclass
+class OptimConfig:
+    name: str
+    lr: float
+    block_lr_decay: float
+    block_lr: dict[str, float]
+    momentum: float
+    weight_decay: float
+    schedule: str
+    warmup_epochs: int
+
+
+@dataclass
+class TrainerConfig:
+    epochs: int
+    accelerator: str
+    devices: int
+    precision: str
+    channels_last: bool
+    select: str
+    log_every: int
+    progress: bool
+
+
+@dataclass
+class LoggerConfig:
+    name: str
+
+
+@dataclass
+class WandbConfig(LoggerConfig):
+    mode: str = "auto"
+    project: str = "tlcl"
+    entity: str | None = None
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Config:
+    """A whole run. `thaw` is kept apart because its keys are epochs."""
+
+    name: str
+    seed: int
+    run_dir: str
+    cache_dir: str
+    data: DataConfig
+    model: ModelConfig
+    optim: OptimConfig
+    trainer: TrainerConfig
+    logger: LoggerConfig
+    thaw: dict[str, Any]
+
+    @property
+    def schedule(self) -> ThawSchedule:
+        """The thaw schedule that `thaw` describes."""
+        return ThawSchedule.from_config(self.thaw)
+
+
+# Which dataclass a group takes is decided by the one key that names the choice.
+VARIANTS: dict[str, tuple[str, dict[str, type]]] = {
+    "data": (
+        "source",
+        {
+            "digits": DigitsConfig,
+            "letters": LettersConfig,
+            "cifar10": Cifar10Config,
+            "image_folder": ImageFolderConfig,
+        },
+    ),
+    "model": ("name", {"resnet18": ResNet18Config, "efficientnet_lite0": EfficientNetLite0Config}),
+    "logger": ("name", {"wandb": WandbConfig, "none": LoggerConfig}),
+}
+PLAIN: dict[str, type] = {"optim": OptimConfig, "trainer": TrainerConfig}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "optim.name": ("sgd", "adamw"),
+    "optim.schedule": ("constant", "cosine"),
+    "trainer.precision": ("32-true", "bf16-mixed", "16-mixed"),
+    "trainer.select": ("best", "last"),
+    "logger.mode": ("auto", "online", "offline"),
+    "data.on_bad_image": ("error", "skip"),
+    "data.channels": (1, 3),  # type: ignore[dict-item]
+    "model.stem": ("imagenet", "cifar"),
+}
+# key -> smallest value, and whether that value itself is allowed
+MINIMA: dict[str, tuple[float, bool]] = {
+    "seed": (0, True),
+    "data.train_size": (1, True),
+    "data.val_size": (1, True),
+    "data.batch_size": (2, True),
+    "data.crop_padding": (0, True),
+    "data.images_per_class": (4, True),
+    "data.size": (4, True),
+    "data.test_fraction": (0, False),
+    "model.input_size": (8, True),
+    "optim.lr": (0, False),
+    "optim.block_lr_decay": (0, False),
+    "optim.momentum": (0, True),
+    "optim.weight_decay": (0, True),
+    "optim.warmup_epochs": (0, True),
+    "trainer.epochs": (1, True),
+    "trainer.devices": (1, True),
+    "trainer.log_every": (1, True),
+}
+# key -> the value that must not be reached
+SUPREMA: dict[str, float] = {"optim.momentum": 1.0, "data.test_fraction": 1.0}
+
+
+def known_keys() -> list[str]:
+    """Every dotted key of every variant, for suggestions."""
+    keys = [item.name for item in fields(Config)]
+    for group, schema in PLAIN.items():
+        keys += [f"{group}.{item.name}" for item in fields(schema)]
+    for group, (_, variants) in VARIANTS.items():
+        keys += [f"{group}.{item.name}" for schema in variants.values() for item in fields(schema)]
+    return sorted({*keys, "thaw.depth", "resume"})
+
+
+def unknown_key(key: str) -> UserError:
+    """The sentence for a key that does not exist, with the nearest one that does."""
+    near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.6)
+    hint = f"did you mean '{near[0]}'?" if near else f"see {conf_dir()} for the keys there are"
+    return UserError(f"there is no config key '{key}'; {hint}")
+
+
+def _typed(group: str, schema: type, values: Any) -> Any:
+    """Merge `values` into the dataclass `schema`, or say which key is unknown, missing or of the wrong type."""
+    if not OmegaConf.is_dict(values):
+        raise UserError(f"'{group}' must be a group of keys, not {values!r}; see {conf_dir() / group}")
+    names = {item.name for item in fields(schema)}
+    for key in values:
+        if key not in names:
+            raise unknown_key(f"{group}.{key}")
+    missing = sorted(names - set(values))
+    if missing:
+        raise UserError(f"the config lacks {', '.join(f'{group}.{name}' for name in missing)}")
+    blank = [key for key in values if OmegaConf.is_missing(values, key)]
+    if blank:
+        raise UserError(f"{group}.{blank[0]} must be given, e.g. {group}.{blank[0]}=VALUE")
+    hints = get_type_hints(schema)
+    typed: dict[str, Any] = {}
+    for key in values:
+        try:
+            structured = OmegaConf.merge(OmegaConf.structured(schema), {key: values[key]})
+            typed[key] = OmegaConf.to_container(structured, resolve=True)[key]  # type: ignore[index,call-overload]
+        except (ConfigKeyError, ConfigAttributeError) as error:
+            raise unknown_key(str(error.full_key or f"{group}.{key}")) from None
+        except OmegaConfBaseException:
+            wanted = str(getattr(hints[key], "__name__", hints[key])).replace("None", "null")
+            raise UserError(f"{group}.{key}={values[key]!r} is not a value of type {wanted}") from None
+    return schema(**typed)
+
+
+def _check_ranges(config: Any, prefix: str = "") -> None:
+    for item in fields(config):
+        key, value = f"{prefix}{item.name}", getattr(config, item.name)
+        if is_dataclass(value):
+            _check_ranges(value, f"{key}.")
+            continue
+        if key in CHOICES and value not in CHOICES[key]:
+            raise UserError(f"{key}={value!r} is not one of {', '.join(map(str, CHOICES[key]))}")
+        if value is None:
+            continue
+        if key in MINIMA:
+            least, allowed = MINIMA[key]
+            if not (value >= least if allowed else value > least):
+                raise UserError(f"{key}={value} must be {'at least' if allowed else 'greater than'} {least:g}")
+        if key in SUPREMA and not value < SUPREMA[key]:
+            raise UserError(f"{key}={value} must be less than {SUPREMA[key]:g}")
+
+
+def parse_config(composed: DictConfig) -> Config:
+    """Check a composed config and return it typed, with `~` expanded in paths.
+
+    Raises:
+        UserError: an unknown or missing key, a value of the wrong type or out of range, an impossible thaw
+            schedule; one sentence that names the key.
+    """
+    try:
+        OmegaConf.resolve(composed)
+    except (InterpolationResolutionError, MissingMandatoryValue) as error:
+        raise UserError(f"the config cannot be resolved: {str(error).splitlines()[0]}") from None
+    top = {item.name for item in fields(Config)}
+    for key in composed:
+        if key not in top:
+            raise unknown_key(str(key))
+    missing = sorted(name for name in top if name not in composed)
+    if missing:
+        raise UserError(f"the config lacks {', '.join(missing)}")
+
+    values: dict[str, Any] = {}
+    for group, schema in PLAIN.items():
+        values[group] = _typed(group, schema, composed[group])
+    for group, (selector, variants) in VARIANTS.items():
+        chosen = composed[group].get(selector) if OmegaConf.is_dict(composed[group]) else None
+        if chosen not in variants:
+            raise UserError(f"{group}.{selector}={chosen!r} is not one of {', '.join(variants)}")
+        values[group] = _typed(group, variants[chosen], composed[group])
+    for key, kind in (("name", str), ("seed", int), ("run_dir", str), ("cache_dir", str)):
+        if not isinstance(composed[key], kind) or isinstance(composed[key], bool):
+            raise UserError(f"{key}={composed[key]!r} is not a value of type {kind.__name__}")
+        values[key] = composed[key]
+    for key in ("run_dir", "cache_dir"):
+        values[key] = str(Path(values[key]).expanduser())
+    if not OmegaConf.is_dict(composed.thaw):
+        raise UserError("'thaw' must map epochs to blocks, e.g. {0: [head], 15: [layer4]}")
+    values["thaw"] = {
+        str(key): value for key, value in cast(dict, OmegaConf.to_container(composed.thaw)).items()
+    }
+    if len(values["thaw"]) < len(composed.thaw):
+        raise UserError("thaw names one epoch twice, once as a number and once in quotes; keep one of them")
+
+    config = Config(**values)
+    _check_ranges(config)
+    schedule = config.schedule
+    late = [epoch for epoch in schedule.milestones if epoch >= config.trainer.epochs and epoch > 0]
+    if late and config.thaw.get("depth") is None:
+        raise UserError(
+            f"thaw.{late[0]} comes after the last epoch; raise trainer.epochs={config.trainer.epochs} "
+            f"above {late[0]} or drop the milestone with ~thaw.{late[0]}"
+        )
+    unknown = sorted(set(config.optim.block_lr) - set(schedule.order))
+    if unknown:
+        raise UserError(f"optim.block_lr names {unknown[0]!r}; the blocks are {', '.join(schedule.order)}")
+    if min(config.optim.block_lr.values(), default=0.0) < 0:
+        raise UserError("optim.block_lr must not hold a negative learning rate")
+    if config.optim.warmup_epochs > config.trainer.epochs:
+        raise UserError(
+            f"optim.warmup_epochs={config.optim.warmup_epochs} is longer than "
+            f"trainer.epochs={config.trainer.epochs}"
+        )
+    return config

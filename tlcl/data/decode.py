@@ -1,0 +1,56 @@
+"""One image file to one uint8 tensor, whatever its size, mode and orientation."""
+
+import warnings
+from io import BytesIO
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+
+class BadImage(Exception):
+    """The bytes are no whole image; the message says why in a few words."""
+
+
+def decode_image(content: bytes, size: int, channels: int) -> Tensor:
+    """Decode, turn upright by EXIF, crop the centre square and resize it.
+
+    16-bit greys are scaled to 8 bits, transparent images are laid on white.
+
+    Args:
+        content: the bytes of a file that Pillow can read (JPEG, PNG, WebP, BMP, GIF, TIFF, ...).
+        size: height and width of the result in pixels.
+        channels: 3 for RGB, 1 for grey.
+
+    Returns:
+        uint8 (channels, size, size).
+
+    Raises:
+        BadImage: not an image, truncated, or beyond Pillow's limit on pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image: Image.Image = Image.open(BytesIO(content))
+            image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I") or image.mode == "F":
+            values = np.asarray(image, dtype=np.float64)
+            # 16-bit files arrive as 0..65535; what already fits 8 bits stays as it is.
+            scaled = values / 257 if values.max() > 255 else values
+            image = Image.fromarray(scaled.clip(0, 255).astype(np.uint8))
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = image.convert("RGB" if channels == 3 else "L")
+        if image.size != (size, size):
+            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+    except UnidentifiedImageError:
+        raise BadImage("not an image") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise BadImage("more pixels than Pillow's safety limit") from None
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise BadImage(str(error).splitlines()[0] if str(error) else type(error).__name__) from None
+    array = np.array(image, dtype=np.uint8).reshape(size, size, channels)
+    return torch.from_numpy(array).permute(2, 0, 1).contiguous()

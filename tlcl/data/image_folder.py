@@ -1,0 +1,207 @@
+"""A user's own images: a folder with one folder a class, or a tar file of one; decoded once, cached by content."""
+
+import hashlib
+import json
+import logging
+import os
+import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from tqdm import tqdm
+
+from tlcl.atomic import atomic_open
+from tlcl.config import ImageFolderConfig
+from tlcl.data.decode import BadImage, decode_image
+from tlcl.data.image_tensors import ImageTensors, Source
+from tlcl.data.splits import stratified_order
+from tlcl.errors import UserError
+
+log = logging.getLogger(__name__)
+DECODER = "1"  # part of every cache key: raise it when decode_image gives other pixels
+IGNORED = {"thumbs.db", "desktop.ini"}
+LISTED = 20
+
+
+def _is_image_name(path: PurePosixPath) -> bool:
+    """Whether a file counts at all: system litter and hidden files do not."""
+    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    return not hidden and path.name.lower() not in IGNORED
+
+
+def _tar_files(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                name = PurePosixPath(*[part for part in PurePosixPath(member.name).parts if part != "."])
+                if member.isfile() and _is_image_name(name):
+                    content = archive.extractfile(member)
+                    assert content is not None
+                    yield name, content.read()
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise UserError(f"{path} cannot be read as a tar file: {error}") from None
+
+
+def _folder_files(root: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    # os.walk does not follow links to folders, so a link loop cannot trap it.
+    found = sorted(
+        Path(folder, name).relative_to(root) for folder, _, names in os.walk(root) for name in names
+    )
+    for relative in found:
+        name = PurePosixPath(relative.as_posix())
+        if _is_image_name(name):
+            try:
+                yield name, (root / relative).read_bytes()
+            except OSError as error:
+                yield name, f"unreadable: {error}".encode()
+
+
+def read_files(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """(class/.../name, bytes) of every file that should be an image; tar files are never unpacked to disk.
+
+    Raises:
+        UserError: `path` is neither a folder nor a readable tar file.
+    """
+    if path.is_dir():
+        return _folder_files(path)
+    if path.is_file():
+        return _tar_files(path)
+    raise UserError(f"{path} does not exist; give a folder with one folder a class, or a tar file of one")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """`skipped` names the unreadable files that were left out, each with the reason."""
+
+    data: ImageTensors
+    skipped: tuple[str, ...]
+
+
+def load_folder(path: Path, *, size: int, channels: int, on_bad_image: str, cache: Path) -> Decoded:
+    """Decode a folder (or tar) of class folders, or take the result from the cache.
+
+    The cache key is the content: names and bytes of all files, `size`, `channels` and the decoder's version.
+
+    Raises:
+        UserError: bad files when `on_bad_image` is `error`, all of them named; no or one class; files outside
+            the class folders only.
+    """
+    files = list(tqdm(read_files(path), desc=f"read {path.name}", unit=" files", delay=1.0, leave=False))
+    digest = hashlib.blake2b(f"{DECODER}/{size}/{channels}".encode(), digest_size=16)
+    for name, content in files:
+        digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape"))
+        digest.update(content)
+    cached = cache / "images" / f"{digest.hexdigest()}.safetensors"
+    decoded = _from_cache(cached)
+    if decoded is None:
+        decoded = _decode_all(path, files, size, channels)
+        _to_cache(cached, decoded)
+    if decoded.skipped and on_bad_image == "error":
+        shown = "; ".join(decoded.skipped[:LISTED])
+        more = f"; and {len(decoded.skipped) - LISTED} more" if len(decoded.skipped) > LISTED else ""
+        raise UserError(
+            f"{len(decoded.skipped)} of {len(files)} files in {path} are not readable images: {shown}{more} "
+            "(mend or remove them, or leave them out with data.on_bad_image=skip)"
+        )
+    if decoded.skipped:
+        log.warning("left out %d unreadable files of %s", len(decoded.skipped), path)
+    return decoded
+
+
+def _decode_all(
+    path: Path, files: list[tuple[PurePosixPath, bytes]], size: int, channels: int
+) -> Decoded:
+    def attempt(item: tuple[PurePosixPath, bytes]) -> Tensor | str:
+        name, content = item
+        try:
+            return decode_image(content, size, channels)
+        except BadImage as bad:
+            return f"{str(name)!r} ({bad})"
+
+    in_class = [item for item in files if len(item[0].parts) > 1]
+    # Pillow decodes outside Python's lock, so threads share the work.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(
+            tqdm(pool.map(attempt, in_class), total=len(in_class), desc=f"decode {path.name}", unit=" images")
+        )
+    stray = [f"{str(name)!r} (not in a class folder)" for name, _ in files if len(name.parts) == 1]
+    bad = stray + [result for result in results if isinstance(result, str)]
+    good = [
+        (name.parts[0], result)
+        for (name, _), result in zip(in_class, results, strict=True)
+        if isinstance(result, Tensor)
+    ]
+    classes = tuple(sorted({name.parts[0] for name, _ in in_class}))
+    empty = sorted(set(classes) - {label for label, _ in good})
+    if len(classes) < 2:
+        inside = f"it holds only {classes[0]!r}; did you mean {path / classes[0]}?" if classes else "it holds none"
+        raise UserError(f"{path} must hold at least two class folders with images; {inside}")
+    if empty:
+        raise UserError(f"no file of the class {empty[0]!r} in {path} is a readable image; first: {bad[0]}")
+    number = {label: index for index, label in enumerate(classes)}
+    return Decoded(
+        ImageTensors(
+            torch.stack([image for _, image in good]),
+            torch.tensor([number[label] for label, _ in good]),
+            classes,
+        ),
+        tuple(bad),
+    )
+
+
+def _to_cache(cached: Path, decoded: Decoded) -> None:
+    about = {"classes": json.dumps(decoded.data.classes), "skipped": json.dumps(decoded.skipped)}
+    tensors = {"images": decoded.data.images, "labels": decoded.data.labels}
+    try:
+        with atomic_open(cached) as file:
+            file.write(save(tensors, about))
+    except OSError as error:
+        log.warning("decoded images are not cached: %s", error)
+
+
+def _from_cache(cached: Path) -> Decoded | None:
+    if not cached.is_file():
+        return None
+    try:
+        with safe_open(cached, framework="pt") as file:
+            about = file.metadata()
+            data = ImageTensors(
+                file.get_tensor("images"), file.get_tensor("labels"), tuple(json.loads(about["classes"]))
+            )
+            return Decoded(data, tuple(json.loads(about["skipped"])))
+    except (SafetensorError, OSError, KeyError, ValueError, UserError):
+        log.warning("the cached images %s are damaged and are decoded again", cached)
+        return None
+
+
+def load_image_folder(config: ImageFolderConfig, cache: Path) -> Source:
+    """`data=image_folder`: a test folder of its own, or `test_fraction` of the images, the same for every seed."""
+
+    def read(path: str) -> Decoded:
+        return load_folder(
+            Path(path).expanduser(),
+            size=config.size,
+            channels=config.channels,
+            on_bad_image=config.on_bad_image,
+            cache=cache,
+        )
+
+    pool = read(config.train)
+    if config.test is not None:
+        test = read(config.test)
+        return Source(pool.data, test.data, len(pool.skipped) + len(test.skipped))
+    held_out = round(len(pool.data) * config.test_fraction)
+    if not 0 < held_out < len(pool.data):
+        raise UserError(f"data.test_fraction={config.test_fraction} of {len(pool.data)} images leaves a split empty")
+    order = stratified_order(pool.data.labels, 0, "split/test")
+    parts = [order[held_out:].sort().values, order[:held_out].sort().values]
+    train, test_part = (
+        ImageTensors(pool.data.images[part], pool.data.labels[part], pool.data.classes) for part in parts
+    )
+    return Source(train, test_part, len(pool.skipped))

@@ -1,0 +1,67 @@
+"""The one type that every image data set becomes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tlcl.errors import UserError
+
+
+@dataclass(frozen=True)
+class ImageTensors:
+    """Images and labels of one split, immutable; a subset is an index tensor over it, never a copy.
+
+    Attributes:
+        images: uint8 (N, C, H, W), C = 1 or 3.
+        labels: int64 (N,), values 0..len(classes)-1.
+        classes: class names, in the order of the labels.
+
+    Raises:
+        UserError: fewer than two classes, no images, or shapes and types other than these.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] not in (1, 3):
+            raise UserError(f"images must be uint8 (N, 1 or 3, H, W), not {self.images.dtype} {self.images.shape}")
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise UserError(f"labels must be int64 ({len(self.images)},), not {self.labels.shape}")
+        if len(self.classes) < 2:
+            raise UserError(f"a classifier needs at least two classes; found {list(self.classes)}")
+        if len(self.labels) == 0:
+            raise UserError("the data set holds no images")
+        if not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
+            raise UserError(f"labels must lie in 0..{len(self.classes) - 1}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a data source yields: a pool to train and validate on, and a test set that is never touched by either.
+
+    `skipped` counts unreadable files left out on the user's word.
+    """
+
+    pool: ImageTensors
+    test: ImageTensors
+    skipped: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pool.classes != self.test.classes:
+            raise UserError(
+                f"training and test data have different classes: {_difference(self.pool.classes, self.test.classes)}"
+            )
+        if self.pool.images.shape[1:] != self.test.images.shape[1:]:
+            raise UserError("training and test images have different shapes")
+
+
+def _difference(left: Sequence[str], right: Sequence[str]) -> str:
+    only_left, only_right = sorted(set(left) - set(right)), sorted(set(right) - set(left))
+    return f"only in training {only_left}, only in test {only_right}"

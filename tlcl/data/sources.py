@@ -1,0 +1,29 @@
+"""From the `data` group to a decoded source."""
+
+from pathlib import Path
+
+from tlcl.config import Cifar10Config, DataConfig, DigitsConfig, ImageFolderConfig, LettersConfig
+from tlcl.data.cifar10 import load_cifar10
+from tlcl.data.digits import load_digits
+from tlcl.data.image_folder import load_image_folder
+from tlcl.data.image_tensors import Source
+from tlcl.data.letters import load_letters
+
+
+def load_source(config: DataConfig, cache_dir: str) -> Source:
+    """Load exactly the data set that `config` names; one is never put in another's place.
+
+    Raises:
+        UserError: the data cannot be had; the sentence says what would help.
+    """
+    match config:
+        case DigitsConfig():
+            return load_digits()
+        case LettersConfig():
+            return load_letters(config.images_per_class)
+        case Cifar10Config():
+            return load_cifar10(config)
+        case ImageFolderConfig():
+            return load_image_folder(config, Path(cache_dir))
+        case _:
+            raise TypeError(f"no loader for {type(config).__name__}")

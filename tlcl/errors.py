@@ -1,0 +1,24 @@
+"""A user's mistake is one sentence and exit code 2, never a traceback."""
+
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """Something the user can put right; the message is one sentence that names the key or file and the remedy."""
+
+
+class TrainingError(Exception):
+    """Training cannot go on (for example a loss that is not finite); what was saved stays valid. Exit code 1."""
+
+
+def run_cli(program: Callable[[], None]) -> None:
+    """Run `program`; turn the two error types into a sentence on stderr and an exit code (2 and 1)."""
+    try:
+        program()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except TrainingError as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
