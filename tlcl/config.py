@@ -4,6 +4,7 @@ The dataclasses are the whole list of keys: a key that is not here is an error, 
 """
 
 import difflib
+import math
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast, get_type_hints
@@ -212,7 +213,7 @@ def unknown_key(key: str) -> UserError:
 def _typed(group: str, schema: type, values: Any) -> Any:
     """Merge `values` into the dataclass `schema`, or say which key is unknown, missing or of the wrong type."""
     if not OmegaConf.is_dict(values):
-        raise UserError(f"'{group}' must be a group of keys, not {values!r}; see {conf_dir() / group}")
+        raise UserError(f"'{group}' must be a group of keys, not {values!r}; see {conf_dir()}")
     names = {item.name for item in fields(schema)}
     for key in values:
         if key not in names:
@@ -226,14 +227,18 @@ def _typed(group: str, schema: type, values: Any) -> Any:
     hints = get_type_hints(schema)
     typed: dict[str, Any] = {}
     for key in values:
+        wanted = hints[key].__name__ if type(hints[key]) is type else str(hints[key])
+        wrong = UserError(f"{group}.{key}={values[key]!r} is not a value of type {wanted.replace('None', 'null')}")
+        # OmegaConf would take any number for true.
+        if hints[key] is bool and not isinstance(values[key], bool):
+            raise wrong
         try:
             structured = OmegaConf.merge(OmegaConf.structured(schema), {key: values[key]})
-            typed[key] = OmegaConf.to_container(structured, resolve=True)[key]  # type: ignore[index,call-overload]
+            typed[key] = OmegaConf.to_container(structured, resolve=True)[key]  # type: ignore[index]
         except (ConfigKeyError, ConfigAttributeError) as error:
             raise unknown_key(str(error.full_key or f"{group}.{key}")) from None
         except OmegaConfBaseException:
-            wanted = str(getattr(hints[key], "__name__", hints[key])).replace("None", "null")
-            raise UserError(f"{group}.{key}={values[key]!r} is not a value of type {wanted}") from None
+            raise wrong from None
     return schema(**typed)
 
 
@@ -247,6 +252,8 @@ def _check_ranges(config: Any, prefix: str = "") -> None:
             raise UserError(f"{key}={value!r} is not one of {', '.join(map(str, CHOICES[key]))}")
         if value is None:
             continue
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{key}={value} must be a finite number")
         if key in MINIMA:
             least, allowed = MINIMA[key]
             if not (value >= least if allowed else value > least):
@@ -290,9 +297,7 @@ def parse_config(composed: DictConfig) -> Config:
         values[key] = str(Path(values[key]).expanduser())
     if not OmegaConf.is_dict(composed.thaw):
         raise UserError("'thaw' must map epochs to blocks, e.g. {0: [head], 15: [layer4]}")
-    values["thaw"] = {
-        str(key): value for key, value in cast(dict, OmegaConf.to_container(composed.thaw)).items()
-    }
+    values["thaw"] = {str(key): value for key, value in cast(dict, OmegaConf.to_container(composed.thaw)).items()}
     if len(values["thaw"]) < len(composed.thaw):
         raise UserError("thaw names one epoch twice, once as a number and once in quotes; keep one of them")
 
@@ -308,8 +313,9 @@ def parse_config(composed: DictConfig) -> Config:
     unknown = sorted(set(config.optim.block_lr) - set(schedule.order))
     if unknown:
         raise UserError(f"optim.block_lr names {unknown[0]!r}; the blocks are {', '.join(schedule.order)}")
-    if min(config.optim.block_lr.values(), default=0.0) < 0:
-        raise UserError("optim.block_lr must not hold a negative learning rate")
+    for block, rate in config.optim.block_lr.items():
+        if not 0 <= rate < math.inf:
+            raise UserError(f"optim.block_lr.{block}={rate} must be a finite number, at least 0")
     if config.optim.warmup_epochs > config.trainer.epochs:
         raise UserError(
             f"optim.warmup_epochs={config.optim.warmup_epochs} is longer than "

@@ -28,4 +28,4 @@ def load_cifar10(config: Cifar10Config) -> Source:
             ) from None
         images = torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous()
         splits.append(ImageTensors(images, torch.tensor(split.targets), tuple(split.classes)))
-    return Source(*splits)
+    return Source(pool=splits[0], test=splits[1])

@@ -17,11 +17,11 @@ from tlcl.seeding import generator
 
 
 class Batch(NamedTuple):
-    """images uint8 (B, C, H, W), labels int64 (B,), index int64 (B,) into the split's ImageTensors."""
+    """images uint8 (B, C, H, W), labels int64 (B,), indices int64 (B,) into the split's ImageTensors."""
 
     images: Tensor
     labels: Tensor
-    index: Tensor
+    indices: Tensor
 
 
 class GatheredImages(Dataset[Batch]):
@@ -137,7 +137,7 @@ class ImageDataModule(L.LightningDataModule):
         return self._loader(self.split.val, shuffle=False)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment, on the device, while the trainer trains; validation and prediction see the images as they are."""
+        """Augment, on the device, while the trainer trains; validation sees the images as they are."""
         if self.trainer is None or not self.trainer.training:
             return batch
         return batch._replace(images=self.augment(batch.images, self.trainer.current_epoch))

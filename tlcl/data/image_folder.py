@@ -40,7 +40,7 @@ def _tar_files(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
         with tarfile.open(path) as archive:
             for member in archive:
                 name = PurePosixPath(*[part for part in PurePosixPath(member.name).parts if part != "."])
-                if member.isfile() and _is_image_name(name):
+                if (member.isfile() or member.islnk()) and _is_image_name(name):
                     content = archive.extractfile(member)
                     assert content is not None
                     yield name, content.read()
@@ -50,9 +50,7 @@ def _tar_files(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
 
 def _folder_files(root: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
     # os.walk does not follow links to folders, so a link loop cannot trap it.
-    found = sorted(
-        Path(folder, name).relative_to(root) for folder, _, names in os.walk(root) for name in names
-    )
+    found = sorted(Path(folder, name).relative_to(root) for folder, _, names in os.walk(root) for name in names)
     for relative in found:
         name = PurePosixPath(relative.as_posix())
         if _is_image_name(name):
@@ -92,7 +90,8 @@ def load_folder(path: Path, *, size: int, channels: int, on_bad_image: str, cach
         UserError: bad files when `on_bad_image` is `error`, all of them named; no or one class; files outside
             the class folders only.
     """
-    files = list(tqdm(read_files(path), desc=f"read {path.name}", unit=" files", delay=1.0, leave=False))
+    read = tqdm(read_files(path), desc=f"read {path.name}", unit=" files", delay=1.0, leave=False)
+    files = sorted(read, key=lambda item: item[0])  # a tar file keeps whatever order it was packed in
     digest = hashlib.blake2b(f"{DECODER}/{size}/{channels}".encode(), digest_size=16)
     for name, content in files:
         digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape"))
@@ -114,9 +113,7 @@ def load_folder(path: Path, *, size: int, channels: int, on_bad_image: str, cach
     return decoded
 
 
-def _decode_all(
-    path: Path, files: list[tuple[PurePosixPath, bytes]], size: int, channels: int
-) -> Decoded:
+def _decode_all(path: Path, files: list[tuple[PurePosixPath, bytes]], size: int, channels: int) -> Decoded:
     def attempt(item: tuple[PurePosixPath, bytes]) -> Tensor | str:
         name, content = item
         try:
@@ -140,10 +137,16 @@ def _decode_all(
     classes = tuple(sorted({name.parts[0] for name, _ in in_class}))
     empty = sorted(set(classes) - {label for label, _ in good})
     if len(classes) < 2:
-        inside = f"it holds only {classes[0]!r}; did you mean {path / classes[0]}?" if classes else "it holds none"
+        inside = "it holds none"
+        if classes:
+            hint = f"did you mean {path / classes[0]}?" if path.is_dir() else "pack that folder's contents instead"
+            inside = f"it holds only {classes[0]!r}; {hint}"
         raise UserError(f"{path} must hold at least two class folders with images; {inside}")
     if empty:
-        raise UserError(f"no file of the class {empty[0]!r} in {path} is a readable image; first: {bad[0]}")
+        first = next(
+            result for (name, _), result in zip(in_class, results, strict=True) if name.parts[0] == empty[0]
+        )
+        raise UserError(f"no file of the class {empty[0]!r} in {path} is a readable image; first: {first}")
     number = {label: index for index, label in enumerate(classes)}
     return Decoded(
         ImageTensors(
@@ -198,7 +201,9 @@ def load_image_folder(config: ImageFolderConfig, cache: Path) -> Source:
         return Source(pool.data, test.data, len(pool.skipped) + len(test.skipped))
     held_out = round(len(pool.data) * config.test_fraction)
     if not 0 < held_out < len(pool.data):
-        raise UserError(f"data.test_fraction={config.test_fraction} of {len(pool.data)} images leaves a split empty")
+        raise UserError(
+            f"data.test_fraction={config.test_fraction} of {len(pool.data)} images leaves a split empty"
+        )
     order = stratified_order(pool.data.labels, 0, "split/test")
     parts = [order[held_out:].sort().values, order[:held_out].sort().values]
     train, test_part = (

@@ -56,7 +56,8 @@ class Source:
     def __post_init__(self) -> None:
         if self.pool.classes != self.test.classes:
             raise UserError(
-                f"training and test data have different classes: {_difference(self.pool.classes, self.test.classes)}"
+                "training and test data have different classes: "
+                + _difference(self.pool.classes, self.test.classes)
             )
         if self.pool.images.shape[1:] != self.test.images.shape[1:]:
             raise UserError("training and test images have different shapes")

@@ -1,6 +1,7 @@
 """Stratified, seeded, nested splits as index tensors."""
 
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 import torch
 from torch import Tensor
@@ -12,8 +13,10 @@ from tlcl.seeding import generator
 def stratified_order(labels: Tensor, seed: int, stream: str) -> Tensor:
     """A random order of all indices whose every prefix has the classes in proportion.
 
-    The k-th image of a shuffled class of n sorts at (k + u) / n with one u per class, so that any prefix of
-    length m holds within one of m * n / N of each class. Prefixes nest: a larger subset contains a smaller one.
+    Any prefix of length m holds less than one image more or fewer than m * n / N of a class of n. That gives the
+    k-th image of a class a first and a last place, and taking the most urgent one that may come next keeps
+    them all (Steiner & Yeomans 1993, "Level schedules for mixed-model, just-in-time processes").
+    Prefixes nest: a larger subset contains a smaller one.
 
     Args:
         labels: int64 (N,).
@@ -21,16 +24,25 @@ def stratified_order(labels: Tensor, seed: int, stream: str) -> Tensor:
     Returns:
         int64 (N,), a permutation.
     """
-    random = generator(seed, stream)
-    position = torch.empty(len(labels), dtype=torch.float64)
+    random, total = generator(seed, stream), len(labels)
+    places: list[tuple[int, int, float, int]] = []  # first place, last place, turn, index
     for label in labels.unique(sorted=True):
         members = (labels == label).nonzero().squeeze(1)
-        shuffled = members[torch.randperm(len(members), generator=random)]
-        # One offset per class: equal classes take turns in a random order instead of a sorted one.
-        offset = torch.rand(1, generator=random, dtype=torch.float64)
-        steps = torch.arange(len(members), dtype=torch.float64)
-        position[shuffled] = (steps + offset) / len(members)
-    return position.argsort(stable=True)
+        count = len(members)
+        shuffled = members[torch.randperm(count, generator=random)].tolist()
+        # One number per class: equal classes take turns in a random order instead of a sorted one.
+        turn = torch.rand(1, generator=random, dtype=torch.float64).item()
+        places += [
+            (k * total // count, -(-(k + 1) * total // count), turn, index) for k, index in enumerate(shuffled)
+        ]
+    places.sort(reverse=True)
+    waiting: list[tuple[int, float, int]] = []
+    order: list[int] = []
+    for place in range(total):
+        while places and places[-1][0] <= place:
+            heappush(waiting, places.pop()[1:])
+        order.append(heappop(waiting)[-1])
+    return torch.tensor(order, dtype=torch.int64)
 
 
 @dataclass(frozen=True)

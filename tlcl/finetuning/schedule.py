@@ -49,9 +49,7 @@ class ThawSchedule:
 
     def trainable(self, epoch: int) -> frozenset[str]:
         """The blocks that train in `epoch` (counted from 0)."""
-        return frozenset(
-            block for start, blocks in self.milestones.items() if start <= epoch for block in blocks
-        )
+        return frozenset(block for start, blocks in self.milestones.items() if start <= epoch for block in blocks)
 
     @classmethod
     def from_depth(cls, depth: int, order: tuple[str, ...] = BLOCKS) -> "ThawSchedule":
@@ -80,6 +78,8 @@ class ThawSchedule:
                 continue
             try:
                 epoch = int(key)
+                if str(epoch) != str(key):  # "05" beside "5" would name one epoch twice
+                    raise ValueError
             except ValueError:
                 raise UserError(f"thaw.{key} is neither 'depth' nor an epoch such as thaw.15") from None
             if blocks is None:

@@ -1,0 +1,104 @@
+"""The LightningModule that fine-tunes a network of blocks."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from tlcl.config import OptimConfig
+from tlcl.data.datamodule import Batch
+from tlcl.errors import TrainingError
+from tlcl.finetuning.optimizer import build_optimizer, build_scheduler
+from tlcl.finetuning.thaw import modes_for
+from tlcl.models.blocks import Blocks
+from tlcl.seeding import derive_seed
+
+
+class FinetuningModule(L.LightningModule):
+    """Cross-entropy classification with freezable blocks.
+
+    Logs `train/loss`, `train/acc`, `val/loss`, `val/acc` (in 0..1) and `lr/<block>` once an epoch.
+
+    Raises:
+        TrainingError: a training loss that is not finite; names epoch, batch, learning rates and thawed blocks.
+    """
+
+    bad_batch: Tensor
+
+    def __init__(self, net: Blocks, num_classes: int, optim: OptimConfig, seed: int, log_every: int = 50) -> None:
+        super().__init__()
+        self.net, self.optim, self.seed, self.log_every = net, optim, seed, log_every
+        self.trainable_blocks: frozenset[str] = frozenset(net.names)
+        self.train_acc = MulticlassAccuracy(num_classes, average="micro")
+        self.val_acc = MulticlassAccuracy(num_classes, average="micro")
+        # The first batch of the epoch whose loss was not finite, kept on the device: reading it every step
+        # would make a GPU wait.
+        self.register_buffer("bad_batch", torch.tensor(-1), persistent=False)
+
+    def train(self, mode: bool = True) -> "FinetuningModule":
+        """As usual, but a frozen block stays in eval whoever calls this."""
+        super().train(mode)
+        modes_for(self.net, self.trainable_blocks, mode)
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 (B, C, H, W) -> logits (B, classes)."""
+        logits: Tensor = self.net(images)
+        return logits
+
+    def on_train_epoch_start(self) -> None:
+        # Dropout is the only thing left that draws from the global generator.
+        torch.manual_seed(derive_seed(self.seed, "global", epoch=self.current_epoch, rank=self.global_rank))
+        self.bad_batch.fill_(-1)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        logits = self(batch.images)
+        loss = nn.functional.cross_entropy(logits.float(), batch.labels)
+        first_bad = (self.bad_batch < 0) & ~loss.detach().isfinite()
+        self.bad_batch.copy_(torch.where(first_bad, batch_idx, self.bad_batch))
+        if (batch_idx + 1) % self.log_every == 0:
+            self._stop_if_not_finite()
+        self.train_acc(logits.detach(), batch.labels)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.labels), sync_dist=True)
+        self.log("train/acc", self.train_acc, on_step=False, on_epoch=True)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self._stop_if_not_finite()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self(batch.images)
+        loss = nn.functional.cross_entropy(logits.float(), batch.labels)
+        self.val_acc(logits, batch.labels)
+        self.log("val/loss", loss, on_epoch=True, batch_size=len(batch.labels), sync_dist=True)
+        self.log("val/acc", self.val_acc, on_epoch=True)
+
+    def on_validation_epoch_start(self) -> None:
+        if not self.trainer.sanity_checking:
+            self._stop_if_not_finite()
+
+    def learning_rates(self) -> dict[str, float]:
+        """The current rate of each block."""
+        optimizer: Any = self.trainer.optimizers[0]
+        return {group["name"]: group["lr"] for group in optimizer.param_groups}
+
+    def _stop_if_not_finite(self) -> None:
+        batch = int(self.bad_batch)
+        if batch >= 0:
+            rates = ", ".join(f"{name} {rate:.3g}" for name, rate in self.learning_rates().items())
+            thawed = ", ".join(name for name in self.net.names if name in self.trainable_blocks)
+            raise TrainingError(
+                f"the training loss is not finite in epoch {self.current_epoch}, batch {batch}; learning rates: "
+                f"{rates}; thawed: {thawed}; try a lower optim.lr, a longer optim.warmup_epochs or "
+                "trainer.precision=32-true"
+            )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = build_optimizer(self.net, self.optim)
+        steps, epochs = int(self.trainer.estimated_stepping_batches), self.trainer.max_epochs or 1
+        # Per step: a per-epoch scheduler would be stepped after the checkpoint of its epoch is written.
+        scheduler = build_scheduler(optimizer, self.optim, steps, epochs)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -1,0 +1,45 @@
+"""The callback that thaws blocks, and what frozen means."""
+
+import lightning as L
+from torch import nn
+
+from tlcl.finetuning.schedule import ThawSchedule
+from tlcl.models.blocks import Blocks
+
+
+def set_trainable(net: Blocks, trainable: frozenset[str]) -> None:
+    """Make exactly the blocks in `trainable` train.
+
+    Frozen is: requires_grad False, grad None (so that no optimizer touches the parameter, weight decay and
+    momentum included) and eval mode (so that BatchNorm keeps its statistics and dropout is off).
+    """
+    for name in net.names:
+        thawed = name in trainable
+        net.block(name).train(thawed)
+        for parameter in net.block(name).parameters():
+            parameter.requires_grad_(thawed)
+            if not thawed:
+                parameter.grad = None
+
+
+def modes_for(net: Blocks, trainable: frozenset[str], training: bool) -> None:
+    """Put `net` in train or eval mode with its frozen blocks always in eval."""
+    nn.Module.train(net, training)
+    for name in net.names:
+        net.block(name).train(training and name in trainable)
+
+
+class Thaw(L.Callback):
+    """At the start of each epoch, train what the schedule says for that epoch; holds no state of its own.
+
+    Because the set is a function of the epoch, a run resumed beyond a milestone has exactly the blocks of an
+    uninterrupted one. The module keeps the set and re-applies it whenever anything calls `train()`.
+    """
+
+    def __init__(self, schedule: ThawSchedule) -> None:
+        self.schedule = schedule
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainable = self.schedule.trainable(trainer.current_epoch)
+        pl_module.trainable_blocks = trainable  # type: ignore[assignment]
+        set_trainable(pl_module.net, trainable)  # type: ignore[arg-type]

@@ -1,0 +1,110 @@
+"""A backbone as ordered named blocks that end in `head`; one forward serves everything that looks inside."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class InputTransform(nn.Module):
+    """uint8 images of any size to normalised floats of the backbone's size, on their device, in one batch.
+
+    Args:
+        size: height and width of the result in pixels.
+        mean, std: per RGB channel, in 0..1 units.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.size = size
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 (B, 1 or 3, H, W) -> float (B, 3, size, size)."""
+        floats = images.to(self.mean.dtype)
+        if floats.shape[-2:] != (self.size, self.size):
+            floats = nn.functional.interpolate(
+                floats, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False
+            )
+        return (floats - self.mean) / self.std  # a grey channel broadcasts to three
+
+
+class Blocks(nn.Module):
+    """Ordered blocks with one forward from any block's output to any other's.
+
+    Args:
+        inputs: turns uint8 images into what the first block takes.
+        blocks: name -> module, in order, the last one named `head`.
+    """
+
+    def __init__(self, inputs: InputTransform, blocks: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.blocks = nn.ModuleDict(dict(blocks))
+        self.names = tuple(blocks)
+        if self.names[-1] != "head":
+            raise ValueError(f"the last block must be named 'head', not {self.names[-1]!r}")
+
+    def forward(self, x: Tensor, start: str | None = None, stop: str | None = None) -> Tensor:
+        """Run from the output of block `start` (None: from uint8 images) to the output of `stop` (None: logits).
+
+        `start == stop` returns `x` as it is.
+
+        Args:
+            x: uint8 images (B, C, H, W), or the output of block `start`.
+
+        Raises:
+            ValueError: an unknown block, or `stop` before `start`.
+        """
+        first = 0 if start is None else self._position(start) + 1
+        last = len(self.names) if stop is None else self._position(stop) + 1
+        if last < first:
+            raise ValueError(f"cannot run from {start!r} back to {stop!r}")
+        if start is None:
+            x = self.inputs(x)
+        for name in self.names[first:last]:
+            x = self.blocks[name](x)
+        return x
+
+    def _position(self, name: str) -> int:
+        if name not in self.names:
+            raise ValueError(f"unknown block {name!r}; the blocks are {', '.join(self.names)}")
+        return self.names.index(name)
+
+    def block(self, name: str) -> nn.Module:
+        """The module of one block."""
+        return self.blocks[name]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What `tlcl` has to know of a backbone.
+
+    Attributes:
+        name: as in `model.name`.
+        mean, std: input normalisation its ImageNet weights were trained with, RGB in 0..1.
+        build: (number of classes, keys of the model config) -> name -> module; see the backbone's file.
+        native_key: key of a `Blocks` state dict -> key in the library the backbone comes from.
+        imagenet: the ImageNet state dict in native keys.
+        foreign_key: key of another well-known format of the same network -> native key; the identity by default.
+        head: prefix of the classifier in native keys, which is never loaded: the head is new for each target.
+    """
+
+    name: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    build: Callable[[int, Any], Mapping[str, nn.Module]]
+    native_key: Callable[[str], str]
+    imagenet: Callable[[], dict[str, Tensor]]
+    head: str
+    foreign_key: Callable[[str], str] = str
+
+    def native_state(self, net: Blocks) -> dict[str, Tensor]:
+        """The weights of `net` under the names of the library it comes from, so that others can load them."""
+        return {self.native_key(key): value for key, value in net.state_dict().items()}

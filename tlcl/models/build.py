@@ -1,0 +1,21 @@
+"""From the `model` group to blocks without or with weights."""
+
+import torch
+
+from tlcl.config import ModelConfig
+from tlcl.models import efficientnet_lite0, resnet18
+from tlcl.models.blocks import Backbone, Blocks, InputTransform
+from tlcl.seeding import derive_seed
+
+BACKBONES: dict[str, Backbone] = {
+    module.BACKBONE.name: module.BACKBONE for module in (resnet18, efficientnet_lite0)
+}
+
+
+def build_model(config: ModelConfig, num_classes: int, seed: int) -> tuple[Blocks, Backbone]:
+    """A freshly initialised network, the same for equal `seed`; see `apply_weights` for its weights."""
+    backbone = BACKBONES[config.name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "init"))
+        blocks = backbone.build(num_classes, config)
+    return Blocks(InputTransform(config.input_size, backbone.mean, backbone.std), blocks), backbone

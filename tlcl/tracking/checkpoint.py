@@ -1,0 +1,109 @@
+"""Checkpoints at epoch ends: atomic, verified when read, with the one before kept until the run is complete."""
+
+import logging
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+
+from tlcl.atomic import atomic_open
+from tlcl.errors import UserError
+
+log = logging.getLogger(__name__)
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint as plain tensors and numbers after checking every record's CRC.
+
+    Raises:
+        ValueError: the file is truncated or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"{path}: {damaged} fails its checksum")
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
+        raise ValueError(f"{path} is truncated or damaged ({str(error).splitlines()[0]})") from None
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Lightning's file access for checkpoints: written whole or not at all, read with weights_only=True."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        with atomic_open(Path(path)) as file:
+            torch.save(checkpoint, file)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole, or None when none was written yet.
+
+    A damaged last checkpoint falls back, with a warning, to the one before.
+
+    Raises:
+        UserError: there are checkpoints and none is readable.
+    """
+    problems: list[str] = []
+    for name in (LAST, PREVIOUS):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            read_checkpoint(path)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        for problem in problems:
+            log.warning("warning: %s; the run goes on from %s", problem, path)
+        return path
+    if problems:
+        raise UserError(f"no checkpoint can be read: {'; '.join(problems)}; start the run anew in another run_dir")
+    return None
+
+
+class EpochCheckpoint(Checkpoint):
+    """After each epoch: `last.ckpt` (everything that a resume needs) and, if validation improved, `best.ckpt`.
+
+    Best is the highest validation accuracy; among equals the lowest validation loss, then the earliest epoch.
+    `best.ckpt` holds the network's weights only.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.best: dict[str, float] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self.best)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = dict(state_dict)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        score = {name: float(trainer.callback_metrics[f"val/{name}"]) for name in ("acc", "loss")}
+        if not self.best or (score["acc"], -score["loss"]) > (self.best["acc"], -self.best["loss"]):
+            self.best = {"epoch": trainer.current_epoch, **score}
+            if trainer.is_global_zero:
+                network = pl_module.net
+                assert isinstance(network, torch.nn.Module)
+                with atomic_open(self.folder / BEST) as file:
+                    torch.save({"net": network.state_dict(), **self.best}, file)
+        last, incoming = self.folder / LAST, self.folder / "incoming.ckpt"
+        trainer.save_checkpoint(incoming)
+        if trainer.is_global_zero:
+            if last.exists():
+                os.replace(last, self.folder / PREVIOUS)
+            os.replace(incoming, last)
+        trainer.strategy.barrier("checkpoint")

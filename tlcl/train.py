@@ -1,0 +1,101 @@
+"""The entry point: compose, build, run, record. The only place that knows the order.
+
+`python -m tlcl.train +experiment=finetune_layerwise`, or `tlcl-train` from an installed wheel.
+"""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tlcl.config import conf_dir, parse_config, unknown_key
+from tlcl.errors import UserError, run_cli
+from tlcl.finetuning.run import run
+from tlcl.tracking.plots import save_plots
+from tlcl.tracking.records import RunDirectory
+from tlcl.tracking.report import write_report
+
+log = logging.getLogger(__name__)
+
+
+def start(composed: DictConfig) -> dict[str, Any]:
+    """Open the run directory that the config names, or the one to resume, and run there."""
+    OmegaConf.set_struct(composed, False)
+    resume = composed.pop("resume", None)
+    if resume is not None:
+        given = [item for item in HydraConfig.get().overrides.task if not item.startswith(("+resume=", "resume="))]
+        if given:
+            raise UserError(f"+resume goes on with the run's own config; leave out {' '.join(given)}")
+        path = Path(str(resume)).expanduser()
+        directory = RunDirectory(path, resume=True)
+        composed = cast(DictConfig, OmegaConf.load(path / "config.yaml"))
+        composed.run_dir = str(path)
+        finished = directory.read_json("summary.json")
+        if finished and finished.get("status") == "complete":
+            save_plots(path)
+            log.info("this run is complete; report: %s", write_report(path))
+            directory.close()
+            return finished
+    else:
+        config = parse_config(composed)
+        sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+        path = Path(HydraConfig.get().runtime.output_dir) if sweeping else Path(config.run_dir)
+        composed.run_dir = str(path)
+        directory = RunDirectory(path, resume=False)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    try:
+        return run(composed, directory)
+    finally:
+        directory.close()
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="config")
+def hydra_main(composed: DictConfig) -> float:
+    """What Hydra calls for each job; the return value is what an optimising sweeper maximises."""
+    return float(start(composed).get("test_acc", float("nan")))
+
+
+def _hydra_sentence(error: Exception) -> UserError:
+    """Hydra's own complaints in our form."""
+    text = str(error)
+    for opening in ("Could not override '", "Could not append to config. An item is already at '"):
+        if text.startswith(opening):
+            key = text.removeprefix(opening).split("'")[0]
+            if opening.startswith("Could not append"):
+                return UserError(f"'{key}' is already in the config; set it without the +")
+            return unknown_key(key)
+    if isinstance(error, MissingConfigException):
+        _, _, options = text.partition("Available options")
+        lines = [line.strip() for line in options.splitlines()[1:]]
+        known = [line for line in lines if line and not line.startswith(("Config search", "provider="))]
+        hint = f"; there are {', '.join(known)}" if known else ""
+        return UserError(f"there is no config '{error.missing_cfg_file}'{hint}")
+    first = text.splitlines()[0] if text else type(error).__name__
+    return UserError(f"the command line cannot be understood: {first}")
+
+
+def _program() -> None:
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra pass errors on instead of printing them
+    try:
+        hydra_main()
+    except (HydraException, MissingConfigException, OmegaConfBaseException) as error:
+        if wants_traceback:
+            raise
+        raise _hydra_sentence(error) from None
+
+
+def main() -> None:
+    """Command line entry."""
+    run_cli(_program)
+
+
+if __name__ == "__main__":
+    main()
