@@ -34,7 +34,7 @@ def test_depth_counts_blocks_from_the_end(depth: int) -> None:
 
 @pytest.mark.parametrize("depth", [-1, 6, True, 1.0, "2"])
 def test_depth_out_of_range(depth: int) -> None:
-    with pytest.raises(UserError, match="thaw.depth"):
+    with pytest.raises(UserError, match=r"thaw\.depth"):
         ThawSchedule.from_depth(depth)
 
 

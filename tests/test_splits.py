@@ -1,5 +1,7 @@
 """Stratified, seeded, nested splits."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -82,7 +84,7 @@ def test_larger_training_sets_hold_the_smaller_ones_and_share_val() -> None:
     labels = mixed([70, 50, 30])
     splits = [train_val_split(labels, train_size=size, val_size=30, seed=5) for size in (3, 10, 47, 120)]
     assert [len(split.train) for split in splits] == [3, 10, 47, 120]
-    for small, large in zip(splits, splits[1:], strict=False):
+    for small, large in pairwise(splits):
         assert set(small.train.tolist()) < set(large.train.tolist())
         assert torch.equal(small.val, large.val)
 

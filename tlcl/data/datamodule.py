@@ -131,6 +131,7 @@ class ImageDataModule(L.LightningDataModule):
         return index_loader(self.source.pool, sampler, pin_memory=torch.cuda.is_available())
 
     def train_dataloader(self) -> "DataLoader[Batch]":
+        self._random = None  # a new fit draws its epoch anew, also when it is the epoch the last one ended in
         return self._loader(self.split.train, shuffle=True)
 
     def val_dataloader(self) -> "DataLoader[Batch]":

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,7 +29,7 @@ IGNORED = {"thumbs.db", "desktop.ini"}
 LISTED = 20
 
 
-def _is_image_name(path: PurePosixPath) -> bool:
+def is_image_name(path: PurePath) -> bool:
     """Whether a file counts at all: system litter and hidden files do not."""
     hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
     return not hidden and path.name.lower() not in IGNORED
@@ -40,12 +40,20 @@ def _tar_files(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
         with tarfile.open(path) as archive:
             for member in archive:
                 name = PurePosixPath(*[part for part in PurePosixPath(member.name).parts if part != "."])
-                if (member.isfile() or member.islnk()) and _is_image_name(name):
+                if (member.isfile() or member.islnk()) and is_image_name(name):
                     content = archive.extractfile(member)
                     assert content is not None
                     yield name, content.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(f"{path} cannot be read as a tar file: {error}") from None
+            # tarfile takes a damaged header for the end; the true one is a block of zeros, or nothing more.
+            assert archive.fileobj is not None
+            archive.fileobj.seek(archive.offset)
+            if archive.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
+                raise tarfile.ReadError("a file header in it is damaged")
+            while archive.fileobj.read(1 << 20):
+                pass  # on to the end, where compressed files keep their checksum
+    except Exception as error:  # zlib.error, LZMAError and others besides TarError and OSError
+        reason = str(error).partition("\n")[0].rstrip(":")
+        raise UserError(f"{path} cannot be read as a tar file: {reason}") from None
 
 
 def _folder_files(root: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
@@ -53,7 +61,7 @@ def _folder_files(root: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
     found = sorted(Path(folder, name).relative_to(root) for folder, _, names in os.walk(root) for name in names)
     for relative in found:
         name = PurePosixPath(relative.as_posix())
-        if _is_image_name(name):
+        if is_image_name(name):
             try:
                 yield name, (root / relative).read_bytes()
             except OSError as error:

@@ -138,7 +138,8 @@ def export(directory: RunDirectory, config: Config, net: Blocks, backbone: Backb
     """Write `model.safetensors` (the library's own key names) and `labels.json`; return the SHA-256."""
     state = {key: value.detach().cpu().contiguous() for key, value in backbone.native_state(net).items()}
     with atomic_open(directory.path / RUN_MODEL) as file:
-        file.write(save(state, {"backbone": backbone.name, "format": "pt"}))
+        # One metadata key alone: the library writes several in a random order, and equal runs give equal files.
+        file.write(save(state, {"format": "pt"}))
     channels, size = data.source.pool.images.shape[1:3]
     directory.write_json(
         "labels.json",

@@ -3,7 +3,7 @@
 import logging
 import os
 import secrets
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch.loggers import WandbLogger
 
@@ -14,7 +14,7 @@ from tlcl.tracking.records import RunDirectory
 log = logging.getLogger(__name__)
 
 
-def resolve_mode(mode: str) -> str:
+def resolve_mode(mode: str) -> Literal["online", "offline"]:
     """`online` or `offline`; `auto` looks for a key without ever asking for one.
 
     Raises:

@@ -1,0 +1,58 @@
+"""Shared by the tests that train: a tiny source, fast configs, and one small backbone of real shape."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from tlcl.config import conf_dir
+
+ROOT = Path(__file__).parent.parent
+FAST = [
+    "model.weights=none",
+    "logger=none",
+    "data.train_size=96",
+    "data.val_size=40",
+    "data.batch_size=32",
+    "trainer.accelerator=cpu",
+    "trainer.progress=false",
+]
+
+
+def composed(tmp_path: Path, *overrides: str) -> DictConfig:
+    """A composed config of a small fast run in tmp_path/run."""
+    with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
+        config = compose("config", [*FAST, *overrides])
+    OmegaConf.set_struct(config, False)
+    config.run_dir, config.cache_dir = str(tmp_path / "run"), str(tmp_path / "cache")
+    return config
+
+
+@pytest.fixture
+def train_cli(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run `python -m tlcl.train` as a user would, from an empty folder."""
+
+    def call(*arguments: str, timeout: float = 300) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "tlcl.train", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "TLCL_CACHE": str(tmp_path / "cache"), "WANDB_MODE": "offline"},
+        )
+
+    return call
+
+
+@pytest.fixture(autouse=True)
+def _two_threads() -> None:
+    """Equal thread counts give equal sums; more threads than cores only slow the suite."""
+    torch.set_num_threads(min(2, os.cpu_count() or 1))

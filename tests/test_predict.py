@@ -1,0 +1,89 @@
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import composed
+from tlcl import predict as module
+from tlcl.data.digits import load_digits
+from tlcl.errors import UserError, run_cli
+from tlcl.finetuning.run import run
+from tlcl.predict import classify
+from tlcl.tracking.records import RunDirectory
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("trained")
+    directory = RunDirectory(path / "run", resume=False)
+    run(composed(path, "data.train_size=600", "thaw.depth=5", "trainer.epochs=3"), directory)
+    directory.close()
+    return path / "run"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twenty test digits, enlarged as a user's might be, and files that are no images."""
+    source = load_digits().test
+    for index in range(20):
+        image = Image.fromarray(source.images[index, 0].numpy()).resize((8 + index, 8 + index))
+        image.convert("RGB" if index % 2 else "L").save(tmp_path / f"{index:02d}_{int(source.labels[index])}.png")
+    (tmp_path / ".hidden").write_text("x")
+    return tmp_path
+
+
+def spoil(folder: Path) -> None:
+    (folder / "text.jpg").write_text("no image")
+    whole = next(folder.glob("00_*.png"))
+    (folder / "cut.png").write_bytes(whole.read_bytes()[:60])
+    (folder / "empty.png").touch()
+
+
+def test_predictions_of_enlarged_test_images(trained: Path, folder: Path) -> None:
+    table = classify(trained, [folder], batch_size=7, skip_bad=False, progress=False)
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert len(rows) == 20
+    right = sum(row["prediction"] == Path(row["file"]).stem.split("_")[1] for row in rows)
+    assert right >= 12  # chance gives 2
+    for row in rows:
+        probabilities = {name[2:-1]: float(value) for name, value in row.items() if name.startswith("p(")}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
+        assert max(probabilities, key=lambda name: probabilities[name]) == row["prediction"]
+        assert float(row["confidence"]) == max(probabilities.values())
+
+
+def test_bad_files_are_all_named_or_left_out(
+    trained: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(folder)
+    with pytest.raises(UserError) as caught:
+        classify(trained, [folder], batch_size=8, skip_bad=False, progress=False)
+    assert all(name in str(caught.value) for name in ("text.jpg", "cut.png", "empty.png", "--skip-bad"))
+    assert "\n" not in str(caught.value)
+    table = classify(trained, [folder], batch_size=8, skip_bad=True, progress=False)
+    assert len(table.splitlines()) == 21
+    assert "text.jpg" in capsys.readouterr().err
+
+
+def test_command_line(
+    trained: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out" / "table.csv"
+    existing = sorted(folder.glob("*.png"))[0]
+    monkeypatch.setattr("sys.argv", ["tlcl-predict", str(trained), str(existing), "--csv", str(out)])
+    module.main()
+    assert len(out.read_text().splitlines()) == 2
+    for arguments, part in (
+        ([str(tmp_path), str(existing)], "no finished tlcl run"),
+        ([str(trained), "/nowhere.png"], "/nowhere.png"),
+        ([str(trained), str(existing), "--batch-size", "0"], "--batch-size"),
+    ):
+        monkeypatch.setattr("sys.argv", ["tlcl-predict", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            run_cli(module._program)
+        assert stopped.value.code == 2
+        error = capsys.readouterr().err
+        assert part in error
+        assert len(error.strip().splitlines()) == 1

@@ -1,0 +1,235 @@
+"""The command line and the records of a run."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from safetensors.torch import load_file
+
+from tests.conftest import FAST, ROOT, composed
+from tlcl.config import parse_config
+from tlcl.data.digits import load_digits
+from tlcl.finetuning.run import run
+from tlcl.inference import predict
+from tlcl.models.build import BACKBONES
+from tlcl.predict import load_run
+from tlcl.pretraining import letters_recipe, pretrained_on_letters
+from tlcl.tracking.records import RunDirectory, environment, read_lines
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished short run, made in this process."""
+    path = tmp_path_factory.mktemp("finished")
+    config = composed(path, "thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer4]", "trainer.epochs=3")
+    directory = RunDirectory(path / "run", resume=False)
+    run(config, directory)
+    directory.close()
+    return path / "run"
+
+
+def test_every_record_is_there(finished: Path) -> None:
+    names = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
+    assert names >= {
+        "config.yaml", "environment.json", "metrics.jsonl", "timings.jsonl", "summary.json", "labels.json",
+        "model.safetensors", "test_predictions.npz", "report.html",
+        "checkpoints/last.ckpt", "checkpoints/best.ckpt",
+    }  # fmt: skip
+    assert not [name for name in names if "partial" in name or "previous" in name or "incoming" in name]
+    assert len(list((finished / "plots").glob("*.png"))) == 4
+    lines = read_lines(finished / "metrics.jsonl")
+    assert [line["epoch"] for line in lines] == [0, 1, 2]
+    assert [line["trainable"] for line in lines] == [["head"], ["layer4", "head"], ["layer4", "head"]]
+    assert lines[0]["lr/head"] == 0.02
+    assert lines[0]["lr/layer4"] == 0.01
+
+
+def test_summary_follows_from_the_other_records(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    lines = read_lines(finished / "metrics.jsonl")
+    best = max(lines, key=lambda line: (line["val/acc"], -line["val/loss"]))
+    assert summary["selected"]["epoch"] == best["epoch"]
+    assert summary["selected"]["val_acc"] == best["val/acc"]
+    stored = np.load(finished / "test_predictions.npz")
+    labels, probabilities = stored["labels"], stored["probabilities"]
+    assert np.array_equal(labels, load_digits().test.labels.numpy())
+    assert summary["test_acc"] == (probabilities.argmax(1) == labels).mean()
+    wrong = probabilities.argmax(1) != labels
+    confidence = np.where(wrong, probabilities.max(1), -1)
+    assert stored["mistake_index"][0] == confidence.argmax()
+    assert set(stored["mistake_index"]) <= set(np.flatnonzero(wrong))
+
+
+def test_export_loads_into_torchvision(finished: Path) -> None:
+    """The exported file is a plain torchvision ResNet-18 that gives the recorded probabilities."""
+    about = json.loads((finished / "labels.json").read_text())
+    net = torchvision.models.resnet18(num_classes=len(about["classes"]))
+    net.load_state_dict(load_file(finished / "model.safetensors"))
+    images = load_digits().test.images.float()
+    images = torch.nn.functional.interpolate(images, (32, 32), mode="bilinear", antialias=True) / 255
+    mean, std = (torch.tensor(about[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    with torch.no_grad():
+        ours = net.eval()((images - mean) / std).softmax(1)
+    recorded = torch.from_numpy(np.load(finished / "test_predictions.npz")["probabilities"])
+    torch.testing.assert_close(ours, recorded, rtol=1e-3, atol=1e-4)
+
+
+def test_load_run_gives_the_trained_network(finished: Path) -> None:
+    net, labels, _ = load_run(finished)
+    assert labels["classes"] == list("0123456789")
+    ours = predict(net, load_digits().test.images, batch_size=100)
+    recorded = torch.from_numpy(np.load(finished / "test_predictions.npz")["probabilities"])
+    torch.testing.assert_close(ours, recorded, rtol=1e-4, atol=1e-5)
+
+
+def test_a_finished_run_is_a_source_of_weights(finished: Path, tmp_path: Path) -> None:
+    config = composed(tmp_path, f"model.weights={finished}", "trainer.epochs=1", "thaw.depth=0")
+    directory = RunDirectory(tmp_path / "run", resume=False)
+    summary = run(config, directory)
+    directory.close()
+    before, after = (load_file(path / "model.safetensors") for path in (finished, tmp_path / "run"))
+    assert all(torch.equal(before[key], after[key]) for key in before if not key.startswith("fc."))
+    assert summary["weights"]["sha256"] == json.loads((finished / "summary.json").read_text())["model_sha256"]
+
+
+def test_the_letters_backbone_is_made_once_and_checked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = parse_config(composed(tmp_path))
+    recipe = letters_recipe(config)
+    other = parse_config(composed(tmp_path, "seed=5", "data.batch_size=8"))
+    assert letters_recipe(other).run_dir == recipe.run_dir
+    assert letters_recipe(parse_config(composed(tmp_path, "model.input_size=48"))).run_dir != recipe.run_dir
+    made = []
+
+    def fake(composed_recipe: object, directory: RunDirectory) -> None:
+        made.append(directory.path)
+        (directory.path / "config.yaml").write_text("x: 1")
+        (directory.path / "model.safetensors").write_bytes(b"weights")
+        import hashlib
+
+        directory.write_json("summary.json", {"model_sha256": hashlib.sha256(b"weights").hexdigest()})
+
+    for _ in range(2):
+        path = pretrained_on_letters(config, fake)
+    assert len(made) == 1
+    (path / "model.safetensors").write_bytes(b"tampered")
+    pretrained_on_letters(config, fake)
+    assert len(made) == 2
+    assert "does not have the hash" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["trainer.epocs=3"], ["trainer.epocs", "trainer.epochs"]),
+        (["+trainer.epocs=3"], ["trainer.epocs", "trainer.epochs"]),
+        (["trainer.epochs=many"], ["trainer.epochs"]),
+        (["+thaw.-1=[layer4]"], ["-1"]),
+        (["thaw=milestones", "+thaw.0=[head]", "+thaw.2=[layer9]"], ["layer9"]),
+        (["thaw=milestones", "+thaw.0=[head]", "+thaw.2=[stem]"], ["stem", "layer4"]),
+        (["thaw.depth=9"], ["thaw.depth"]),
+        (["thaw=nothing"], ["thaw/nothing", "layerwise"]),
+        (["data=image_folder"], ["data.train"]),
+        (["data=image_folder", "data.train=/nowhere"], ["/nowhere"]),
+        (["+experiment=none_such"], ["experiment/none_such"]),
+        (["data.batch_size=[1"], ["command line"]),
+        (["+resume=/nowhere"], ["/nowhere"]),
+        (["data.train_size=100000"], ["data.train_size"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+@pytest.mark.slow
+def test_a_users_mistake_is_one_sentence_and_exit_code_2(
+    train_cli: Cli, tmp_path: Path, arguments: list[str], parts: list[str]
+) -> None:
+    result = train_cli("model.weights=none", "logger=none", *arguments)
+    assert result.returncode == 2, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    for part in parts:
+        assert part in lines[0]
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
+@pytest.mark.slow
+def test_multirun_makes_a_directory_a_job(train_cli: Cli, tmp_path: Path) -> None:
+    result = train_cli("-m", *FAST, "trainer.epochs=1", "thaw.depth=0,1", "hydra.sweep.dir=sweep")
+    assert result.returncode == 0, result.stderr
+    summaries = [json.loads((tmp_path / "sweep" / job / "summary.json").read_text()) for job in "01"]
+    assert [summary["trained_blocks"] for summary in summaries] == [["head"], ["layer4", "head"]]
+
+
+@pytest.mark.slow
+def test_wandb_offline_run_reads_back(train_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What W&B stored is what metrics.jsonl holds; no key in any record; no prompt although stdin is closed."""
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    secret = "0123456789abcdef" * 2 + "01234567"
+    monkeypatch.setenv("WANDB_API_KEY", secret)
+    arguments = [item for item in FAST if not item.startswith("logger")]
+    result = train_cli(*arguments, "logger.mode=offline", "trainer.epochs=2", "thaw.depth=0", "run_dir=run")
+    assert result.returncode == 0, result.stderr
+    (stored,) = (tmp_path / "run").rglob("*.wandb")
+    store = DataStore()
+    store.open_for_scan(str(stored))
+    history: list[dict[str, object]] = []
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        if record.HasField("history"):
+            row = {
+                item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item
+            }
+            history.append(row)
+    lines = read_lines(tmp_path / "run" / "metrics.jsonl")
+    logged = [row for row in history if "val/acc" in row and "trainable_blocks" in row]
+    assert [row["val/acc"] for row in logged] == [line["val/acc"] for line in lines]
+    assert [row["epoch"] for row in logged] == [0, 1]
+    for path in (tmp_path / "run").rglob("*"):
+        if path.is_file():
+            assert secret.encode() not in path.read_bytes(), path
+
+
+def test_environment_holds_no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "s3cret")
+    about = environment(4)
+    assert "s3cret" not in json.dumps(about)
+    assert about["seed"] == 4
+    assert about["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+
+
+@pytest.mark.slow
+def test_wheel_carries_the_configs(tmp_path: Path) -> None:
+    """conf/ is in the wheel once, and nothing of the checkout's leftovers is."""
+    import sys
+    import zipfile
+
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    configs = {path.relative_to(ROOT / "conf").as_posix() for path in (ROOT / "conf").rglob("*.yaml")}
+    assert {name.removeprefix("tlcl/conf/") for name in names if name.startswith("tlcl/conf/")} == configs
+    assert "tlcl/tracking/report.html.j2" in names
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    code = "from tlcl.config import conf_dir; print(conf_dir())"
+    found = subprocess.run(
+        [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(tmp_path / 'installed')!r}); {code}"],
+        check=True, capture_output=True, text=True, cwd=tmp_path,
+    ).stdout.strip()  # fmt: skip
+    assert found == str(tmp_path / "installed" / "tlcl" / "conf")
+
+
+def test_backbones_have_the_same_block_names() -> None:
+    assert sorted(BACKBONES) == ["efficientnet_lite0", "resnet18"]

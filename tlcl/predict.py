@@ -1,0 +1,146 @@
+"""`tlcl-predict RUN_DIR IMAGES...`: classify a user's images with the model of a run."""
+
+import argparse
+import csv
+import json
+import os
+import sys
+from io import StringIO
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from tlcl.atomic import atomic_write_text
+from tlcl.config import Config, parse_config
+from tlcl.data.decode import BadImage, decode_image
+from tlcl.data.image_folder import LISTED, is_image_name
+from tlcl.errors import UserError, run_cli
+from tlcl.inference import predict
+from tlcl.models.blocks import Blocks
+from tlcl.models.build import build_model
+from tlcl.models.weights import RUN_MODEL, read_state
+
+
+def load_run(run_dir: Path) -> tuple[Blocks, dict, Config]:
+    """The trained network of a finished run with its head, its `labels.json` and its config.
+
+    Raises:
+        UserError: `run_dir` holds no finished run, or its files do not fit together.
+    """
+    from omegaconf import DictConfig, OmegaConf
+
+    for name in ("config.yaml", "labels.json", RUN_MODEL):
+        if not (run_dir / name).is_file():
+            raise UserError(f"{run_dir} is no finished tlcl run: it has no {name}")
+    composed = OmegaConf.load(run_dir / "config.yaml")
+    assert isinstance(composed, DictConfig)
+    config = parse_config(composed)
+    labels = json.loads((run_dir / "labels.json").read_text())
+    net, backbone = build_model(config.model, len(labels["classes"]), config.seed)
+    state = read_state(run_dir / RUN_MODEL)
+    try:
+        net.load_state_dict({key: state[backbone.native_key(key)] for key in net.state_dict()})
+    except (KeyError, RuntimeError) as error:
+        raise UserError(f"{run_dir / RUN_MODEL} does not fit its config.yaml: {error}") from None
+    return net, labels, config
+
+
+def find_images(paths: list[Path]) -> list[Path]:
+    """Every file named, and every file below every folder named, in order; hidden files are passed over.
+
+    Raises:
+        UserError: a path that does not exist, or no files at all.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            below = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+            found += sorted(file for file in below if is_image_name(file.relative_to(path)))
+        elif path.exists():
+            found.append(path)
+        else:
+            raise UserError(f"{path} does not exist")
+    if not found:
+        raise UserError(f"no image files in {', '.join(map(str, paths))}")
+    return found
+
+
+def classify(run_dir: Path, paths: list[Path], *, batch_size: int, skip_bad: bool, progress: bool) -> str:
+    """CSV text: file, prediction, confidence, and one probability column a class.
+
+    Raises:
+        UserError: unreadable images, all of them named, unless `skip_bad`.
+    """
+    net, labels, config = load_run(run_dir)
+    files, images, bad = [], [], []
+    for file in tqdm(find_images(paths), desc="decode", unit=" images", disable=not progress):
+        try:
+            images.append(decode_image(file.read_bytes(), labels["size"], labels["channels"]))
+            files.append(file)
+        except (BadImage, OSError) as error:
+            bad.append(f"{str(file)!r} ({error})")
+    if bad and not skip_bad:
+        more = f"; and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
+        raise UserError(
+            f"{len(bad)} files are not readable images: {'; '.join(bad[:LISTED])}{more} "
+            "(leave them out with --skip-bad)"
+        )
+    if not images:
+        raise UserError("none of the files is a readable image")
+    for line in bad:
+        print(f"left out {line}", file=sys.stderr)
+    device = "cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu"
+    probabilities = predict(
+        net,
+        torch.stack(images),
+        batch_size=batch_size,
+        device=device,
+        precision=config.trainer.precision,
+        progress="predict" if progress else None,
+    )
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "prediction", "confidence", *(f"p({name})" for name in labels["classes"])])
+    for file, row in zip(files, probabilities.tolist(), strict=True):
+        best = max(range(len(row)), key=row.__getitem__)
+        writer.writerow(
+            [file, labels["classes"][best], f"{row[best]:.6f}", *(f"{probability:.6f}" for probability in row)]
+        )
+    return text.getvalue()
+
+
+def _program() -> None:
+    parser = argparse.ArgumentParser(prog="tlcl-predict", description=__doc__)
+    parser.add_argument("run_dir", type=Path, help="directory of a finished run")
+    parser.add_argument("images", type=Path, nargs="+", help="image files, or folders of them")
+    parser.add_argument("--csv", type=Path, help="write the table here instead of printing it")
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--skip-bad", action="store_true", help="leave unreadable files out and name them")
+    options = parser.parse_args()
+    if options.batch_size < 1:
+        raise UserError(f"--batch-size={options.batch_size} must be at least 1")
+    table = classify(
+        options.run_dir,
+        options.images,
+        batch_size=options.batch_size,
+        skip_bad=options.skip_bad,
+        progress=sys.stderr.isatty(),
+    )
+    if options.csv is None:
+        print(table, end="")
+        return
+    try:
+        atomic_write_text(options.csv, table)
+    except OSError as error:
+        raise UserError(f"--csv={options.csv} cannot be written: {error.strerror or error}") from None
+    print(f"{len(table.splitlines()) - 1} predictions in {options.csv}")
+
+
+def main() -> None:
+    """Command line entry."""
+    run_cli(_program)
+
+
+if __name__ == "__main__":
+    main()
