@@ -2,6 +2,9 @@
 
 import sys
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class UserError(Exception):
@@ -12,10 +15,10 @@ class TrainingError(Exception):
     """Training cannot go on (for example a loss that is not finite); what was saved stays valid. Exit code 1."""
 
 
-def run_cli(program: Callable[[], None]) -> None:
+def run_cli(program: Callable[[], T]) -> T:
     """Run `program`; turn the two error types into a sentence on stderr and an exit code (2 and 1)."""
     try:
-        program()
+        return program()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -59,7 +59,8 @@ def start(composed: DictConfig) -> dict[str, Any]:
 @hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="config")
 def hydra_main(composed: DictConfig) -> float:
     """What Hydra calls for each job; the return value is what an optimising sweeper maximises."""
-    return float(start(composed).get("test_acc", float("nan")))
+    # Here, because Hydra adds lines of its own to errors that pass through it.
+    return run_cli(lambda: float(start(composed).get("test_acc", float("nan"))))
 
 
 def _hydra_sentence(error: Exception) -> UserError:

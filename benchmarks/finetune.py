@@ -1,0 +1,208 @@
+"""`python -m benchmarks.finetune`: images per second of our training loop beside two others, in one run.
+
+(a) a bare PyTorch loop of the same model, optimizer, batches and precision, without any framework;
+(b) Lightning with torchvision's CIFAR10-style dataset of PIL images, its transforms and a DataLoader.
+
+All three train ResNet-18 at 32 pixels on the same CIFAR-10-sized images (random pixels unless a tar of class
+folders is given), with the same crop and flip. They take turns, epoch by epoch, so that a change of the
+machine's speed meets all of them; the ratio is taken within each round.
+"""
+
+import argparse
+import logging
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from tlcl.config import DataConfig, OptimConfig, ResNet18Config
+from tlcl.data.augment import random_crop, random_flip
+from tlcl.data.datamodule import ImageDataModule
+from tlcl.data.image_folder import load_folder
+from tlcl.data.image_tensors import ImageTensors, Source
+from tlcl.finetuning.module import FinetuningModule
+from tlcl.finetuning.optimizer import build_optimizer, build_scheduler
+from tlcl.finetuning.schedule import ThawSchedule
+from tlcl.finetuning.thaw import Thaw
+from tlcl.models.build import build_model
+from tlcl.models.resnet18 import BACKBONE
+
+MODEL = ResNet18Config(name="resnet18", weights="none", input_size=32)
+OPTIM = OptimConfig("sgd", 0.02, 1.0, {}, 0.9, 5e-4, "cosine", 0)
+
+
+def cifar_like(images: int) -> ImageTensors:
+    """Random pixels in CIFAR-10's shape: the loops' speed does not depend on what the images show."""
+    random = torch.Generator().manual_seed(0)
+    return ImageTensors(
+        torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, generator=random),
+        torch.arange(images) % 10,
+        tuple("0123456789"),
+    )
+
+
+class PilImages(Dataset[tuple[Tensor, int]]):
+    """As torchvision.datasets.CIFAR10: an array in memory, one PIL image an item, then the transform."""
+
+    def __init__(self, data: ImageTensors) -> None:
+        self.images, self.labels = data.images.permute(0, 2, 3, 1).numpy(), data.labels.tolist()
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomCrop(32, padding=4),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(BACKBONE.mean, BACKBONE.std),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
+
+
+class PlainModule(L.LightningModule):
+    """The usual LightningModule around an unfrozen network that takes normalised floats."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, labels = batch
+        for block in self.net.blocks.values():  # type: ignore[operator]
+            images = block(images)
+        loss = nn.functional.cross_entropy(images, labels)
+        self.log("train/loss", loss, on_step=False, on_epoch=True)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return build_optimizer(self.net, OPTIM)  # type: ignore[arg-type]
+
+
+class EpochTimes(L.Callback):
+    """Seconds of the batches of each epoch, without the set-up of the fit around them."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.seconds.append(time.perf_counter() - self._start)
+
+
+def lightning_epoch(module: L.LightningModule, precision: str, callbacks: list[L.Callback], **data: Any) -> float:
+    """Seconds of one epoch under a new Trainer."""
+    times = EpochTimes()
+    trainer = L.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        precision=precision,  # type: ignore[arg-type]
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+        callbacks=[*callbacks, times],
+    )
+    trainer.fit(module, **data)
+    return times.seconds[0]
+
+
+def ours(data: ImageDataModule, precision: str) -> float:
+    net, _ = build_model(MODEL, 10, 0)
+    net.to(memory_format=torch.channels_last)
+    module = FinetuningModule(net, 10, OPTIM, 0)
+    return lightning_epoch(module, precision, [Thaw(ThawSchedule.from_depth(5))], datamodule=data)
+
+
+def bare(data: ImageDataModule, precision: str) -> float:
+    net, _ = build_model(MODEL, 10, 0)
+    net.to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(net, OPTIM)
+    pool, order = data.source.pool, torch.randperm(len(data.split.train))
+    size, random = data.config.batch_size, torch.Generator().manual_seed(0)
+    scheduler = build_scheduler(optimizer, OPTIM, len(order) // size, 1)
+    net.train()
+    start = time.perf_counter()
+    for indices in data.split.train[order].split(size):
+        images = random_flip(random_crop(pool.images[indices], data.config.crop_padding, random), random)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+            logits = net(images)
+        loss = nn.functional.cross_entropy(logits.float(), pool.labels[indices])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+    return time.perf_counter() - start
+
+
+def torchvision_loader(data: ImageDataModule, workers: int) -> float:
+    net, _ = build_model(MODEL, 10, 0)
+    pool, train = data.source.pool, data.split.train
+    items = PilImages(ImageTensors(pool.images[train], pool.labels[train], pool.classes))
+    loader = DataLoader(items, batch_size=data.config.batch_size, shuffle=True, num_workers=workers)
+    return lightning_epoch(PlainModule(net), "32-true", [], train_dataloaders=loader)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=5000, help="training images an epoch")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--workers", type=int, default=2, help="DataLoader workers of the torchvision loop")
+    parser.add_argument("--tar", type=Path, help="a tar of class folders to take the images from")
+    options = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+
+    if options.tar:
+        cache = Path("~/.cache/tlcl").expanduser()
+        pool = load_folder(options.tar, size=32, channels=3, on_bad_image="error", cache=cache).data
+    else:
+        pool = cifar_like(options.images + 100)
+    config = DataConfig("benchmark", options.images, 100, options.batch_size, 4, True)
+    data = ImageDataModule(Source(pool, pool), config, 0)
+
+    loops: dict[str, Callable[[], float]] = {
+        "tlcl": lambda: ours(data, "32-true"),
+        "bare PyTorch": lambda: bare(data, "32-true"),
+        "tlcl bf16": lambda: ours(data, "bf16-mixed"),
+        "bare PyTorch bf16": lambda: bare(data, "bf16-mixed"),
+        "Lightning + torchvision loader": lambda: torchvision_loader(data, options.workers),
+        "Lightning + torchvision loader, no workers": lambda: torchvision_loader(data, 0),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    for turn in range(options.rounds + 1):
+        for name, loop in loops.items():
+            taken = loop()
+            if turn > 0:  # the first round warms up
+                seconds[name].append(taken)
+
+    print(f"{options.images} images, batch {options.batch_size}, {torch.get_num_threads()} threads, "
+          f"torch {torch.__version__}, lightning {L.__version__}, {options.rounds} rounds")  # fmt: skip
+    print(f"{'loop':45s} {'img/s best':>10s} {'median':>8s}   tlcl / it, tlcl bf16 / it (median of rounds)")
+    for name, times in seconds.items():
+        rates = [options.images / second for second in times]
+        ratios = [
+            statistics.median(other / mine for mine, other in zip(seconds[base], times, strict=True))
+            for base in ("tlcl", "tlcl bf16")
+        ]
+        print(f"{name:45s} {max(rates):10.0f} {statistics.median(rates):8.0f}   {ratios[0]:6.2f} {ratios[1]:6.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""One self-contained HTML page of a run, made from its directory alone."""
+
+import base64
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, select_autoescape
+from sklearn.metrics import precision_recall_fscore_support
+
+from tlcl.atomic import atomic_write_text
+from tlcl.tracking.plots import confusion_counts
+from tlcl.tracking.records import read_lines
+
+CAPTIONS = {
+    "curves": "Accuracy and loss in each epoch; a dashed line marks the epoch at whose start blocks thaw.",
+    "thaw": "Which blocks were trained in which epoch, and how fast.",
+    "confusion": "Test images by true and predicted class; the colour is the share of the true class.",
+    "mistakes": "The mistakes the network was surest of: true class → prediction.",
+}
+CONFUSED_PAIRS = 8
+
+
+def wilson_interval(right: int, total: int, z: float = 1.959964) -> tuple[float, float]:
+    """95 % confidence interval of a proportion (Wilson 1927), in 0..1; (0, 1) for no observations."""
+    if total == 0:
+        return 0.0, 1.0
+    share, scale = right / total, z**2 / total
+    middle = (share + scale / 2) / (1 + scale)
+    half = z / (1 + scale) * math.sqrt(share * (1 - share) / total + scale / (4 * total))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
+    """Precision, recall, F1 and number of test images of each class."""
+    numbers = precision_recall_fscore_support(
+        labels, probabilities.argmax(1), labels=range(len(classes)), zero_division=0
+    )
+    keys = ("precision", "recall", "f1", "images")
+    return [
+        {"name": name, **dict(zip(keys, row, strict=True))}
+        for name, row in zip(classes, zip(*numbers, strict=True), strict=True)
+    ]
+
+
+def confused_pairs(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> list[tuple[str, str, int]]:
+    """(true, predicted, count) of the most frequent confusions."""
+    counts = confusion_counts(labels, probabilities)
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:CONFUSED_PAIRS]
+    places = zip(*np.unravel_index(order, counts.shape), strict=True)
+    return [
+        (classes[row], classes[column], int(counts[row, column])) for row, column in places if counts[row, column]
+    ]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write `report.html` (no outside resource, no script) from what is there; says what is not."""
+    summary, environment = _json(run_dir / "summary.json"), _json(run_dir / "environment.json")
+    metrics = read_lines(run_dir / "metrics.jsonl")
+    plots = [
+        {
+            "name": name,
+            "caption": caption,
+            "data": base64.b64encode((run_dir / "plots" / f"{name}.png").read_bytes()).decode(),
+        }
+        for name, caption in CAPTIONS.items()
+        if (run_dir / "plots" / f"{name}.png").is_file()
+    ]
+    context: dict[str, Any] = {
+        "summary": summary,
+        "environment": environment,
+        "plots": plots,
+        "epochs": len(metrics),
+        "config": (run_dir / "config.yaml").read_text() if (run_dir / "config.yaml").is_file() else "",
+        "run_dir": run_dir.name,
+        "interval": None,
+        "rows": [],
+        "pairs": [],
+    }
+    if (run_dir / "test_predictions.npz").is_file():
+        classes = _json(run_dir / "labels.json")["classes"]
+        with np.load(run_dir / "test_predictions.npz") as stored:
+            labels, probabilities = stored["labels"], stored["probabilities"]
+        right = int((probabilities.argmax(1) == labels).sum())
+        context["interval"] = wilson_interval(right, len(labels))
+        context["rows"] = per_class(labels, probabilities, classes)
+        context["pairs"] = confused_pairs(labels, probabilities, classes)
+    pages = Environment(
+        loader=PackageLoader("tlcl.tracking", "."),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+    )
+    path = run_dir / "report.html"
+    atomic_write_text(path, pages.get_template("report.html.j2").render(context))
+    return path
