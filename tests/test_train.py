@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file
 
 from tests.conftest import FAST, ROOT, composed
+from tests.wandb_file import history
 from tlcl.config import parse_config
 from tlcl.data.digits import load_digits
 from tlcl.finetuning.run import run
@@ -20,6 +23,7 @@ from tlcl.models.build import BACKBONES
 from tlcl.predict import load_run
 from tlcl.pretraining import letters_recipe, pretrained_on_letters
 from tlcl.tracking.records import RunDirectory, environment, read_lines
+from tlcl.train import main
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -144,18 +148,33 @@ def test_the_letters_backbone_is_made_once_and_checked(tmp_path: Path, caplog: p
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-@pytest.mark.slow
 def test_a_users_mistake_is_one_sentence_and_exit_code_2(
-    train_cli: Cli, tmp_path: Path, arguments: list[str], parts: list[str]
+    arguments: list[str],
+    parts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    result = train_cli("model.weights=none", "logger=none", *arguments)
-    assert result.returncode == 2, result.stderr
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
-    assert len(lines) == 1, result.stderr
+    monkeypatch.chdir(tmp_path)
+    quick = [] if "resume" in arguments[0] else ["model.weights=none", "logger=none"]
+    monkeypatch.setattr("sys.argv", ["tlcl-train", *quick, *arguments])
+    GlobalHydra.instance().clear()
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert len(lines) == 1, lines
     assert lines[0].startswith("error: ")
     for part in parts:
         assert part in lines[0]
     assert not list(tmp_path.rglob("config.yaml"))
+
+
+@pytest.mark.slow
+def test_a_users_mistake_on_the_real_command_line(train_cli: Cli) -> None:
+    result = train_cli("trainer.epocs=3")
+    assert result.returncode == 2
+    assert result.stderr.strip() == "error: there is no config key 'trainer.epocs'; did you mean 'trainer.epochs'?"
 
 
 @pytest.mark.slow
@@ -169,30 +188,20 @@ def test_multirun_makes_a_directory_a_job(train_cli: Cli, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_wandb_offline_run_reads_back(train_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What W&B stored is what metrics.jsonl holds; no key in any record; no prompt although stdin is closed."""
-    from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
-
     secret = "0123456789abcdef" * 2 + "01234567"
     monkeypatch.setenv("WANDB_API_KEY", secret)
     arguments = [item for item in FAST if not item.startswith("logger")]
     result = train_cli(*arguments, "logger.mode=offline", "trainer.epochs=2", "thaw.depth=0", "run_dir=run")
     assert result.returncode == 0, result.stderr
     (stored,) = (tmp_path / "run").rglob("*.wandb")
-    store = DataStore()
-    store.open_for_scan(str(stored))
-    history: list[dict[str, object]] = []
-    while (data := store.scan_data()) is not None:
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        if record.HasField("history"):
-            row = {
-                item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item
-            }
-            history.append(row)
     lines = read_lines(tmp_path / "run" / "metrics.jsonl")
-    logged = [row for row in history if "val/acc" in row and "trainable_blocks" in row]
+    logged = [row for row in history(stored) if "val/acc" in row and "trainable_blocks" in row]
     assert [row["val/acc"] for row in logged] == [line["val/acc"] for line in lines]
     assert [row["epoch"] for row in logged] == [0, 1]
+    listed = subprocess.run(
+        [sys.executable, "-m", "wandb", "sync", "--dry-run", str(stored.parent)], capture_output=True, text=True
+    )
+    assert stored.parent.name in listed.stdout + listed.stderr
     for path in (tmp_path / "run").rglob("*"):
         if path.is_file():
             assert secret.encode() not in path.read_bytes(), path
@@ -209,7 +218,6 @@ def test_environment_holds_no_variables(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.slow
 def test_wheel_carries_the_configs(tmp_path: Path) -> None:
     """conf/ is in the wheel once, and nothing of the checkout's leftovers is."""
-    import sys
     import zipfile
 
     subprocess.run(

@@ -83,14 +83,16 @@ def _hydra_sentence(error: Exception) -> UserError:
 
 
 def _program() -> None:
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    wanted = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra pass errors on instead of printing them
     try:
         hydra_main()
     except (HydraException, MissingConfigException, OmegaConfBaseException) as error:
-        if wants_traceback:
+        if wanted == "1":
             raise
         raise _hydra_sentence(error) from None
+    finally:
+        os.environ.pop("HYDRA_FULL_ERROR") if wanted is None else os.environ.update(HYDRA_FULL_ERROR=wanted)
 
 
 def main() -> None:
