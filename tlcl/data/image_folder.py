@@ -98,7 +98,7 @@ def load_folder(path: Path, *, size: int, channels: int, on_bad_image: str, cach
         UserError: bad files when `on_bad_image` is `error`, all of them named; no or one class; files outside
             the class folders only.
     """
-    read = tqdm(read_files(path), desc=f"read {path.name}", unit=" files", delay=1.0, leave=False)
+    read = tqdm(read_files(path), desc=f"read {path.name}", unit=" files", delay=1.0, leave=False, disable=None)
     files = sorted(read, key=lambda item: item[0])  # a tar file keeps whatever order it was packed in
     digest = hashlib.blake2b(f"{DECODER}/{size}/{channels}".encode(), digest_size=16)
     for name, content in files:
@@ -133,7 +133,13 @@ def _decode_all(path: Path, files: list[tuple[PurePosixPath, bytes]], size: int,
     # Pillow decodes outside Python's lock, so threads share the work.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = list(
-            tqdm(pool.map(attempt, in_class), total=len(in_class), desc=f"decode {path.name}", unit=" images")
+            tqdm(
+                pool.map(attempt, in_class),
+                total=len(in_class),
+                desc=f"decode {path.name}",
+                unit=" images",
+                disable=None,
+            )
         )
     stray = [f"{str(name)!r} (not in a class folder)" for name, _ in files if len(name.parts) == 1]
     bad = stray + [result for result in results if isinstance(result, str)]

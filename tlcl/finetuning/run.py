@@ -99,6 +99,7 @@ def fit(config: Config, directory: RunDirectory, module: FinetuningModule, data:
         warnings.filterwarnings("ignore", message=".*eval mode.*")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of a deprecated call
         try:
             trainer.fit(
                 module,

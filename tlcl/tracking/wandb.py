@@ -30,20 +30,15 @@ def resolve_mode(mode: str) -> Literal["online", "offline"]:
     return "online" if has_key else "offline"
 
 
-def build_wandb(config: Config, directory: RunDirectory, composed: dict[str, Any]) -> WandbLogger:
-    """The logger of this run directory; a resumed run goes on under its W&B id."""
+def _connect(config: Config, mode: Literal["online", "offline"], run_id: str, save_dir: str) -> WandbLogger:
+    """Start the W&B run; an online one that cannot reach its server fails within a minute."""
     import wandb
 
     options = config.logger
     assert isinstance(options, WandbConfig)
-    mode = resolve_mode(options.mode)
-    known = directory.read_json("wandb.json")
-    run_id = known["id"] if known else secrets.token_hex(4)
-    if not known:
-        directory.write_json("wandb.json", {"id": run_id, "project": options.project, "entity": options.entity})
     logger = WandbLogger(
         name=config.name,
-        save_dir=str(directory.path),
+        save_dir=save_dir,
         id=run_id,
         project=options.project,
         entity=options.entity,
@@ -51,16 +46,45 @@ def build_wandb(config: Config, directory: RunDirectory, composed: dict[str, Any
         tags=options.tags,
         offline=mode == "offline",
         log_model=False,
-        config=composed,
         resume="allow" if mode == "online" else None,
-        settings=wandb.Settings(mode=mode, silent=True, x_disable_stats=True),
+        settings=wandb.Settings(mode=mode, silent=True, x_disable_stats=True, init_timeout=60),
     )
     logger.experiment.define_metric("epoch", hidden=True)
     logger.experiment.define_metric("*", step_metric="epoch")
-    where = (
-        logger.experiment.url if mode == "online" else f"offline; upload with: wandb sync {directory.path}/wandb/*"
-    )
-    log.info("W&B: %s", where)
+    return logger
+
+
+def build_wandb(config: Config, directory: RunDirectory, composed: dict[str, Any]) -> WandbLogger:
+    """The logger of this run directory; a resumed run goes on under its W&B id.
+
+    `logger.mode=auto` goes offline, with a warning, when there is a key but the server cannot be reached.
+
+    Raises:
+        UserError: `logger.mode=online` without a key or a server.
+    """
+    import wandb
+
+    options = config.logger
+    assert isinstance(options, WandbConfig)
+    known = directory.read_json("wandb.json")
+    run_id = known["id"] if known else secrets.token_hex(4)
+    if not known:
+        directory.write_json("wandb.json", {"id": run_id, "project": options.project, "entity": options.entity})
+    mode = resolve_mode(options.mode)
+    try:
+        logger = _connect(config, mode, run_id, str(directory.path))
+    except (wandb.errors.Error, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if options.mode == "online" or mode == "offline":
+            raise UserError(
+                f"W&B could not be started ({reason}); use logger.mode=offline or logger=none"
+            ) from None
+        log.warning("warning: W&B cannot be reached (%s); this run is recorded offline", reason)
+        mode = "offline"
+        logger = _connect(config, mode, run_id, str(directory.path))
+    logger.experiment.config.update(composed, allow_val_change=True)
+    uploaded = f"offline; upload with: wandb sync {directory.path}/wandb/offline-run-*"
+    log.info("W&B: %s", logger.experiment.url if mode == "online" else uploaded)
     return logger
 
 
