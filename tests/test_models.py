@@ -211,3 +211,16 @@ def test_equal_seeds_equal_networks() -> None:
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert not torch.equal(first["blocks.head.fc.weight"], other["blocks.head.fc.weight"])
     assert set(BACKBONES) == {"resnet18", "efficientnet_lite0"}
+
+
+@pytest.mark.parametrize("config", [RESNET, LITE0], ids=lambda config: config.name)
+def test_a_new_head_starts_near_chance(config: ModelConfig) -> None:
+    """On ImageNet-like features the first loss is close to log(classes), whatever the library's own init."""
+    net, backbone = build_model(config, 10, seed=0)
+    if config.name == "efficientnet_lite0":
+        load_backbone(net, backbone, backbone.imagenet(), "imagenet")
+    labels = torch.arange(64) % 10
+    pixels = torch.randint(0, 256, (64, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        loss = torch.nn.functional.cross_entropy(net.eval()(pixels), labels)
+    assert loss < 4.0

@@ -29,6 +29,9 @@ def build(num_classes: int, config: EfficientNetLite0Config) -> Mapping[str, nn.
     except ModuleNotFoundError:
         raise UserError(f"model=efficientnet_lite0 needs an extra: {INSTALL}") from None
     net: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=num_classes)
+    # timm scales the classifier by its number of outputs: for few classes the first logits would be so large
+    # that a head on frozen features spends its epochs unlearning them.
+    net.classifier.reset_parameters()
     blocks: dict[str, OrderedDict[str, nn.Module]] = {
         name: OrderedDict((f"blocks_{stage}", net.blocks[stage]) for stage in stages)
         for name, stages in STAGES.items()
