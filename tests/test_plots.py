@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
 from tlcl.finetuning.schedule import BLOCKS
@@ -50,6 +51,32 @@ def test_milestones_are_drawn_where_blocks_thaw() -> None:
     assert "0.833 at epoch 5" in figure.get_suptitle()
 
 
+def test_near_milestones_share_a_name() -> None:
+    lines = metrics(200)  # epochs 2 and 4 are 1 % of the axes apart: both lines, one text
+    for axes in learning_curves(lines).axes:
+        assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"] == [1.5, 3.5]  # type: ignore[index]
+        assert [text.get_text() for text in axes.texts] == ["thaw layer4, layer2, layer3"]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 4, 35, 200])
+def test_epoch_ticks_are_whole(epochs: int) -> None:
+    for figure in (learning_curves(metrics(epochs)), thaw_timeline(metrics(epochs))):
+        for axes in figure.axes:
+            if axes.get_xlabel() == "epoch":
+                low, high = axes.get_xlim()
+                ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+                assert ticks
+                assert all(tick == int(tick) for tick in ticks)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.02])
+def test_timeline_draws_equal_and_zero_rates(rate: float, tmp_path: Path) -> None:
+    lines = [{**line, **{f"lr/{block}": rate for block in BLOCKS}} for line in metrics(3)]
+    thaw_timeline(lines).savefig(tmp_path / "thaw.png")
+    lines = [{**line, "trainable": []} for line in lines]
+    thaw_timeline(lines).savefig(tmp_path / "thaw.png")
+
+
 def test_timeline_shows_rates_of_trained_blocks_only() -> None:
     (image,) = thaw_timeline(metrics(6)).axes[0].images
     shown = np.ma.filled(image.get_array(), np.nan)
@@ -77,8 +104,31 @@ def test_mistakes_name_both_classes() -> None:
     for title, label, row in zip(titles, labels, probabilities, strict=True):
         names = ["$a$", "b", "c", "d"]
         assert title == f"{names[label]} → {names[row.argmax()]}\n{row.max():.0%} sure"
+    long = ["a_long_class_name_number_1", "a_long_class_name_number_2", "c", "d"]
+    (title,) = [
+        axes.get_title()
+        for axes in mistakes_grid(images[:1], np.array([0]), np.array([[0.1, 0.9, 0, 0]]), long).axes
+    ]
+    assert title == "a_long_cl…e_number_1\n→ a_long_cl…e_number_2\n90% sure"  # cut, and still two classes
     empty = mistakes_grid(images[:0], labels[:0], probabilities[:0], ["a", "b"])
     assert "No mistakes" in empty.texts[0].get_text()
+
+
+def test_a_hundred_classes_stay_readable() -> None:
+    labels, probabilities = predictions(400, 100)
+    classes = [f"class {i}, a long name of class {i}" for i in range(100)]
+    axes = confusion_matrix(labels, probabilities, classes).axes[0]
+    names = axes.get_yticklabels()
+    assert [name.get_text() for name in names[:2]] == ["class 0,…f class 0", "class 2,…f class 2"]
+    assert axes.get_yticks()[:2].tolist() == [0, 2]
+    assert min(name.get_fontsize() for name in names) >= 8
+    assert not axes.texts
+    canvas = FigureCanvasAgg(axes.figure)  # type: ignore[arg-type]
+    canvas.draw()
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        box = label.get_window_extent(canvas.get_renderer())
+        assert box.x0 >= 0
+        assert box.y0 >= 0
 
 
 @pytest.mark.parametrize("epochs", [1, 200])

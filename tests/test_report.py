@@ -10,7 +10,14 @@ from sklearn.metrics import precision_score, recall_score
 
 from tests.test_plots import metrics, predictions
 from tlcl.tracking.plots import save_plots
-from tlcl.tracking.report import confused_pairs, per_class, wilson_interval, write_report
+from tlcl.tracking.report import (
+    RECORDS,
+    blocks_not_in_checkpoint,
+    confused_pairs,
+    per_class,
+    wilson_interval,
+    write_report,
+)
 
 CLASSES = ["<script>alert(1)</script>", "b & c", "d", "e"]
 
@@ -94,6 +101,7 @@ def test_page_is_self_contained_and_escaped(run_dir: Path) -> None:
     assert "&lt;b&gt;bold" in page
     images = re.findall(r'<img src="data:image/png;base64,[^"]+" alt="([^"]+)"', page)
     assert len(images) == 4
+    assert all(len(alternative) > 40 for alternative in images)
     for part in ("7 test images are also", "2 unreadable files", "25.0 %", "torch==9.9", "abc"):
         assert part in page
 
@@ -107,6 +115,62 @@ def test_unfinished_run_has_a_page_that_says_so(run_dir: Path) -> None:
     assert "not finished" in page
     assert "6 epochs" in page
     assert page.count("<img") == 2
+
+
+def rewrite(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("name", list(RECORDS))
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_a_lost_record_is_named_and_the_rest_is_shown(run_dir: Path, name: str, damage: str) -> None:
+    lost = ("metrics.jsonl", "labels.json", "test_predictions.npz")  # each costs two pictures
+    path = run_dir / name
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:12])
+    if name in lost:
+        shutil.rmtree(run_dir / "plots")
+        save_plots(run_dir)
+    page = write_report(run_dir).read_text()
+    if damage == "missing":
+        assert f"{name} is missing" in page
+    elif name != "config.yaml":  # shown as it is
+        assert f"{name} cannot be read" in page
+    assert "test accuracy" in page  # from the predictions or else from the summary
+    assert page.count("<img") == (2 if name in lost else 4)
+
+
+def test_a_whole_record_lacks_nothing_and_an_empty_directory_everything(run_dir: Path, tmp_path: Path) -> None:
+    assert "Not in this report" not in write_report(run_dir).read_text()
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    page = write_report(empty).read_text()
+    assert page.count("is missing") == len(RECORDS)
+    assert "0 epochs" in page
+
+
+def test_accuracy_is_shown_of_a_run_killed_before_its_summary(run_dir: Path) -> None:
+    labels, probabilities = predictions()
+    share = (probabilities.argmax(1) == labels).mean()
+    (run_dir / "summary.json").unlink()
+    page = write_report(run_dir).read_text()
+    assert f"{100 * share:.1f} %" in page
+    assert "not finished" in page
+    assert "no test" not in page
+
+
+def test_blocks_thawed_after_the_tested_epoch_are_not_claimed(run_dir: Path) -> None:
+    lines = metrics(6)
+    assert blocks_not_in_checkpoint({"selected": {"epoch": 5}}, lines) == []
+    assert blocks_not_in_checkpoint({"selected": {"epoch": 4}}, lines) == []
+    assert blocks_not_in_checkpoint({"selected": {"epoch": 3}}, lines) == ["layer2", "layer3"]
+    assert blocks_not_in_checkpoint({}, lines) == []
+    assert "is from before" not in write_report(run_dir).read_text()
+    chosen = {"checkpoint": "best", "epoch": 1, "val_acc": 0.5, "val_loss": 1.0}
+    rewrite(run_dir / "summary.json", selected=chosen)
+    assert "(epoch 1) is from before layer2, layer3, layer4" in write_report(run_dir).read_text()
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")

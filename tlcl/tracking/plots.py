@@ -1,16 +1,20 @@
 """Pictures of a run, drawn from its records alone, in Okabe & Ito's colour-blind-safe colours."""
 
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from tlcl.atomic import atomic_open
 from tlcl.tracking.records import read_lines
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#D9D9D9"
@@ -30,9 +34,44 @@ def milestones(metrics: Metrics) -> list[tuple[int, list[str]]]:
 
 def _epoch_axis(axes: Axes, metrics: Metrics) -> None:
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    # Up to three epochs MaxNLocator would fall back to fractions, and there is no epoch 0.5.
+    few = len(metrics) <= 3
+    axes.xaxis.set_major_locator(
+        FixedLocator([line["epoch"] for line in metrics]) if few else MaxNLocator(integer=True)
+    )
     axes.set_xlim(metrics[0]["epoch"] - 0.5, metrics[-1]["epoch"] + 0.5)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _short(name: str, length: int) -> str:
+    """`name` in at most `length` characters, cut in its middle: long class names often differ at the end."""
+    if len(name) <= length:
+        return name
+    return f"{name[: length - length // 2 - 1]}…{name[-(length // 2) :]}"
+
+
+def _milestone_lines(axes: Axes, metrics: Metrics) -> None:
+    """A dashed line before each thaw, named above the axes where no curve runs; near ones share a name."""
+    near = 0.04 * len(metrics)  # a line of 8-point text is about 4 % of the axes wide
+    named: list[tuple[float, list[str]]] = []
+    for epoch, blocks in milestones(metrics):
+        axes.axvline(epoch - 0.5, color="#555555", linestyle="--", linewidth=1)
+        if named and epoch - 0.5 - named[-1][0] < near:
+            named[-1][1].extend(blocks)
+        else:
+            named.append((epoch - 0.5, list(blocks)))
+    for place, blocks in named:
+        axes.annotate(
+            f"thaw {', '.join(blocks)}",
+            (place, 1.01),
+            xycoords=("data", "axes fraction"),
+            rotation=25,
+            ha="left",
+            va="bottom",
+            rotation_mode="anchor",
+            fontsize=8,
+            color="#555555",
+        )
 
 
 def learning_curves(metrics: Metrics) -> Figure:
@@ -44,18 +83,7 @@ def learning_curves(metrics: Metrics) -> Figure:
         for part, colour, label in (("train", ORANGE, "training"), ("val", BLUE, "validation")):
             values = [line[f"{part}/{quantity}"] for line in metrics]
             axes.plot(epochs, values, color=colour, label=label, marker=marker, linewidth=2)
-        for epoch, blocks in milestones(metrics):
-            axes.axvline(epoch - 0.5, color="#555555", linestyle="--", linewidth=1)
-            axes.annotate(
-                f"thaw {', '.join(blocks)}",
-                (epoch - 0.5, 0.5),
-                xycoords=("data", "axes fraction"),
-                rotation=90,
-                ha="right",
-                va="center",
-                fontsize=8,
-                color="#555555",
-            )
+        _milestone_lines(axes, metrics)
         _epoch_axis(axes, metrics)
         axes.set_ylabel(name)
         axes.grid(alpha=0.25)
@@ -77,14 +105,30 @@ def thaw_timeline(metrics: Metrics) -> Figure:
         ]
     )
     axes.set_facecolor(GREY)
+    # Blocks learn at rates that differ by powers of the decay, and a cosine ends near zero: only a log scale
+    # tells them apart. Three decades are enough; a rate of zero takes the lowest colour.
+    top = float(np.nanmax(rates, initial=0.0))
+    lowest = float(rates[rates > 0].min()) if top > 0 else 0.0  # NaN > 0 is False
+    low = max(lowest, top / 1000) if lowest < top else top / 10
+    norm = LogNorm(low, top, clip=True) if top > 0 else None
     first, last = metrics[0]["epoch"] - 0.5, metrics[-1]["epoch"] + 0.5
     image = axes.imshow(
-        rates, aspect="auto", cmap="viridis", extent=(first, last, len(blocks) - 0.5, -0.5), interpolation="nearest"
+        rates,
+        aspect="auto",
+        cmap="viridis",
+        norm=norm,
+        extent=(first, last, len(blocks) - 0.5, -0.5),
+        interpolation="nearest",
     )
     axes.set_yticks(range(len(blocks)), list(reversed(blocks)))
     axes.hlines(np.arange(len(blocks) - 1) + 0.5, first, last, color="white", linewidth=3)
     _epoch_axis(axes, metrics)
-    figure.colorbar(image, ax=axes, label="learning rate", pad=0.01)
+    if norm is not None:
+        bar = figure.colorbar(image, ax=axes, label="learning rate", pad=0.01)
+        ticks = [float(tick) for tick in np.geomspace(low, top, 4)]
+        names = [f"{tick:.2g}" for tick in ticks]
+        bar.set_ticks(ticks, labels=[f"≤ {names[0]}" if lowest < low else names[0], *names[1:]])
+        bar.ax.yaxis.set_minor_locator(NullLocator())
     trained = len(metrics[-1]["trainable"])
     axes.set_title(f"{trained} of {len(blocks)} blocks trained in the last epoch; grey = frozen", fontsize=11)
     return figure
@@ -102,21 +146,24 @@ def confusion_matrix(labels: np.ndarray, probabilities: np.ndarray, classes: Seq
     counts = confusion_counts(labels, probabilities)
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     size = min(14.0, max(5.5, 0.5 * len(classes) + 2))
-    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    figure = Figure(figsize=(size + 1.5, size), layout="compressed")  # keeps labels of square axes on the page
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if len(classes) <= SHOW_COUNTS:
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=9)
-    font = 10 if len(classes) <= SHOW_COUNTS else max(3, 10 - len(classes) // 12)
-    names = [name if len(name) <= 18 else name[:17] + "…" for name in classes]
+    font = 10 if len(classes) <= SHOW_COUNTS else 8
+    names = [_short(name, 18) for name in classes]
+    # 8 points and a bigger page stay readable to about 40 classes; beyond, every second, third ... is named.
+    step = -(-len(names) // 50)
+    shown = range(0, len(names), step)
     rotation = 90 if max(map(len, names)) > 2 else 0
-    axes.set_xticks(range(len(classes)), names, rotation=rotation, fontsize=font, parse_math=False)
-    axes.set_yticks(range(len(classes)), names, fontsize=font, parse_math=False)
+    axes.set_xticks(shown, names[::step], rotation=rotation, fontsize=font, parse_math=False)
+    axes.set_yticks(shown, names[::step], fontsize=font, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.046, pad=0.02)
     right = int(counts.trace())
     axes.set_title(f"{right} of {counts.sum()} test images right ({right / max(1, counts.sum()):.1%})")
     return figure
@@ -138,16 +185,47 @@ def mistakes_grid(
         return figure
     columns = min(5, len(images))
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(2.1 * columns, 2.3 * rows), layout="constrained")
+    figure = Figure(figsize=(max(4.5, 2.1 * columns), 2.5 * rows + 0.3), layout="constrained")
+    counted = "The surest mistake" if len(images) == 1 else f"The {len(images)} surest mistakes"
+    figure.suptitle(f"{counted} (true → predicted): up to {probabilities.max():.0%} sure", fontsize=11)
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.axis("off")
     for axes, image, label, row in zip(figure.axes, images, labels, probabilities, strict=False):
         pixels = image.transpose(1, 2, 0)
-        axes.imshow(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, cmap="gray", vmin=0, vmax=255)
+        plane = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+        axes.imshow(plane, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         guess = int(row.argmax())
-        title = f"{classes[label][:14]} → {classes[guess][:14]}\n{row[guess]:.0%} sure"
+        names = _short(classes[label], 20), _short(classes[guess], 20)
+        between = " → " if len("".join(names)) <= 16 else "\n→ "
+        title = f"{names[0]}{between}{names[1]}\n{row[guess]:.0%} sure"
         axes.set_title(title, fontsize=9, parse_math=False)
     return figure
+
+
+class Predictions(NamedTuple):
+    """Test labels int (N,), probabilities (N, K), K class names, mistakes' places (M,) and uint8 (M, C, H, W)."""
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    classes: list[str]
+    mistakes: np.ndarray
+    mistake_images: np.ndarray
+
+
+def read_predictions(run_dir: Path) -> Predictions | None:
+    """What `test_predictions.npz` and `labels.json` hold; None when either is missing or damaged."""
+    try:
+        classes = json.loads((run_dir / "labels.json").read_text())["classes"]
+        with np.load(run_dir / "test_predictions.npz") as stored:
+            return Predictions(
+                stored["labels"],
+                stored["probabilities"],
+                [str(name) for name in classes],
+                stored["mistake_index"],
+                stored["mistake_images"],
+            )
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 def save_plots(run_dir: Path) -> list[Path]:
@@ -157,17 +235,15 @@ def save_plots(run_dir: Path) -> list[Path]:
     if metrics:
         figures["curves"] = learning_curves(metrics)
         figures["thaw"] = thaw_timeline(metrics)
-    if (run_dir / "test_predictions.npz").is_file():
-        with np.load(run_dir / "test_predictions.npz") as stored:
-            labels, probabilities = stored["labels"], stored["probabilities"]
-            wrong, images = stored["mistake_index"], stored["mistake_images"]
-        classes = json.loads((run_dir / "labels.json").read_text())["classes"]
+    tested = read_predictions(run_dir)
+    if tested is not None:
+        labels, probabilities, classes, wrong, images = tested
         figures["confusion"] = confusion_matrix(labels, probabilities, classes)
         figures["mistakes"] = mistakes_grid(images, labels[wrong], probabilities[wrong], classes)
     folder = run_dir / "plots"
-    folder.mkdir(exist_ok=True)
     paths = []
     for name, figure in figures.items():
         paths.append(folder / f"{name}.png")
-        figure.savefig(paths[-1], dpi=110)
+        with atomic_open(paths[-1]) as file:
+            figure.savefig(file, format="png", dpi=110)
     return paths

@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from sklearn.metrics import precision_recall_fscore_support
 
 from tlcl.atomic import atomic_write_text
-from tlcl.tracking.plots import confusion_counts
+from tlcl.tracking.plots import confusion_counts, read_predictions
 from tlcl.tracking.records import read_lines
 
 CAPTIONS = {
@@ -19,6 +20,21 @@ CAPTIONS = {
     "thaw": "Which blocks were trained in which epoch, and how fast.",
     "confusion": "Test images by true and predicted class; the colour is the share of the true class.",
     "mistakes": "The mistakes the network was surest of: true class → prediction.",
+}
+# What a screen reader says in a picture's place; the caption it reads anyway.
+ALTERNATIVES = {
+    "curves": "Line charts of training and validation accuracy and loss against the epoch",
+    "thaw": "Chart with a row for each block from head to stem, coloured in the epochs in which it was trained",
+    "confusion": "Heat map of true against predicted classes; its figures by class are in the table below",
+    "mistakes": "Grid of misclassified test images, each with its true class, predicted class and confidence",
+}
+RECORDS = {
+    "config.yaml": "the config",
+    "environment.json": "versions, commit and command",
+    "metrics.jsonl": "the epochs' figures",
+    "summary.json": "the summary",
+    "labels.json": "the class names",
+    "test_predictions.npz": "the test predictions",
 }
 CONFUSED_PAIRS = 8
 
@@ -56,18 +72,52 @@ def confused_pairs(labels: np.ndarray, probabilities: np.ndarray, classes: list[
     ]
 
 
+def blocks_not_in_checkpoint(summary: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Blocks that thawed only after the tested checkpoint's epoch: in the tested weights they are untrained."""
+    epoch = summary.get("selected", {}).get("epoch")
+    if epoch is None or not metrics:
+        return []
+    learnt = {block for line in metrics if line["epoch"] <= epoch for block in line["trainable"]}
+    return [block for block in metrics[-1]["trainable"] if block not in learnt]
+
+
 def _json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
+    """The JSON object in `path`; empty when there is none or it is damaged."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, TypeError, ValueError):
+        return {}
+
+
+def _gaps(run_dir: Path, unreadable: Mapping[str, bool]) -> list[str]:
+    """A phrase for each record that is missing or cannot be read."""
+    gaps = []
+    for name, what in RECORDS.items():
+        if not (run_dir / name).is_file():
+            gaps.append(f"{what} ({name} is missing)")
+        elif unreadable.get(name):
+            gaps.append(f"{what} ({name} cannot be read)")
+    return gaps
 
 
 def write_report(run_dir: Path) -> Path:
     """Write `report.html` (no outside resource, no script) from what is there; says what is not."""
     summary, environment = _json(run_dir / "summary.json"), _json(run_dir / "environment.json")
     metrics = read_lines(run_dir / "metrics.jsonl")
+    seconds = [line["seconds"] for line in read_lines(run_dir / "timings.jsonl")]
+    tested = read_predictions(run_dir)
+    unreadable = {
+        "environment.json": not environment,
+        "metrics.jsonl": not metrics,
+        "summary.json": not summary,
+        "labels.json": not _json(run_dir / "labels.json"),
+        "test_predictions.npz": tested is None and (run_dir / "labels.json").is_file(),
+    }
     plots = [
         {
             "name": name,
             "caption": caption,
+            "alternative": ALTERNATIVES[name],
             "data": base64.b64encode((run_dir / "plots" / f"{name}.png").read_bytes()).decode(),
         }
         for name, caption in CAPTIONS.items()
@@ -80,15 +130,20 @@ def write_report(run_dir: Path) -> Path:
         "epochs": len(metrics),
         "config": (run_dir / "config.yaml").read_text() if (run_dir / "config.yaml").is_file() else "",
         "run_dir": run_dir.name,
+        "gaps": _gaps(run_dir, unreadable),
+        "late_blocks": blocks_not_in_checkpoint(summary, metrics),
+        "epoch_seconds": float(np.median(seconds)) if seconds else None,
+        "test_acc": summary.get("test_acc"),
+        "test_size": summary.get("test_size"),
         "interval": None,
         "rows": [],
         "pairs": [],
     }
-    if (run_dir / "test_predictions.npz").is_file():
-        classes = _json(run_dir / "labels.json")["classes"]
-        with np.load(run_dir / "test_predictions.npz") as stored:
-            labels, probabilities = stored["labels"], stored["probabilities"]
+    if tested is not None:
+        labels, probabilities, classes = tested[:3]
         right = int((probabilities.argmax(1) == labels).sum())
+        # A run killed between its predictions and its summary has a test accuracy all the same.
+        context["test_acc"], context["test_size"] = right / max(1, len(labels)), len(labels)
         context["interval"] = wilson_interval(right, len(labels))
         context["rows"] = per_class(labels, probabilities, classes)
         context["pairs"] = confused_pairs(labels, probabilities, classes)
