@@ -6,8 +6,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from tlcl.config import Config, EfficientNetLite0Config, WandbConfig, conf_dir, parse_config
+from tlcl.config import Config, EfficientNetLite0Config, WandbConfig, conf_dir
 from tlcl.errors import UserError
+from tlcl.parse import parse_config
 
 FOLDER = ["data=image_folder", "data.train=/images"]
 LAYERWISE = ["thaw=layerwise"]

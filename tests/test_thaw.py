@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests.conftest import composed
-from tlcl.config import Config, parse_config
+from tlcl.config import Config
 from tlcl.data.datamodule import ImageDataModule
 from tlcl.data.digits import load_digits
 from tlcl.finetuning.module import FinetuningModule
@@ -17,6 +17,7 @@ from tlcl.finetuning.optimizer import build_optimizer
 from tlcl.finetuning.schedule import BLOCKS, ThawSchedule
 from tlcl.finetuning.thaw import Thaw, set_trainable
 from tlcl.models.build import build_model
+from tlcl.parse import parse_config
 
 SCHEDULE = ["thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer4]", "+thaw.3=[layer3,layer2]", "trainer.epochs=4"]
 

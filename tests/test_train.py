@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 
 from tests.conftest import FAST, ROOT, composed
 from tests.wandb_file import history
-from tlcl.config import parse_config
 from tlcl.data.digits import load_digits
 from tlcl.finetuning.run import run
 from tlcl.inference import predict
 from tlcl.models.build import BACKBONES
+from tlcl.parse import parse_config
 from tlcl.predict import load_run
 from tlcl.pretraining import letters_recipe, pretrained_on_letters
 from tlcl.tracking.records import RunDirectory, environment, read_lines

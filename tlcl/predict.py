@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from tlcl.atomic import atomic_write_text
-from tlcl.config import Config, parse_config
+from tlcl.config import Config
 from tlcl.data.decode import BadImage, decode_image
 from tlcl.data.image_folder import LISTED, is_image_name
 from tlcl.errors import UserError, run_cli
@@ -20,6 +20,7 @@ from tlcl.inference import predict
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
 from tlcl.models.weights import RUN_MODEL, read_state
+from tlcl.parse import parse_config
 
 
 def load_run(run_dir: Path) -> tuple[Blocks, dict, Config]:

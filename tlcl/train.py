@@ -15,9 +15,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tlcl.config import conf_dir, parse_config, unknown_key
+from tlcl.config import conf_dir
 from tlcl.errors import UserError, run_cli
 from tlcl.finetuning.run import run
+from tlcl.parse import parse_config, unknown_key
 from tlcl.tracking.plots import save_plots
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.report import write_report

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save
 
 from tlcl.atomic import atomic_open
-from tlcl.config import Config, parse_config
+from tlcl.config import Config
 from tlcl.data.datamodule import ImageDataModule
 from tlcl.data.image_tensors import Source
 from tlcl.data.sources import load_source
@@ -23,6 +23,7 @@ from tlcl.inference import predict
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.build import build_model
 from tlcl.models.weights import RUN_MODEL, Origin, apply_weights, file_sha256
+from tlcl.parse import parse_config
 from tlcl.pretraining import pretrained_on_letters
 from tlcl.tracking.checkpoint import (
     BEST,

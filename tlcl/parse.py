@@ -1,0 +1,150 @@
+"""From a composed Hydra config to the typed, checked dataclasses of `tlcl.config`; a mistake is one sentence."""
+
+import difflib
+import math
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, cast, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
+
+from tlcl.config import CHOICES, MINIMA, PLAIN, SUPREMA, VARIANTS, Config, conf_dir
+from tlcl.errors import UserError
+
+
+def known_keys() -> list[str]:
+    """Every dotted key of every variant, for suggestions."""
+    keys = [item.name for item in fields(Config)]
+    for group, schema in PLAIN.items():
+        keys += [f"{group}.{item.name}" for item in fields(schema)]
+    for group, (_, variants) in VARIANTS.items():
+        keys += [f"{group}.{item.name}" for schema in variants.values() for item in fields(schema)]
+    return sorted({*keys, "thaw.depth", "resume"})
+
+
+def unknown_key(key: str) -> UserError:
+    """The sentence for a key that does not exist, with the nearest one that does."""
+    near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.6)
+    hint = f"did you mean '{near[0]}'?" if near else f"see {conf_dir()} for the keys there are"
+    return UserError(f"there is no config key '{key}'; {hint}")
+
+
+def _typed(group: str, schema: type, values: Any) -> Any:
+    """Merge `values` into the dataclass `schema`, or say which key is unknown, missing or of the wrong type."""
+    if not OmegaConf.is_dict(values):
+        raise UserError(f"'{group}' must be a group of keys, not {values!r}; see {conf_dir()}")
+    names = {item.name for item in fields(schema)}
+    for key in values:
+        if key not in names:
+            raise unknown_key(f"{group}.{key}")
+    missing = sorted(names - set(values))
+    if missing:
+        raise UserError(f"the config lacks {', '.join(f'{group}.{name}' for name in missing)}")
+    blank = [key for key in values if OmegaConf.is_missing(values, key)]
+    if blank:
+        raise UserError(f"{group}.{blank[0]} must be given, e.g. {group}.{blank[0]}=VALUE")
+    hints = get_type_hints(schema)
+    typed: dict[str, Any] = {}
+    for key in values:
+        wanted = hints[key].__name__ if type(hints[key]) is type else str(hints[key])
+        wrong = UserError(f"{group}.{key}={values[key]!r} is not a value of type {wanted.replace('None', 'null')}")
+        # OmegaConf would take any number for true.
+        if hints[key] is bool and not isinstance(values[key], bool):
+            raise wrong
+        try:
+            structured = OmegaConf.merge(OmegaConf.structured(schema), {key: values[key]})
+            typed[key] = OmegaConf.to_container(structured, resolve=True)[key]  # type: ignore[index]
+        except (ConfigKeyError, ConfigAttributeError) as error:
+            raise unknown_key(str(error.full_key or f"{group}.{key}")) from None
+        except OmegaConfBaseException:
+            raise wrong from None
+    return schema(**typed)
+
+
+def _check_ranges(config: Any, prefix: str = "") -> None:
+    for item in fields(config):
+        key, value = f"{prefix}{item.name}", getattr(config, item.name)
+        if is_dataclass(value):
+            _check_ranges(value, f"{key}.")
+            continue
+        if key in CHOICES and value not in CHOICES[key]:
+            raise UserError(f"{key}={value!r} is not one of {', '.join(map(str, CHOICES[key]))}")
+        if value is None:
+            continue
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{key}={value} must be a finite number")
+        if key in MINIMA:
+            least, allowed = MINIMA[key]
+            if not (value >= least if allowed else value > least):
+                raise UserError(f"{key}={value} must be {'at least' if allowed else 'greater than'} {least:g}")
+        if key in SUPREMA and not value < SUPREMA[key]:
+            raise UserError(f"{key}={value} must be less than {SUPREMA[key]:g}")
+
+
+def parse_config(composed: DictConfig) -> Config:
+    """Check a composed config and return it typed, with `~` expanded in paths.
+
+    Raises:
+        UserError: an unknown or missing key, a value of the wrong type or out of range, an impossible thaw
+            schedule; one sentence that names the key.
+    """
+    try:
+        OmegaConf.resolve(composed)
+    except (InterpolationResolutionError, MissingMandatoryValue) as error:
+        raise UserError(f"the config cannot be resolved: {str(error).splitlines()[0]}") from None
+    top = {item.name for item in fields(Config)}
+    for key in composed:
+        if key not in top:
+            raise unknown_key(str(key))
+    missing = sorted(name for name in top if name not in composed)
+    if missing:
+        raise UserError(f"the config lacks {', '.join(missing)}")
+
+    values: dict[str, Any] = {}
+    for group, schema in PLAIN.items():
+        values[group] = _typed(group, schema, composed[group])
+    for group, (selector, variants) in VARIANTS.items():
+        chosen = composed[group].get(selector) if OmegaConf.is_dict(composed[group]) else None
+        if chosen not in variants:
+            raise UserError(f"{group}.{selector}={chosen!r} is not one of {', '.join(variants)}")
+        values[group] = _typed(group, variants[chosen], composed[group])
+    for key, kind in (("name", str), ("seed", int), ("run_dir", str), ("cache_dir", str)):
+        if not isinstance(composed[key], kind) or isinstance(composed[key], bool):
+            raise UserError(f"{key}={composed[key]!r} is not a value of type {kind.__name__}")
+        values[key] = composed[key]
+    for key in ("run_dir", "cache_dir"):
+        values[key] = str(Path(values[key]).expanduser())
+    if not OmegaConf.is_dict(composed.thaw):
+        raise UserError("'thaw' must map epochs to blocks, e.g. {0: [head], 15: [layer4]}")
+    values["thaw"] = {str(key): value for key, value in cast(dict, OmegaConf.to_container(composed.thaw)).items()}
+    if len(values["thaw"]) < len(composed.thaw):
+        raise UserError("thaw names one epoch twice, once as a number and once in quotes; keep one of them")
+
+    config = Config(**values)
+    _check_ranges(config)
+    schedule = config.schedule
+    late = [epoch for epoch in schedule.milestones if epoch >= config.trainer.epochs and epoch > 0]
+    if late and config.thaw.get("depth") is None:
+        raise UserError(
+            f"thaw.{late[0]} comes after the last epoch; raise trainer.epochs={config.trainer.epochs} "
+            f"above {late[0]} or drop the milestone with ~thaw.{late[0]}"
+        )
+    unknown = sorted(set(config.optim.block_lr) - set(schedule.order))
+    if unknown:
+        raise UserError(f"optim.block_lr names {unknown[0]!r}; the blocks are {', '.join(schedule.order)}")
+    for block, rate in config.optim.block_lr.items():
+        if not 0 <= rate < math.inf:
+            raise UserError(f"optim.block_lr.{block}={rate} must be a finite number, at least 0")
+    if config.optim.warmup_epochs > config.trainer.epochs:
+        raise UserError(
+            f"optim.warmup_epochs={config.optim.warmup_epochs} is longer than "
+            f"trainer.epochs={config.trainer.epochs}"
+        )
+    return config
