@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tlcl.config import DataConfig
-from tlcl.data.datamodule import Batch, BatchIndices, ImageDataModule, index_loader
+from tlcl.data.datamodule import Batch, BatchIndices, GatheredBatches, ImageDataModule
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.errors import UserError
 
@@ -93,7 +93,8 @@ def test_ranks_partition_the_order(world: int, count: int) -> None:
 
 def test_batches_are_gathered_uint8_with_their_indices() -> None:
     data = tensors(10)
-    for batch in index_loader(data, BatchIndices(torch.tensor([7, 2, 5]), 2, shuffle=False)):
+    gathered = GatheredBatches(data.images, data.labels)
+    for batch in (gathered[indices] for indices in BatchIndices(torch.tensor([7, 2, 5]), 2, shuffle=False)):
         assert isinstance(batch, Batch)
         assert batch.images.dtype == torch.uint8
         assert torch.equal(batch.images, data.images[batch.indices])
@@ -159,6 +160,9 @@ def test_a_real_trainer_augments_training_and_nothing_else() -> None:
         repeated = torch.cat([batch.images for batch in again.train_batches[epoch]])
         assert images.dtype == torch.uint8
         assert torch.equal(images, repeated)
+        for batch in batches:
+            assert batch.raw is not None
+            assert torch.equal(batch.raw, pool[batch.indices])
         changed = (images != pool[orders[-1]]).flatten(1).any(1).float().mean()
         assert 0.6 < changed <= 1  # 8 of the 9 shifts move something
     assert len(orders) == 3
@@ -170,8 +174,8 @@ def test_augmentation_differs_between_epochs_ranks_and_seeds_only() -> None:
 
     def augmented(seed: int, epoch: int, rank: int) -> Tensor:
         data = module(crop_padding=1, flip=True, seed=seed)
-        data.trainer = SimpleNamespace(global_rank=rank, world_size=2)
-        return data.augment(images, epoch)
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=2, current_epoch=epoch)
+        return data.augment(images)
 
     keys = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
     results = [augmented(*key) for key in keys]
@@ -182,7 +186,7 @@ def test_augmentation_differs_between_epochs_ranks_and_seeds_only() -> None:
 def test_batches_of_one_epoch_are_augmented_differently() -> None:
     data = module(crop_padding=1, flip=True)
     images = torch.randint(0, 256, (32, 1, 4, 4), dtype=torch.uint8)
-    assert not torch.equal(data.augment(images, 0), data.augment(images, 0))
+    assert not torch.equal(data.augment(images), data.augment(images))
 
 
 def test_padding_as_large_as_the_image_is_refused() -> None:

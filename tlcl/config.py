@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tlcl import config_continual
+from tlcl.config_continual import CompareConfig, ContinualConfig, MethodConfig
 from tlcl.finetuning.schedule import ThawSchedule
 
 
@@ -110,7 +112,11 @@ class WandbConfig(LoggerConfig):
 
 @dataclass
 class Config:
-    """A whole run. `thaw` is kept apart because its keys are epochs."""
+    """A whole run. `thaw` is kept apart because its keys are epochs.
+
+    Without `continual` the job is fine-tuning; with it, tasks one after another by `method`, or by each of
+    `compare.methods`.
+    """
 
     name: str
     seed: int
@@ -122,6 +128,9 @@ class Config:
     trainer: TrainerConfig
     logger: LoggerConfig
     thaw: dict[str, Any]
+    continual: ContinualConfig | None = None
+    method: MethodConfig | None = None
+    compare: CompareConfig | None = None
 
     @property
     def schedule(self) -> ThawSchedule:
@@ -142,8 +151,15 @@ VARIANTS: dict[str, tuple[str, dict[str, type]]] = {
     ),
     "model": ("name", {"resnet18": ResNet18Config, "efficientnet_lite0": EfficientNetLite0Config}),
     "logger": ("name", {"wandb": WandbConfig, "none": LoggerConfig}),
+    "method": ("name", config_continual.METHODS),
 }
-PLAIN: dict[str, type] = {"optim": OptimConfig, "trainer": TrainerConfig}
+PLAIN: dict[str, type] = {
+    "optim": OptimConfig,
+    "trainer": TrainerConfig,
+    "continual": ContinualConfig,
+    "compare": CompareConfig,
+}
+OPTIONAL = ("continual", "method", "compare")  # groups that a job may lack
 CHOICES: dict[str, tuple[str, ...]] = {
     "optim.name": ("sgd", "adamw"),
     "optim.schedule": ("constant", "cosine"),
@@ -153,12 +169,13 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "data.on_bad_image": ("error", "skip"),
     "data.channels": (1, 3),  # type: ignore[dict-item]
     "model.stem": ("imagenet", "cifar"),
+    **config_continual.CHOICES,
 }
 # key -> smallest value, and whether that value itself is allowed
 MINIMA: dict[str, tuple[float, bool]] = {
     "seed": (0, True),
     "data.train_size": (1, True),
-    "data.val_size": (1, True),
+    "data.val_size": (0, True),
     "data.batch_size": (2, True),
     "data.crop_padding": (0, True),
     "data.images_per_class": (4, True),
@@ -173,6 +190,7 @@ MINIMA: dict[str, tuple[float, bool]] = {
     "trainer.epochs": (1, True),
     "trainer.devices": (1, True),
     "trainer.log_every": (1, True),
+    **config_continual.MINIMA,
 }
 # key -> the value that must not be reached
 SUPREMA: dict[str, float] = {"optim.momentum": 1.0, "data.test_fraction": 1.0}

@@ -15,7 +15,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from tlcl.config import CHOICES, MINIMA, PLAIN, SUPREMA, VARIANTS, Config, conf_dir
+from tlcl.config import CHOICES, MINIMA, OPTIONAL, PLAIN, SUPREMA, VARIANTS, Config, conf_dir
 from tlcl.errors import UserError
 
 
@@ -88,6 +88,28 @@ def _check_ranges(config: Any, prefix: str = "") -> None:
             raise UserError(f"{key}={value} must be less than {SUPREMA[key]:g}")
 
 
+def _check_job(config: Config) -> None:
+    """That the optional groups fit each other."""
+    if config.continual is None:
+        for group in ("method", "compare"):
+            if getattr(config, group) is not None:
+                raise UserError(f"{group} needs tasks; add continual=class_incremental, or leave out {group}")
+        if config.data.val_size == 0:
+            raise UserError("data.val_size=0 leaves fine-tuning no images to choose the checkpoint on")
+        return
+    if config.method is None and config.compare is None:
+        raise UserError("continual needs a method, e.g. method=naive, or several: compare=default")
+    if config.method is not None and config.compare is not None:
+        raise UserError("give either method or compare; compare.methods names the methods itself")
+    if config.trainer.select != "last":
+        raise UserError("in continual learning each task goes on from the last weights; set trainer.select=last")
+    if config.trainer.devices != 1:
+        raise UserError(
+            f"trainer.devices={config.trainer.devices}: continual learning runs on one device, since a rehearsal "
+            "buffer is one; set trainer.devices=1"
+        )
+
+
 def parse_config(composed: DictConfig) -> Config:
     """Check a composed config and return it typed, with `~` expanded in paths.
 
@@ -103,14 +125,17 @@ def parse_config(composed: DictConfig) -> Config:
     for key in composed:
         if key not in top:
             raise unknown_key(str(key))
-    missing = sorted(name for name in top if name not in composed)
+    missing = sorted(name for name in top if name not in composed and name not in OPTIONAL)
     if missing:
         raise UserError(f"the config lacks {', '.join(missing)}")
 
     values: dict[str, Any] = {}
     for group, schema in PLAIN.items():
-        values[group] = _typed(group, schema, composed[group])
+        if composed.get(group) is not None or group not in OPTIONAL:
+            values[group] = _typed(group, schema, composed[group])
     for group, (selector, variants) in VARIANTS.items():
+        if group in OPTIONAL and composed.get(group) is None:
+            continue
         chosen = composed[group].get(selector) if OmegaConf.is_dict(composed[group]) else None
         if chosen not in variants:
             raise UserError(f"{group}.{selector}={chosen!r} is not one of {', '.join(variants)}")
@@ -129,6 +154,7 @@ def parse_config(composed: DictConfig) -> Config:
 
     config = Config(**values)
     _check_ranges(config)
+    _check_job(config)
     schedule = config.schedule
     late = [epoch for epoch in schedule.milestones if epoch >= config.trainer.epochs and epoch > 0]
     if late and config.thaw.get("depth") is None:

@@ -10,31 +10,40 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tlcl.config import DataConfig
 from tlcl.data.augment import random_crop, random_flip
-from tlcl.data.image_tensors import ImageTensors, Source
-from tlcl.data.splits import train_val_split
+from tlcl.data.image_tensors import Source
+from tlcl.data.splits import Split, train_val_split
 from tlcl.errors import UserError
 from tlcl.seeding import generator
 
 
 class Batch(NamedTuple):
-    """images uint8 (B, C, H, W), labels int64 (B,), indices int64 (B,) into the split's ImageTensors."""
+    """What a step gets.
+
+    Attributes:
+        images: as the network sees them, augmented in training: uint8 (B, C, H, W), or features (B, D).
+        labels: int64 (B,).
+        indices: int64 (B,), into the pool.
+        raw: as they are stored, before augmentation: what a rehearsal buffer keeps. Known on the device only, so
+            that images are moved there once.
+    """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
+    raw: Tensor | None = None
 
 
-class GatheredImages(Dataset[Batch]):
+class GatheredBatches(Dataset[Batch]):
     """Indexed by a whole tensor of indices: one gather a batch instead of B reads and a collate."""
 
-    def __init__(self, data: ImageTensors) -> None:
-        self.data = data
+    def __init__(self, inputs: Tensor, labels: Tensor) -> None:
+        self.inputs, self.labels = inputs, labels
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.labels)
 
     def __getitem__(self, index: Tensor) -> Batch:
-        return Batch(self.data.images[index], self.data.labels[index], index)
+        return Batch(self.inputs[index], self.labels[index], index)
 
 
 class BatchIndices(Sampler[Tensor]):
@@ -91,44 +100,48 @@ class BatchIndices(Sampler[Tensor]):
             start += size
 
 
-def index_loader(data: ImageTensors, sampler: BatchIndices, pin_memory: bool = False) -> "DataLoader[Batch]":
-    """A DataLoader whose items are whole batches."""
-    return DataLoader(GatheredImages(data), batch_size=None, sampler=sampler, pin_memory=pin_memory)
-
-
-class ImageDataModule(L.LightningDataModule):
-    """Train, validation and test loaders over a `Source`.
+class IndexedDataModule(L.LightningDataModule):
+    """Train and validation loaders over tensors in memory, with augmentation on the device in training.
 
     Args:
-        source: the decoded data.
-        config: batch size, split sizes and augmentation.
-        seed: seed of the run; the split, the order and the augmentation follow from it.
+        inputs: uint8 images (N, C, H, W), or features (N, D), which cannot be augmented.
+        labels: int64 (N,).
+        split: training and validation indices.
+        config: batch size and augmentation.
+        seed: seed of the run; the order and the augmentation follow from it and from `task`.
+        task: place in a continual stream.
+
+    Raises:
+        UserError: a crop as large as the images.
     """
 
-    def __init__(self, source: Source, config: DataConfig, seed: int) -> None:
+    def __init__(
+        self, inputs: Tensor, labels: Tensor, split: Split, config: DataConfig, seed: int, task: int = 0
+    ) -> None:
         super().__init__()
-        self.source, self.config, self.seed = source, config, seed
-        self.split = train_val_split(
-            source.pool.labels, train_size=config.train_size, val_size=config.val_size, seed=seed
-        )
-        height, width = source.pool.images.shape[2:]
-        if config.crop_padding >= min(height, width):
+        self.inputs, self.labels, self.split = inputs, labels, split
+        self.config, self.seed, self.task = config, seed, task
+        if inputs.ndim == 4 and config.crop_padding >= min(inputs.shape[2:]):
+            height, width = inputs.shape[2:]
             raise UserError(
                 f"data.crop_padding={config.crop_padding} must be smaller than the images ({height}x{width})"
             )
         self._random: tuple[tuple[int, str], torch.Generator] | None = None
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.source.pool.classes
-
     def _loader(self, indices: Tensor, *, shuffle: bool) -> "DataLoader[Batch]":
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         sampler = BatchIndices(
-            indices, self.config.batch_size, shuffle=shuffle, seed=self.seed, rank=rank, world=world
+            indices,
+            self.config.batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            task=self.task,
+            rank=rank,
+            world=world,
         )
-        return index_loader(self.source.pool, sampler, pin_memory=torch.cuda.is_available())
+        batches = GatheredBatches(self.inputs, self.labels)
+        return DataLoader(batches, batch_size=None, sampler=sampler, pin_memory=torch.cuda.is_available())
 
     def train_dataloader(self) -> "DataLoader[Batch]":
         self._random = None  # a new fit draws its epoch anew, also when it is the epoch the last one ended in
@@ -141,15 +154,31 @@ class ImageDataModule(L.LightningDataModule):
         """Augment, on the device, while the trainer trains; validation sees the images as they are."""
         if self.trainer is None or not self.trainer.training:
             return batch
-        return batch._replace(images=self.augment(batch.images, self.trainer.current_epoch))
+        return batch._replace(images=self.augment(batch.images), raw=batch.images)
 
-    def augment(self, images: Tensor, epoch: int) -> Tensor:
-        """Random crop and flip, from a generator that starts anew each epoch."""
+    def augment(self, images: Tensor) -> Tensor:
+        """Random crop and flip, from a generator that starts anew each epoch of the trainer."""
+        if images.ndim != 4:
+            return images
+        epoch, rank = (self.trainer.current_epoch, self.trainer.global_rank) if self.trainer else (0, 0)
         device = images.device
         if self._random is None or self._random[0] != (epoch, str(device)):
-            rank = self.trainer.global_rank if self.trainer else 0
-            fresh = generator(self.seed, "augment", epoch=epoch, rank=rank, device=device)
+            fresh = generator(self.seed, "augment", task=self.task, epoch=epoch, rank=rank, device=device)
             self._random = ((epoch, str(device)), fresh)
         random = self._random[1]
         images = random_crop(images, self.config.crop_padding, random)
         return random_flip(images, random) if self.config.flip else images
+
+
+class ImageDataModule(IndexedDataModule):
+    """The whole pool of a `Source`, split by the config's sizes and the seed."""
+
+    def __init__(self, source: Source, config: DataConfig, seed: int) -> None:
+        labels = source.pool.labels
+        split = train_val_split(labels, train_size=config.train_size, val_size=config.val_size, seed=seed)
+        super().__init__(source.pool.images, labels, split, config, seed)
+        self.source = source
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.source.pool.classes

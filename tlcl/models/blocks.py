@@ -40,7 +40,7 @@ class Blocks(nn.Module):
 
     Args:
         inputs: turns uint8 images into what the first block takes.
-        blocks: name -> module, in order, the last one named `head`.
+        blocks: name -> module, in order, the last one named `head` and a Sequential that ends in a Linear.
     """
 
     def __init__(self, inputs: InputTransform, blocks: Mapping[str, nn.Module]) -> None:
@@ -71,6 +71,25 @@ class Blocks(nn.Module):
         for name in self.names[first:last]:
             x = self.blocks[name](x)
         return x
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the last layer takes, pooled: uint8 images (B, C, H, W) -> (B, D)."""
+        x = self(x, stop=self.names[-2])
+        for part in list(self._head())[:-1]:
+            x = part(x)
+        return x
+
+    @property
+    def classifier(self) -> nn.Linear:
+        """The last layer: features (B, D) -> logits (B, classes)."""
+        last = list(self._head())[-1]
+        assert isinstance(last, nn.Linear)
+        return last
+
+    def _head(self) -> nn.Sequential:
+        head = self.block("head")
+        assert isinstance(head, nn.Sequential)
+        return head
 
     def _position(self, name: str) -> int:
         if name not in self.names:
