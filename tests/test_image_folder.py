@@ -389,12 +389,71 @@ def test_no_classes_and_no_path(tmp_path: Path, load: Load) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_link_loop_ends(images: Path, load: Load) -> None:
-    (images / "cat/loop").symlink_to(images)
+def test_linked_folders_are_followed(images: Path, load: Load, tmp_path: Path) -> None:
+    """A linked class, a linked folder below a class, and a link to a link give what copies would give."""
+    elsewhere = write(tmp_path / "elsewhere", {f"{number}.png": encoded(noise(40 + number)) for number in range(2)})
+    (tmp_path / "again").symlink_to(elsewhere)
+    (images / "emu").symlink_to(tmp_path / "again")
+    (images / "dog/more").symlink_to(os.path.relpath(elsewhere, images / "dog"))
+    linked = load(images).data
+    for place in ("emu", "dog/more"):
+        (images / place).unlink()
+        write(images / place, {path.name: path.read_bytes() for path in elsewhere.iterdir()})
+    copied = load_folder(images, size=8, channels=3, on_bad_image="error", cache=tmp_path / "another").data
+    assert linked.classes == copied.classes == ("cat", "dog", "emu")
+    assert linked.labels.tolist() == copied.labels.tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 2, 2]
+    assert torch.equal(linked.images, copied.images)
+
+
+def names(path: Path) -> list[str]:
+    return [str(name) for name, _ in read_files(path)]
+
+
+def test_link_loops_are_passed_over(images: Path, load: Load) -> None:
+    (images / "cat/itself").symlink_to(images / "cat")
+    (images / "cat/root").symlink_to(images)
+    (images / "dog/above").symlink_to(images.parent)
+    (images / "loop").symlink_to(".")
+    assert names(images) == sorted(two_classes())
+    assert len(load(images).data) == 6
+
+
+def test_a_link_that_meets_its_loop_elsewhere_is_followed_once(images: Path, tmp_path: Path) -> None:
+    """Two classes that link to each other: each has the other's files, and the way ends there."""
+    (images / "cat/to_dog").symlink_to(images / "dog")
+    (images / "dog/to_cat").symlink_to(images / "cat")
+    crossed = [f"cat/to_dog/{n}.png" for n in range(3)] + [f"dog/to_cat/{n}.png" for n in range(3)]
+    assert names(images) == sorted([*two_classes(), *crossed])
+    write(tmp_path, {"far/pool/emu/0.png": b"x", "far/other.png": b"x"})
+    (tmp_path / "far/pool/emu/up").symlink_to(tmp_path / "far")
+    (images / "emu").symlink_to(tmp_path / "far/pool/emu")
+    assert [name for name in names(images) if name.startswith("emu")] == ["emu/0.png"]
+
+
+def test_links_that_lead_nowhere_are_listed_as_unreadable(images: Path, load: Load) -> None:
+    (images / "cat/gone.png").symlink_to("nowhere.png")
     (images / "dog/self").symlink_to(images / "dog/self")
-    with pytest.raises(UserError, match="dog/self"):
+    with pytest.raises(UserError, match=r"^2 of 8 files .*cat/gone\.png.*dog/self"):
         load(images)
     assert len(load(images, "skip").data) == 6
+
+
+def test_hidden_folders_are_not_entered(images: Path, load: Load, tmp_path: Path) -> None:
+    (images / "cat/.link").symlink_to(write(tmp_path / "elsewhere", {"x.png": b""}))
+    assert len(load(images).data) == 6
+
+
+def test_a_folder_that_cannot_be_listed_is_named(images: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    listdir = os.listdir
+
+    def refuse(folder: str) -> list[str]:
+        if folder.endswith("dog"):
+            raise PermissionError(13, "Permission denied")
+        return listdir(folder)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(UserError, match=r"^the folder .*images/dog cannot be listed: Permission denied$"):
+        load(images)
 
 
 # --- cache

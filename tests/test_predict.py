@@ -10,7 +10,7 @@ from tlcl import predict as module
 from tlcl.data.digits import load_digits
 from tlcl.errors import UserError, run_cli
 from tlcl.finetuning.run import run
-from tlcl.predict import classify
+from tlcl.predict import classify, find_images
 from tlcl.tracking.records import RunDirectory
 
 
@@ -52,6 +52,23 @@ def test_predictions_of_enlarged_test_images(trained: Path, folder: Path) -> Non
         assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
         assert max(probabilities, key=lambda name: probabilities[name]) == row["prediction"]
         assert float(row["confidence"]) == max(probabilities.values())
+
+
+def test_images_behind_linked_folders_are_found_once(folder: Path) -> None:
+    outside = folder / "outside"
+    (outside / "below").mkdir(parents=True)
+    (outside / "below" / "x.png").touch()
+    asked = folder / "asked"
+    asked.mkdir()
+    (asked / "linked").symlink_to(outside)
+    (asked / "loop").symlink_to(asked)
+    (outside / "below" / "back").symlink_to(folder)
+    (asked / "broken.png").symlink_to("nowhere.png")
+    assert find_images([asked]) == [asked / "broken.png", asked / "linked" / "below" / "x.png"]
+    (asked / "broken.png").unlink()
+    (asked / "linked").unlink()
+    with pytest.raises(UserError, match="no image files"):
+        find_images([asked])
 
 
 def test_bad_files_are_all_named_or_left_out(

@@ -3,7 +3,6 @@
 import argparse
 import csv
 import json
-import os
 import sys
 from io import StringIO
 from pathlib import Path
@@ -14,7 +13,8 @@ from tqdm import tqdm
 from tlcl.atomic import atomic_write_text
 from tlcl.config import Config
 from tlcl.data.decode import BadImage, decode_image
-from tlcl.data.image_folder import LISTED, is_image_name
+from tlcl.data.image_folder import LISTED
+from tlcl.data.walk import image_paths
 from tlcl.errors import UserError, run_cli
 from tlcl.inference import predict
 from tlcl.models.blocks import Blocks
@@ -51,13 +51,12 @@ def find_images(paths: list[Path]) -> list[Path]:
     """Every file named, and every file below every folder named, in order; hidden files are passed over.
 
     Raises:
-        UserError: a path that does not exist, or no files at all.
+        UserError: a path that does not exist or cannot be listed, or no files at all.
     """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            below = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-            found += sorted(file for file in below if is_image_name(file.relative_to(path)))
+            found += image_paths(path)
         elif path.exists():
             found.append(path)
         else:

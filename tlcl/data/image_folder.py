@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,18 +21,12 @@ from tlcl.config import ImageFolderConfig
 from tlcl.data.decode import BadImage, decode_image
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.data.splits import stratified_order
+from tlcl.data.walk import image_paths, is_image_name
 from tlcl.errors import UserError
 
 log = logging.getLogger(__name__)
 DECODER = "1"  # part of every cache key: raise it when decode_image gives other pixels
-IGNORED = {"thumbs.db", "desktop.ini"}
 LISTED = 20
-
-
-def is_image_name(path: PurePath) -> bool:
-    """Whether a file counts at all: system litter and hidden files do not."""
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-    return not hidden and path.name.lower() not in IGNORED
 
 
 def _tar_files(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
@@ -57,22 +51,19 @@ def _tar_files(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
 
 
 def _folder_files(root: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    # os.walk does not follow links to folders, so a link loop cannot trap it.
-    found = sorted(Path(folder, name).relative_to(root) for folder, _, names in os.walk(root) for name in names)
-    for relative in found:
-        name = PurePosixPath(relative.as_posix())
-        if is_image_name(name):
-            try:
-                yield name, (root / relative).read_bytes()
-            except OSError as error:
-                yield name, f"unreadable: {error}".encode()
+    for path in image_paths(root):
+        name = PurePosixPath(path.relative_to(root).as_posix())
+        try:
+            yield name, path.read_bytes()
+        except OSError as error:
+            yield name, f"unreadable: {error}".encode()
 
 
 def read_files(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
     """(class/.../name, bytes) of every file that should be an image; tar files are never unpacked to disk.
 
     Raises:
-        UserError: `path` is neither a folder nor a readable tar file.
+        UserError: `path` is neither a folder that can be listed nor a readable tar file.
     """
     if path.is_dir():
         return _folder_files(path)

@@ -1,0 +1,61 @@
+"""The files below a folder, through links to folders, without being caught in a loop of them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+
+from tlcl.errors import UserError
+
+IGNORED = {"thumbs.db", "desktop.ini"}
+Identity = tuple[int, int]  # device and inode: the same for every path that leads to a folder
+
+
+def is_image_name(path: PurePath) -> bool:
+    """Whether a file counts at all: system litter and hidden files do not."""
+    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    return not hidden and path.name.lower() not in IGNORED
+
+
+def image_paths(root: Path) -> list[Path]:
+    """Every file below `root` that `is_image_name` lets through, sorted; broken links are among them.
+
+    Links to folders are followed, except one that leads back to a folder it lies in, by its path or in truth.
+
+    Raises:
+        UserError: a folder that cannot be listed, whose images would be missed in silence.
+    """
+    found = (Path(path) for path in _below(str(root), _folders_above(str(root)) | _identities(str(root))))
+    return sorted(path for path in found if is_image_name(path.relative_to(root)))
+
+
+def _below(folder: str, inside: frozenset[Identity]) -> Iterator[str]:
+    """`inside` is every folder that `folder` lies in, itself among them."""
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise UserError(f"the folder {folder} cannot be listed: {error.strerror or error}") from None
+    for name in names:
+        path = os.path.join(folder, name)
+        if not os.path.isdir(path):
+            yield path
+        elif is_image_name(PurePath(name)):  # a hidden folder may link to half the disk
+            here = _identities(path)
+            if not here & inside:
+                above = _folders_above(path) if os.path.islink(path) else frozenset()
+                yield from _below(path, inside | here | above)
+
+
+def _identities(*folders: str) -> frozenset[Identity]:
+    """Of the folders that can be looked at."""
+    found = set()
+    for folder in folders:
+        try:
+            status = os.stat(folder)
+        except OSError:
+            continue
+        found.add((status.st_dev, status.st_ino))
+    return frozenset(found)
+
+
+def _folders_above(folder: str) -> frozenset[Identity]:
+    return _identities(*map(str, Path(os.path.realpath(folder)).parents))
