@@ -1,0 +1,11 @@
+"""Each task on everything so far: what replay with an unbounded buffer and unbounded time would do."""
+
+from typing import ClassVar
+
+from tlcl.continual.methods.base import Method
+
+
+class Cumulative(Method):
+    """Plain cross-entropy on the data of all tasks seen, going on from the last weights."""
+
+    trains_on: ClassVar[str] = "seen"

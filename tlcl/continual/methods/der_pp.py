@@ -1,0 +1,22 @@
+"""Dark experience replay with labels."""
+
+from torch import Tensor
+
+from tlcl.continual.methods.base import Network
+from tlcl.continual.methods.der import DER
+from tlcl.data.datamodule import Batch
+
+
+class DERpp(DER):
+    """DER++ (Buzzega et al. 2020, eq. 7): DER + beta * cross-entropy on a second replayed batch.
+
+    Defaults: buffer 200, replay 32, alpha 0.01 (the paper's 0.1 for ten classes, see `logit_distance`), beta 0.5.
+    """
+
+    def loss(self, net: Network, batch: Batch) -> tuple[Tensor, Tensor]:
+        loss, logits = super().loss(net, batch)
+        past = self.buffer.sample(self.config.replay_batch, self.random)
+        if past is not None:
+            replayed = self.classify(net(self.augment(past.inputs)), past.labels)
+            loss = loss + self.config.beta * replayed
+        return loss, logits

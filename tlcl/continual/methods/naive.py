@@ -1,0 +1,7 @@
+"""No protection at all: stochastic gradient descent on the current task."""
+
+from tlcl.continual.methods.base import Method
+
+
+class Naive(Method):
+    """Plain cross-entropy on the current task; the lower bound (SGD in Buzzega et al. 2020, table 2)."""
