@@ -26,12 +26,12 @@ def cumulative_accuracy(matrix: Matrix, sizes: Sequence[int]) -> Matrix:
 
 
 def average_accuracy(matrix: Matrix) -> Matrix:
-    """A_i = mean_{j<=i} R[i, j] after each task (Chaudhry et al. 2018, section 3). Shape (T,)."""
+    """A_i = mean_{j<=i} R[i, j] after each task (Chaudhry et al. 2018, "Riemannian walk"). Shape (T,)."""
     return np.array([matrix[i, : i + 1].mean() for i in range(len(matrix))])
 
 
 def average_incremental_accuracy(matrix: Matrix, sizes: Sequence[int]) -> float:
-    """Mean of the cumulative accuracies over all tasks (Rebuffi et al. 2017, section 4.1)."""
+    """Mean of the cumulative accuracies over all tasks (Rebuffi et al. 2017, section 4)."""
     return float(cumulative_accuracy(matrix, sizes).mean())
 
 
@@ -46,13 +46,13 @@ def forgetting(matrix: Matrix) -> Matrix:
 
 
 def backward_transfer(matrix: Matrix) -> float:
-    """BWT = mean_{j<T-1} R[T-1, j] - R[j, j] (Lopez-Paz & Ranzato 2017, eq. 3); negative is forgetting."""
+    """BWT = mean_{j<T-1} R[T-1, j] - R[j, j] (Lopez-Paz & Ranzato 2017); negative is forgetting."""
     last = len(matrix) - 1
     return float(np.mean([matrix[last, j] - matrix[j, j] for j in range(last)]))
 
 
 def forward_transfer(matrix: Matrix, untrained: Sequence[float]) -> float:
-    """FWT = mean_{j>=1} R[j-1, j] - b_j (Lopez-Paz & Ranzato 2017, eq. 4).
+    """FWT = mean_{j>=1} R[j-1, j] - b_j (Lopez-Paz & Ranzato 2017).
 
     Args:
         untrained: b (T,), accuracy on each task before any training.

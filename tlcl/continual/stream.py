@@ -125,7 +125,7 @@ def class_order(order: Any, names: Sequence[str], seed: int) -> list[int]:
 
 
 def _relabel(source: Source, order: list[int], size: int) -> Source:
-    """Labels become places within a task, 0..size-1 (van de Ven & Tolias 2019, "Three scenarios", 2.1)."""
+    """Labels become places within a task, 0..size-1 (van de Ven & Tolias 2019, "Three scenarios")."""
     place = torch.empty(len(order), dtype=torch.int64)
     place[torch.tensor(order)] = torch.arange(len(order)) % size
     names = tuple(f"place {number + 1}" for number in range(size))
@@ -172,9 +172,15 @@ def build_stream(
         test = torch.isin(source.test.labels, wanted).nonzero().squeeze(1)
         tasks.append(Task(index, members, outputs, Split(train, val), test))
         for label in members:
-            for what, present in (("training", labels[train]), ("test", source.test.labels)):
-                if not bool((present == label).any()):
-                    raise UserError(f"the class {names[label]!r} has no {what} image in this split")
+            if not bool((labels[train] == label).any()):
+                raise UserError(
+                    f"the class {names[label]!r} has no training image; raise data.train_size or lower "
+                    "data.val_size"
+                )
+            if not bool((source.test.labels == label).any()):
+                raise UserError(
+                    f"the class {names[label]!r} has no test image; every class needs some in data.source"
+                )
     outputs_total = sizes[0] if domain else len(names)
     competing = torch.ones(outputs_total, outputs_total, dtype=torch.bool)
     if config.scenario == TASK:
