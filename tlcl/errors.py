@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -13,6 +14,13 @@ class UserError(Exception):
 
 class TrainingError(Exception):
     """Training cannot go on (for example a loss that is not finite); what was saved stays valid. Exit code 1."""
+
+
+class Interrupted(TrainingError):
+    """Stopped by the user (Ctrl-C); the message says how to go on."""
+
+    def __init__(self, run_dir: Path) -> None:
+        super().__init__(f"interrupted; go on with +resume={run_dir}")
 
 
 def run_cli(program: Callable[[], T]) -> T:

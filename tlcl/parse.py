@@ -103,6 +103,11 @@ def _check_job(config: Config) -> None:
         raise UserError("give either method or compare; compare.methods names the methods itself")
     if config.trainer.select != "last":
         raise UserError("in continual learning each task goes on from the last weights; set trainer.select=last")
+    if config.trainer.precision == "16-mixed":
+        raise UserError(
+            "trainer.precision=16-mixed scales the gradients that the methods read; "
+            "use bf16-mixed or 32-true in continual learning"
+        )
     if config.trainer.devices != 1:
         raise UserError(
             f"trainer.devices={config.trainer.devices}: continual learning runs on one device, since a rehearsal "

@@ -16,12 +16,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tlcl.config import conf_dir
-from tlcl.errors import UserError, run_cli
-from tlcl.finetuning.run import run
+from tlcl.continual import compare
+from tlcl.continual import run as continual
+from tlcl.errors import Interrupted, UserError, run_cli
+from tlcl.finetuning import run as finetuning
 from tlcl.parse import parse_config, unknown_key
-from tlcl.tracking.plots import save_plots
 from tlcl.tracking.records import RunDirectory
-from tlcl.tracking.report import write_report
+from tlcl.tracking.render import render
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +41,7 @@ def start(composed: DictConfig) -> dict[str, Any]:
         composed.run_dir = str(path)
         finished = directory.read_json("summary.json")
         if finished and finished.get("status") == "complete":
-            save_plots(path)
-            log.info("this run is complete; report: %s", write_report(path))
+            log.info("this run is complete; report: %s", render(path))
             directory.close()
             return finished
     else:
@@ -51,8 +51,13 @@ def start(composed: DictConfig) -> dict[str, Any]:
         composed.run_dir = str(path)
         directory = RunDirectory(path, resume=False)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    job = finetuning.run
+    if composed.get("continual") is not None:
+        job = continual.run if composed.get("compare") is None else compare.run
     try:
-        return run(composed, directory)
+        return job(composed, directory)
+    except KeyboardInterrupt:
+        raise Interrupted(path) from None
     finally:
         directory.close()
 

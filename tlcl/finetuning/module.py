@@ -57,14 +57,18 @@ class FinetuningModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits = self(batch.images)
         loss = nn.functional.cross_entropy(logits.float(), batch.labels)
-        first_bad = (self.bad_batch < 0) & ~loss.detach().isfinite()
-        self.bad_batch.copy_(torch.where(first_bad, batch_idx, self.bad_batch))
-        if (batch_idx + 1) % self.log_every == 0:
-            self._stop_if_not_finite()
+        self.note_loss(loss, batch_idx)
         self.train_acc(logits.detach(), batch.labels)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.labels), sync_dist=True)
         self.log("train/acc", self.train_acc, on_step=False, on_epoch=True)
         return loss
+
+    def note_loss(self, loss: Tensor, batch_idx: int) -> None:
+        """Remember the first loss that is not finite; every `log_every` batches, stop because of it."""
+        first_bad = (self.bad_batch < 0) & ~loss.detach().isfinite()
+        self.bad_batch.copy_(torch.where(first_bad, batch_idx, self.bad_batch))
+        if (batch_idx + 1) % self.log_every == 0:
+            self._stop_if_not_finite()
 
     def on_train_epoch_end(self) -> None:
         self._stop_if_not_finite()

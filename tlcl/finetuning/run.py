@@ -1,24 +1,24 @@
 """One fine-tuning run from config to report: the order of the steps, and nothing else."""
 
 import logging
-import sys
 import time
-import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save
+from torch import Tensor
 
 from tlcl.atomic import atomic_open
 from tlcl.config import Config
 from tlcl.data.datamodule import ImageDataModule
-from tlcl.data.image_tensors import Source
+from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.data.sources import load_source
-from tlcl.errors import TrainingError
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.finetuning.thaw import Thaw
+from tlcl.finetuning.trainer import build_trainer, fit
 from tlcl.inference import predict
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.build import build_model
@@ -29,8 +29,8 @@ from tlcl.tracking.checkpoint import (
     BEST,
     LAST,
     PREVIOUS,
-    AtomicCheckpointIO,
-    EpochCheckpoint,
+    BestWeights,
+    LastCheckpoint,
     latest_checkpoint,
     read_checkpoint,
 )
@@ -49,67 +49,39 @@ def duplicates(source: Source) -> int:
     return sum(image.numpy().tobytes() in pool for image in source.test.images)
 
 
-def build_trainer(config: Config, directory: RunDirectory, loggers: list[Any]) -> L.Trainer:
-    """The Lightning Trainer of a fine-tuning run."""
-    options = config.trainer
-    terminal = options.progress and sys.stdout.isatty()
-    return L.Trainer(
-        accelerator=options.accelerator,
-        devices=options.devices,
-        # Frozen blocks have no gradients, and which are frozen changes on the way.
-        strategy="ddp_find_unused_parameters_true" if options.devices > 1 else "auto",
-        precision=cast(Any, options.precision),
-        max_epochs=options.epochs,
-        logger=loggers or False,
-        callbacks=[Thaw(config.schedule), EpochRecords(directory), EpochCheckpoint(directory.checkpoints)],
-        plugins=[AtomicCheckpointIO()],
-        log_every_n_steps=options.log_every,
-        num_sanity_val_steps=0,
-        enable_progress_bar=terminal,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        default_root_dir=str(directory.path),
-    )
+def start_weights(config: Config, net: Blocks, backbone: Backbone) -> Origin:
+    """Load what `model.weights` names into `net`; the letters' backbone is trained first when it is not there."""
+    if config.model.weights != "letters":
+        return apply_weights(net, backbone, config.model.weights)
+    origin = apply_weights(net, backbone, str(pretrained_on_letters(config, run)))
+    return Origin("letters", origin.path, origin.sha256)
 
 
-def fit(config: Config, directory: RunDirectory, module: FinetuningModule, data: ImageDataModule) -> L.Trainer:
+def loggers_for(config: Config, directory: RunDirectory) -> list[Any]:
+    """W&B's logger of this run directory, or none."""
+    if config.logger.name != "wandb":
+        return []
+    composed = OmegaConf.to_container(OmegaConf.load(directory.path / "config.yaml"))
+    return [build_wandb(config, directory, cast(dict[str, Any], composed))]
+
+
+def train(config: Config, directory: RunDirectory, module: FinetuningModule, data: ImageDataModule) -> L.Trainer:
     """Train from the last whole checkpoint, or from the start when there is none."""
-    loggers: list[Any] = []
-    if config.logger.name == "wandb":
-        loggers.append(
-            build_wandb(
-                config,
-                directory,
-                OmegaConf.to_container(  # type: ignore[arg-type]
-                    OmegaConf.load(directory.path / "config.yaml")
-                ),
-            )
-        )
-    trainer = build_trainer(config, directory, loggers)
+    callbacks: list[L.Callback] = [
+        Thaw(config.schedule),
+        EpochRecords(directory),
+        BestWeights(directory.checkpoints),
+        LastCheckpoint(directory.checkpoints),
+    ]
+    trainer = build_trainer(config, directory.path, callbacks, loggers_for(config, directory))
     checkpoint = latest_checkpoint(directory.checkpoints)
+    done = 0
     if checkpoint is not None:
         done = int(read_checkpoint(checkpoint)["epoch"]) + 1
         log.info("resuming after epoch %d of %s", done - 1, directory.path)
-        directory.truncate_lines("metrics.jsonl", done)
-        directory.truncate_lines("timings.jsonl", done)
-    else:
-        for name in ("metrics.jsonl", "timings.jsonl"):
-            (directory.path / name).unlink(missing_ok=True)
-    with warnings.catch_warnings():
-        # Frozen blocks are in eval on purpose, and batches are gathered from memory: no loader workers.
-        warnings.filterwarnings("ignore", message=".*eval mode.*")
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of a deprecated call
-        try:
-            trainer.fit(
-                module,
-                datamodule=data,
-                ckpt_path=str(checkpoint) if checkpoint else None,
-                weights_only=True,
-            )
-        except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into an exit of its own
-            raise TrainingError(f"interrupted; go on with +resume={directory.path}") from None
+    for name in ("metrics.jsonl", "timings.jsonl"):
+        directory.keep_lines(name, lambda line: line["epoch"] < done)
+    fit(trainer, module, data, checkpoint, directory.path)
     return trainer
 
 
@@ -136,17 +108,22 @@ def select_weights(config: Config, directory: RunDirectory, net: Blocks) -> dict
     }
 
 
-def export(directory: RunDirectory, config: Config, net: Blocks, backbone: Backbone, data: ImageDataModule) -> str:
-    """Write `model.safetensors` (the library's own key names) and `labels.json`; return the SHA-256."""
+def export(
+    directory: RunDirectory, config: Config, net: Blocks, backbone: Backbone, classes: Sequence[str], images: Tensor
+) -> str:
+    """Write `model.safetensors` (the library's own key names) and `labels.json`; return the SHA-256.
+
+    `images` (N, C, H, W) tells the stored images' channels and size.
+    """
     state = {key: value.detach().cpu().contiguous() for key, value in backbone.native_state(net).items()}
     with atomic_open(directory.path / RUN_MODEL) as file:
         # One metadata key alone: the library writes several in a random order, and equal runs give equal files.
         file.write(save(state, {"format": "pt"}))
-    channels, size = data.source.pool.images.shape[1:3]
+    channels, size = images.shape[1:3]
     directory.write_json(
         "labels.json",
         {
-            "classes": list(data.classes),
+            "classes": list(classes),
             "backbone": backbone.name,
             "channels": channels,
             "size": size,
@@ -158,26 +135,29 @@ def export(directory: RunDirectory, config: Config, net: Blocks, backbone: Backb
     return file_sha256(directory.path / RUN_MODEL)
 
 
-def test(
-    config: Config, directory: RunDirectory, net: Blocks, source: Source, device: torch.device
-) -> dict[str, float]:
-    """Accuracy and loss on the test images; keeps every probability and the most confident mistakes."""
-    probabilities = predict(
-        net,
-        source.test.images,
-        batch_size=max(256, config.data.batch_size),
-        device=device,
-        precision=config.trainer.precision,
-    )
-    labels = source.test.labels
+def record_test(directory: RunDirectory, probabilities: Tensor, test: ImageTensors) -> dict[str, float]:
+    """Accuracy and loss on the test images; keeps every probability and the most confident mistakes.
+
+    Args:
+        probabilities: (N, K), rows sum to 1.
+    """
+    labels = test.labels
     confidence, predicted = probabilities.max(1)
     wrong = (predicted != labels).nonzero().squeeze(1)
     mistakes = wrong[confidence[wrong].argsort(descending=True, stable=True)][:MISTAKES]
-    directory.write_predictions(labels, probabilities, mistakes, source.test.images[mistakes])
+    directory.write_predictions(labels, probabilities, mistakes, test.images[mistakes])
     likelihood = probabilities.gather(1, labels[:, None]).clamp_min(1e-12)
     return {
         "test_acc": float((predicted == labels).double().mean()),
         "test_loss": float(-likelihood.log().mean()),
+    }
+
+
+def parameter_counts(net: Blocks, trained: Iterable[str]) -> dict[str, int]:
+    """All parameters, and those of the blocks that were trained."""
+    return {
+        "total": sum(parameter.numel() for parameter in net.parameters()),
+        "trained": sum(parameter.numel() for name in trained for parameter in net.block(name).parameters()),
     }
 
 
@@ -196,22 +176,24 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     if not (directory.path / "config.yaml").exists():
         directory.write_config(composed)
         directory.write_json("environment.json", environment(config.seed))
-    weights = config.model.weights
-    if weights == "letters":
-        origin = apply_weights(net, backbone, str(pretrained_on_letters(config, run)))
-        origin = Origin("letters", origin.path, origin.sha256)
-    else:
-        origin = apply_weights(net, backbone, weights)
+    origin = start_weights(config, net, backbone)
     if config.trainer.channels_last:
         net.to(memory_format=torch.channels_last)
 
     module = FinetuningModule(net, len(data.classes), config.optim, config.seed, config.trainer.log_every)
-    trainer = fit(config, directory, module, data)
+    trainer = train(config, directory, module, data)
     if not trainer.is_global_zero:
         return {}
 
     chosen = select_weights(config, directory, net)
-    scores = test(config, directory, net, source, trainer.strategy.root_device)
+    probabilities = predict(
+        net,
+        source.test.images,
+        batch_size=max(256, config.data.batch_size),
+        device=trainer.strategy.root_device,
+        precision=config.trainer.precision,
+    )
+    scores = record_test(directory, probabilities, source.test)
     schedule = config.schedule
     trained = schedule.trainable(config.trainer.epochs - 1)
     summary: dict[str, Any] = {
@@ -230,11 +212,8 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         "skipped_images": source.skipped,
         "duplicates_train_test": duplicates(source),
         "weights": vars(origin),
-        "model_sha256": export(directory, config, net, backbone, data),
-        "parameters": {
-            "total": sum(parameter.numel() for parameter in net.parameters()),
-            "trained": sum(parameter.numel() for name in trained for parameter in net.block(name).parameters()),
-        },
+        "model_sha256": export(directory, config, net, backbone, data.classes, source.pool.images),
+        "parameters": parameter_counts(net, trained),
         "trained_blocks": [name for name in net.names if name in trained],
         "seconds": round(time.perf_counter() - started, 1),
     }

@@ -1,7 +1,9 @@
 """Where a backbone's weights come from: ImageNet, a file, a previous run; always plain tensors."""
 
 import hashlib
+import json
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -121,3 +123,25 @@ def apply_weights(net: Blocks, backbone: Backbone, weights: str) -> Origin:
         path = path / RUN_MODEL
     load_backbone(net, backbone, read_state(path), weights)
     return Origin(weights, str(path), file_sha256(path))
+
+
+def load_kept_head(net: Blocks, backbone: Backbone, weights: str, classes: Sequence[str]) -> None:
+    """Put the trained head of a run into `net`, whose outputs stand for `classes`.
+
+    Raises:
+        UserError: `weights` is no run directory, or its run had other classes.
+    """
+    path = Path(weights).expanduser()
+    if not (path / "labels.json").is_file():
+        raise UserError(
+            f"continual.head=kept needs model.weights=RUN_DIR, a finished run with the same classes, not {weights}"
+        )
+    known = [str(name) for name in json.loads((path / "labels.json").read_text())["classes"]]
+    if known != list(classes):
+        raise UserError(
+            f"continual.head=kept: {path} was trained on the classes {', '.join(known)}, "
+            f"the data has {', '.join(classes)}"
+        )
+    state = read_state(path / RUN_MODEL)
+    head = {key: backbone.native_key(key) for key in net.state_dict() if key.startswith("blocks.head.")}
+    net.load_state_dict({key: state[name] for key, name in head.items()}, strict=False)

@@ -74,11 +74,10 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-class EpochCheckpoint(Checkpoint):
-    """After each epoch: `last.ckpt` (everything that a resume needs) and, if validation improved, `best.ckpt`.
+class BestWeights(Checkpoint):
+    """After each epoch, if validation improved, `best.ckpt` with the network's weights.
 
     Best is the highest validation accuracy; among equals the lowest validation loss, then the earliest epoch.
-    `best.ckpt` holds the network's weights only.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -100,6 +99,18 @@ class EpochCheckpoint(Checkpoint):
                 assert isinstance(network, torch.nn.Module)
                 with atomic_open(self.folder / BEST) as file:
                     torch.save({"net": network.state_dict(), **self.best}, file)
+
+
+class LastCheckpoint(Checkpoint):
+    """After each epoch `last.ckpt`, everything that a resume needs; the one before becomes `previous.ckpt`.
+
+    Listed last among the callbacks, so that it holds what they made of the epoch.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         last, incoming = self.folder / LAST, self.folder / "incoming.ckpt"
         trainer.save_checkpoint(incoming)
         if trainer.is_global_zero:

@@ -228,6 +228,28 @@ def read_predictions(run_dir: Path) -> Predictions | None:
         return None
 
 
+def tested_figures(run_dir: Path) -> dict[str, Figure]:
+    """What the test predictions show: confusion matrix and surest mistakes; empty without predictions."""
+    tested = read_predictions(run_dir)
+    if tested is None:
+        return {}
+    labels, probabilities, classes, wrong, images = tested
+    return {
+        "confusion": confusion_matrix(labels, probabilities, classes),
+        "mistakes": mistakes_grid(images, labels[wrong], probabilities[wrong], classes),
+    }
+
+
+def save_figures(run_dir: Path, figures: Mapping[str, Figure]) -> list[Path]:
+    """Write each figure to `plots/NAME.png`."""
+    paths = []
+    for name, figure in figures.items():
+        paths.append(run_dir / "plots" / f"{name}.png")
+        with atomic_open(paths[-1]) as file:
+            figure.savefig(file, format="png", dpi=110)
+    return paths
+
+
 def save_plots(run_dir: Path) -> list[Path]:
     """Draw what the records in `run_dir` allow into `plots/`; an interrupted run has fewer pictures."""
     figures: dict[str, Figure] = {}
@@ -235,15 +257,4 @@ def save_plots(run_dir: Path) -> list[Path]:
     if metrics:
         figures["curves"] = learning_curves(metrics)
         figures["thaw"] = thaw_timeline(metrics)
-    tested = read_predictions(run_dir)
-    if tested is not None:
-        labels, probabilities, classes, wrong, images = tested
-        figures["confusion"] = confusion_matrix(labels, probabilities, classes)
-        figures["mistakes"] = mistakes_grid(images, labels[wrong], probabilities[wrong], classes)
-    folder = run_dir / "plots"
-    paths = []
-    for name, figure in figures.items():
-        paths.append(folder / f"{name}.png")
-        with atomic_open(paths[-1]) as file:
-            figure.savefig(file, format="png", dpi=110)
-    return paths
+    return save_figures(run_dir, {**figures, **tested_figures(run_dir)})

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
@@ -89,9 +89,9 @@ class RunDirectory:
             file.flush()
             os.fsync(file.fileno())
 
-    def truncate_lines(self, name: str, epochs: int) -> None:
-        """Keep the lines of the first `epochs` epochs: what a killed run wrote beyond its checkpoint goes."""
-        kept = [line for line in read_lines(self.path / name) if line["epoch"] < epochs]
+    def keep_lines(self, name: str, keep: Callable[[dict[str, Any]], bool]) -> None:
+        """Keep the lines for which `keep` is true: what a killed run wrote beyond its checkpoint goes."""
+        kept = [line for line in read_lines(self.path / name) if keep(line)]
         atomic_write_text(self.path / name, "".join(json.dumps(line) + "\n" for line in kept))
 
     def write_predictions(
@@ -161,10 +161,13 @@ class EpochRecords(Checkpoint):
 
     A `Checkpoint` for its place in the order of callbacks: after the module's own epoch end, and listed before
     the checkpoint itself, so that no checkpoint is ever ahead of its line.
+
+    Args:
+        task: place in a continual stream; its lines name it, and W&B's epochs go on from task to task.
     """
 
-    def __init__(self, directory: RunDirectory) -> None:
-        self.directory = directory
+    def __init__(self, directory: RunDirectory, task: int | None = None) -> None:
+        self.directory, self.task = directory, task
         self._started = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -173,27 +176,28 @@ class EpochRecords(Checkpoint):
         self._rates = {f"lr/{name}": rate for name, rate in rates.items()}
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        metrics = {name: float(trainer.callback_metrics[name]) for name in METRICS}
+        measured = trainer.callback_metrics
+        metrics = {name: float(measured[name]) for name in METRICS if name in measured}
         epoch = trainer.current_epoch
         names = pl_module.net.names  # type: ignore[union-attr]
         trainable = [name for name in names if name in pl_module.trainable_blocks]  # type: ignore[operator,union-attr]
+        total = epoch + (self.task or 0) * (trainer.max_epochs or 0)
         for logger in trainer.loggers:
             logger.log_metrics(
-                {**metrics, **self._rates, "trainable_blocks": len(trainable), "epoch": epoch}, trainer.global_step
+                {**metrics, **self._rates, "trainable_blocks": len(trainable), "epoch": total}, trainer.global_step
             )
         if not trainer.is_global_zero:
             return
         seconds = time.perf_counter() - self._started
-        line = {"epoch": epoch, "step": trainer.global_step, **metrics, **self._rates, "trainable": trainable}
+        place: dict[str, Any] = {"epoch": epoch} if self.task is None else {"task": self.task, "epoch": epoch}
+        line = {**place, "step": trainer.global_step, **metrics, **self._rates, "trainable": trainable}
         self.directory.append("metrics.jsonl", line)
-        self.directory.append("timings.jsonl", {"epoch": epoch, "seconds": round(seconds, 3)})
+        self.directory.append("timings.jsonl", {**place, "seconds": round(seconds, 3)})
         if not sys.stdout.isatty():
-            print(
-                f"epoch {epoch:3d}  train loss {metrics['train/loss']:.4f}  acc {metrics['train/acc']:.4f}  "
-                f"val loss {metrics['val/loss']:.4f}  acc {metrics['val/acc']:.4f}  {seconds:5.1f} s  "
-                f"training {', '.join(trainable)}",
-                flush=True,
-            )
+            where = "" if self.task is None else f"task {self.task + 1}  "
+            figures = "  ".join(f"{name.replace('/', ' ')} {value:.4f}" for name, value in metrics.items())
+            blocks = ', '.join(trainable)
+            print(f"{where}epoch {epoch:3d}  {figures}  {seconds:5.1f} s  training {blocks}", flush=True)
 
 
 METRICS = ("train/loss", "train/acc", "val/loss", "val/acc")

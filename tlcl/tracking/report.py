@@ -81,7 +81,7 @@ def blocks_not_in_checkpoint(summary: Mapping[str, Any], metrics: Sequence[Mappi
     return [block for block in metrics[-1]["trainable"] if block not in learnt]
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in `path`; empty when there is none or it is damaged."""
     try:
         return dict(json.loads(path.read_text()))
@@ -89,10 +89,10 @@ def _json(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _gaps(run_dir: Path, unreadable: Mapping[str, bool]) -> list[str]:
+def missing_records(run_dir: Path, records: Mapping[str, str], unreadable: Mapping[str, bool]) -> list[str]:
     """A phrase for each record that is missing or cannot be read."""
     gaps = []
-    for name, what in RECORDS.items():
+    for name, what in records.items():
         if not (run_dir / name).is_file():
             gaps.append(f"{what} ({name} is missing)")
         elif unreadable.get(name):
@@ -100,9 +100,45 @@ def _gaps(run_dir: Path, unreadable: Mapping[str, bool]) -> list[str]:
     return gaps
 
 
+def embedded_plots(run_dir: Path, captions: Mapping[str, str], alternatives: Mapping[str, str]) -> list[dict]:
+    """The plots that are there, in the captions' order, as data for the page itself."""
+    return [
+        {
+            "name": name,
+            "caption": caption,
+            "alternative": alternatives[name],
+            "data": base64.b64encode((run_dir / "plots" / f"{name}.png").read_bytes()).decode(),
+        }
+        for name, caption in captions.items()
+        if (run_dir / "plots" / f"{name}.png").is_file()
+    ]
+
+
+def base_context(run_dir: Path, gaps: Sequence[str]) -> dict[str, Any]:
+    """What every report's page needs: summary, environment, config."""
+    return {
+        "summary": read_object(run_dir / "summary.json"),
+        "environment": read_object(run_dir / "environment.json"),
+        "config": (run_dir / "config.yaml").read_text() if (run_dir / "config.yaml").is_file() else "",
+        "run_dir": run_dir.name,
+        "gaps": gaps,
+    }
+
+
+def render_page(run_dir: Path, template: str, context: Mapping[str, Any]) -> Path:
+    """Write `report.html`: no outside resource, no script, everything from the records escaped."""
+    pages = Environment(
+        loader=PackageLoader("tlcl.tracking", "."),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+    )
+    path = run_dir / "report.html"
+    atomic_write_text(path, pages.get_template(template).render(context))
+    return path
+
+
 def write_report(run_dir: Path) -> Path:
     """Write `report.html` (no outside resource, no script) from what is there; says what is not."""
-    summary, environment = _json(run_dir / "summary.json"), _json(run_dir / "environment.json")
+    summary, environment = read_object(run_dir / "summary.json"), read_object(run_dir / "environment.json")
     metrics = read_lines(run_dir / "metrics.jsonl")
     seconds = [line["seconds"] for line in read_lines(run_dir / "timings.jsonl")]
     tested = read_predictions(run_dir)
@@ -110,27 +146,13 @@ def write_report(run_dir: Path) -> Path:
         "environment.json": not environment,
         "metrics.jsonl": not metrics,
         "summary.json": not summary,
-        "labels.json": not _json(run_dir / "labels.json"),
+        "labels.json": not read_object(run_dir / "labels.json"),
         "test_predictions.npz": tested is None and (run_dir / "labels.json").is_file(),
     }
-    plots = [
-        {
-            "name": name,
-            "caption": caption,
-            "alternative": ALTERNATIVES[name],
-            "data": base64.b64encode((run_dir / "plots" / f"{name}.png").read_bytes()).decode(),
-        }
-        for name, caption in CAPTIONS.items()
-        if (run_dir / "plots" / f"{name}.png").is_file()
-    ]
     context: dict[str, Any] = {
-        "summary": summary,
-        "environment": environment,
-        "plots": plots,
+        **base_context(run_dir, missing_records(run_dir, RECORDS, unreadable)),
+        "plots": embedded_plots(run_dir, CAPTIONS, ALTERNATIVES),
         "epochs": len(metrics),
-        "config": (run_dir / "config.yaml").read_text() if (run_dir / "config.yaml").is_file() else "",
-        "run_dir": run_dir.name,
-        "gaps": _gaps(run_dir, unreadable),
         "late_blocks": blocks_not_in_checkpoint(summary, metrics),
         "epoch_seconds": float(np.median(seconds)) if seconds else None,
         "test_acc": summary.get("test_acc"),
@@ -147,10 +169,4 @@ def write_report(run_dir: Path) -> Path:
         context["interval"] = wilson_interval(right, len(labels))
         context["rows"] = per_class(labels, probabilities, classes)
         context["pairs"] = confused_pairs(labels, probabilities, classes)
-    pages = Environment(
-        loader=PackageLoader("tlcl.tracking", "."),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-    )
-    path = run_dir / "report.html"
-    atomic_write_text(path, pages.get_template("report.html.j2").render(context))
-    return path
+    return render_page(run_dir, "report.html.j2", context)

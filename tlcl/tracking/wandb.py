@@ -51,6 +51,8 @@ def _connect(config: Config, mode: Literal["online", "offline"], run_id: str, sa
     )
     logger.experiment.define_metric("epoch", hidden=True)
     logger.experiment.define_metric("*", step_metric="epoch")
+    logger.experiment.define_metric("task", hidden=True)
+    logger.experiment.define_metric("continual/*", step_metric="task")
     return logger
 
 

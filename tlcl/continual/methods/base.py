@@ -122,6 +122,13 @@ class Method(nn.Module):
         """Scores (B, K), the higher the likelier; outputs that cannot be the answer are masked by the caller."""
         return net(inputs)
 
+    def as_last_layer(self) -> tuple[Tensor, Tensor] | None:
+        """Weight (K, D) and bias (K,) of a linear layer on the features that gives `predict`'s answers; or None.
+
+        For methods whose answer is not the network's own last layer, so that their model can be exported as one.
+        """
+        return None
+
     def classify(self, logits: Tensor, labels: Tensor, among: Tensor | None = None) -> Tensor:
         """Mean cross-entropy over the outputs that compete with each label, and that are `among` (K,) if given."""
         rivals = self.competing[labels]

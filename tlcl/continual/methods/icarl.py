@@ -57,7 +57,7 @@ class ICaRL(Method):
         super().__init__(setting, network, config)
         if config.buffer_size < setting.num_outputs:
             raise UserError(
-                f"method.buffer_size={config.buffer_size} must be at least {setting.num_outputs}, one exemplar a class"
+                f"method.buffer_size={config.buffer_size} must be at least {setting.num_outputs}, one image a class"
             )
         self.task_images = 1
         self.teacher = Teacher(network)

@@ -58,3 +58,6 @@ class SLDA(Method):
 
     def predict(self, net: Network, inputs: Tensor) -> Tensor:
         return net.features(inputs).double() @ self.weight.T + self.bias
+
+    def as_last_layer(self) -> tuple[Tensor, Tensor]:
+        return self.weight, self.bias

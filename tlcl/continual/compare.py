@@ -1,0 +1,115 @@
+"""Several methods with several seeds, a run directory each; one table, one plot of curves, one report."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from tqdm import tqdm
+
+from tlcl.config import conf_dir
+from tlcl.config_continual import METHODS
+from tlcl.continual import run as continual
+from tlcl.errors import Interrupted, TrainingError, UserError
+from tlcl.parse import parse_config
+from tlcl.tracking.compare_table import write_table
+from tlcl.tracking.records import RunDirectory, environment
+from tlcl.tracking.render import render
+
+log = logging.getLogger(__name__)
+
+
+def method_group(text: str) -> dict[str, Any]:
+    """The `method` group that `NAME KEY=VALUE ...` stands for: conf/method/NAME.yaml with changes.
+
+    Raises:
+        UserError: no such method, or something that is no KEY=VALUE.
+    """
+    name, *changes = text.split()
+    if name not in METHODS:
+        raise UserError(f"compare.methods names {name!r}; the methods are {', '.join(METHODS)}")
+    wrong = [change for change in changes if "=" not in change or change.startswith("=")]
+    if wrong:
+        raise UserError(f"compare.methods: {wrong[0]!r} in {text!r} is no KEY=VALUE, e.g. 'er buffer_size=500'")
+    try:
+        shipped = OmegaConf.load(conf_dir() / "method" / f"{name}.yaml")
+        merged = OmegaConf.merge(shipped, OmegaConf.from_dotlist(changes))
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise UserError(f"compare.methods: {text!r} cannot be read: {str(error).splitlines()[0]}") from None
+    return {str(key): value for key, value in OmegaConf.to_container(merged).items()}  # type: ignore[union-attr]
+
+
+def run_name(text: str, seed: int) -> str:
+    """The folder of one run: `er buffer_size=500`, 1 -> `er_buffer_size=500_seed1`."""
+    return f"{'_'.join(text.split())}_seed{seed}"
+
+
+def children(composed: DictConfig, root: Path) -> list[tuple[str, int, DictConfig]]:
+    """(method, seed, config) of each run, every config checked, so that a mistake in the last one shows at once.
+
+    Raises:
+        UserError: as `parse_config`; methods or seeds that are none, or given twice.
+    """
+    config = parse_config(composed.copy())
+    assert config.compare is not None
+    methods, seeds = [" ".join(text.split()) for text in config.compare.methods], config.compare.seeds
+    for key, values in (("methods", methods), ("seeds", seeds)):
+        if not values:
+            raise UserError(f"compare.{key} is empty")
+        if len(set(values)) < len(values):
+            raise UserError(f"compare.{key} names one twice: {', '.join(map(str, values))}")
+    runs = []
+    for seed in seeds:
+        for text in methods:
+            child = composed.copy()
+            child.pop("compare")
+            child.method, child.seed = method_group(text), seed
+            child.name = f"{config.name} {text}"
+            child.run_dir = str(root / "runs" / run_name(text, seed))
+            parse_config(child.copy())
+            runs.append((text, seed, child))
+    return runs
+
+
+def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
+    """Run what is not finished yet, one after another; returns the summary.
+
+    A run that stops with a loss that is not finite is named in the table; the others go on.
+    """
+    planned = children(composed, directory.path)
+    if not (directory.path / "config.yaml").exists():
+        directory.write_config(composed)
+        directory.write_json("environment.json", environment(int(composed.seed)))
+    stopped: dict[str, str] = {}
+    bar = tqdm(planned, desc="compare", unit="run", disable=None if composed.trainer.progress else True)
+    for text, seed, child in bar:
+        path = Path(child.run_dir)
+        log.info("%s, seed %d", text, seed)
+        inner = RunDirectory(path, resume=(path / "config.yaml").is_file())
+        try:
+            finished = inner.read_json("summary.json") or {}
+            if finished.get("status") != "complete":
+                continual.run(child, inner)
+        except TrainingError as error:
+            if isinstance(error, Interrupted):
+                raise Interrupted(directory.path) from None
+            log.warning("warning: %s, seed %d stopped: %s", text, seed, error)
+            stopped[path.name] = str(error)
+        finally:
+            inner.close()
+        write_table(directory.path, [(name, number, Path(one.run_dir)) for name, number, one in planned])
+    table = write_table(directory.path, [(name, number, Path(one.run_dir)) for name, number, one in planned])
+    summary = {
+        "status": "complete",
+        "name": str(composed.name),
+        "job": "compare",
+        "methods": table,
+        "seeds": sorted({seed for _, seed, _ in planned}),
+        "stopped": stopped,
+    }
+    directory.write_json("summary.json", summary)
+    report = render(directory.path)
+    log.info("report: %s", report)
+    return summary

@@ -1,0 +1,184 @@
+"""The loop over the tasks: train, measure on every task, keep, go on."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tlcl.config import Config
+from tlcl.continual.methods.base import Method, Network, TaskData
+from tlcl.continual.metrics import average_accuracy, cumulative_accuracy
+from tlcl.continual.module import ContinualModule
+from tlcl.continual.state import History, Resumption, resume_point, save_between_tasks
+from tlcl.continual.stream import Stream, Task
+from tlcl.data.datamodule import IndexedDataModule
+from tlcl.data.splits import Split
+from tlcl.finetuning.thaw import Thaw
+from tlcl.finetuning.trainer import build_trainer, fit
+from tlcl.inference import in_batches
+from tlcl.models.blocks import Blocks
+from tlcl.seeding import derive_seed
+from tlcl.tracking.checkpoint import LastCheckpoint
+from tlcl.tracking.records import EpochRecords, RunDirectory
+
+log = logging.getLogger(__name__)
+
+
+def training_task(stream: Stream, index: int, trains_on: str) -> Task:
+    """Task `index` with the data and outputs that a method which `trains_on` current, seen or all is given."""
+    task = stream.tasks[index]
+    if trains_on == "current":
+        return task
+    together = stream.tasks[: index + 1]
+    split = Split(*(torch.cat([getattr(one.split, part) for one in together]) for part in ("train", "val")))
+    if trains_on == "seen":
+        return Task(index, task.members, task.outputs, split, task.test)
+    members, outputs = (
+        tuple(dict.fromkeys(value for one in together for value in getattr(one, name)))
+        for name in ("members", "outputs")
+    )
+    return Task(index, members, outputs, split, torch.cat([one.test for one in together]))
+
+
+@dataclass
+class TaskLoop:
+    """All tasks of a stream by one method, in one run directory.
+
+    Args:
+        net: all blocks.
+        network: what the method sees, see `ContinualModule`.
+        inputs, test_inputs: what `network` takes, for the pool and the test set: images or features.
+        loggers: Lightning loggers; each task's Trainer uses the same.
+        on_task: called after each task with its index and the history, for records and progress.
+    """
+
+    config: Config
+    directory: RunDirectory
+    stream: Stream
+    net: Blocks
+    network: Network
+    method: Method
+    inputs: Tensor
+    test_inputs: Tensor
+    device: torch.device
+    loggers: list[Any]
+    on_task: Callable[[int, History, float], None]
+
+    def run(self) -> History:
+        """Train what is not trained yet; returns the whole history."""
+        where = resume_point(self.directory.checkpoints, self.net, self.method)
+        self._forget_lines_after(where)
+        history = where.history
+        if not history.untrained:
+            history.untrained = self.accuracies(-1, self.test_inputs, test=True)
+        for index in range(where.task, len(self.stream.tasks)):
+            began = time.perf_counter()
+            if self.method.trains_on == "all" and index < len(self.stream.tasks) - 1:
+                history.rows.append([float("nan")] * len(self.stream.tasks))
+                history.val_rows.append([float("nan")] * len(self.stream.tasks))
+                continue
+            self._train(index, where if index == where.task else None, history)
+            history.rows.append(self.accuracies(index, self.test_inputs, test=True))
+            history.val_rows.append(self.accuracies(index, self.inputs, test=False))
+            save_between_tasks(self.directory.checkpoints, index + 1, self.net, self.method, history)
+            self.on_task(index, history, time.perf_counter() - began)
+        return history
+
+    def _forget_lines_after(self, where: Resumption) -> None:
+        for name in ("metrics.jsonl", "timings.jsonl"):
+            self.directory.keep_lines(name, lambda line: (line["task"], line["epoch"]) < (where.task, where.epochs))
+
+    def _train(self, index: int, where: Resumption | None, history: History) -> None:
+        task = training_task(self.stream, index, self.method.trains_on)
+        checkpoint = where.checkpoint if where else None
+        if checkpoint is None:
+            self.method.begin_task(self.network, task)
+        data = TaskData(self.inputs, self.stream.source.pool.labels, task.split.train)
+        self._ready()
+        if self.method.closed_form:
+            for inputs, labels in data.batches(256, self.device):
+                self.method.observe_features(inputs, labels)
+        else:
+            self._fit(task, checkpoint, history)
+        self._ready()
+        self.method.random.manual_seed(derive_seed(self.config.seed, "method/end", task=index))
+        with torch.no_grad():
+            self.method.end_task(self.network, data)
+
+    def _fit(self, task: Task, checkpoint: Any, history: History) -> None:
+        config, folder = self.config, self.directory.checkpoints
+        module = ContinualModule(
+            self.net, self.network, self.method, task.index, vars(history),
+            config.optim, config.seed, config.trainer.log_every,
+        )  # fmt: skip
+        labels = self.stream.source.pool.labels
+        module_data = IndexedDataModule(self.inputs, labels, task.split, config.data, config.seed, task.index)
+        trainer = build_trainer(
+            config,
+            self.directory.path,
+            [Thaw(config.schedule), EpochRecords(self.directory, task.index), LastCheckpoint(folder)],
+            self.loggers,
+            limit_val_batches=0,
+        )
+        fit(trainer, module, module_data, checkpoint, self.directory.path)
+
+    def _ready(self) -> None:
+        """Network and method in eval mode on the device: Lightning hands them back on the CPU."""
+        for part in (self.net, self.network, self.method):
+            assert isinstance(part, nn.Module)
+            part.to(self.device).eval()
+
+    def scores(self, inputs: Tensor) -> Tensor:
+        """The method's scores of all inputs: float32 (N, K)."""
+        self._ready()
+        return in_batches(
+            lambda batch: self.method.predict(self.network, batch),
+            inputs,
+            batch_size=max(256, self.config.data.batch_size),
+            device=self.device,
+            precision=self.config.trainer.precision,
+        )
+
+    def accuracies(self, after: int, inputs: Tensor, *, test: bool) -> list[float]:
+        """Accuracy on each task's test (or validation) images after task `after` (-1: before any).
+
+        NaN for a task without such images, and for a task to come whose classes cannot be answered yet.
+        """
+        stream, source = self.stream, self.stream.source
+        labels = (source.test if test else source.pool).labels
+        parts = [task.test if test else task.split.val for task in stream.tasks]
+        measured = [
+            part if len(part) and (index <= after or self._can_answer_early()) else part[:0]
+            for index, part in enumerate(parts)
+        ]
+        together = torch.cat(measured)
+        if len(together) == 0:
+            return [float("nan")] * len(parts)
+        allowed = stream.allowed(labels[together], max(0, after))
+        predicted = self.scores(inputs[together]).masked_fill(~allowed, -torch.inf).argmax(1)
+        right = (predicted == labels[together]).split([len(part) for part in measured])
+        return [float(hits.double().mean()) if len(hits) else float("nan") for hits in right]
+
+    def _can_answer_early(self) -> bool:
+        """Whether a task to come has outputs that are open already: all scenarios but class-incremental."""
+        outputs = {task.outputs for task in self.stream.tasks}
+        return self.stream.known_task or len(outputs) == 1
+
+
+def task_figures(history: History, index: int, sizes: list[int]) -> dict[str, float]:
+    """What is logged after task `index` (from 0), on the axis `task` (from 1)."""
+    matrix = history.matrix
+    figures = {
+        "continual/cumulative_accuracy": float(cumulative_accuracy(matrix, sizes)[index]),
+        "continual/average_accuracy": float(average_accuracy(matrix)[index]),
+    }
+    figures |= {
+        f"continual/accuracy_task_{task + 1}": value
+        for task, value in enumerate(history.rows[index])
+        if task <= index
+    }
+    return {**figures, "task": index + 1}

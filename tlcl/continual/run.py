@@ -1,0 +1,138 @@
+"""One continual-learning run from config to report: the order of the steps, and nothing else."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from tlcl.continual.learner import check, method_for, on_features, root_device, save_method, start_network
+from tlcl.continual.loop import TaskLoop, task_figures
+from tlcl.continual.methods.registry import METHODS
+from tlcl.continual.metrics import summarise
+from tlcl.continual.state import History
+from tlcl.continual.stream import build_stream
+from tlcl.data.sources import load_source
+from tlcl.features import frozen_features
+from tlcl.finetuning.run import export, loggers_for, parameter_counts, record_test
+from tlcl.models.build import build_model
+from tlcl.parse import parse_config
+from tlcl.tracking.accuracy_matrix import write_matrix
+from tlcl.tracking.records import RunDirectory, environment
+from tlcl.tracking.render import render
+from tlcl.tracking.wandb import finish_wandb
+
+log = logging.getLogger(__name__)
+
+
+def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
+    """One whole continual run (or the rest of one) in `directory`; returns its summary.
+
+    Raises:
+        UserError, TrainingError: see `tlcl.errors`.
+    """
+    started = time.perf_counter()
+    config = parse_config(composed)
+    assert config.continual is not None
+    assert config.method is not None
+    source = load_source(config.data, config.cache_dir)
+    stream = build_stream(
+        source, config.continual, train_size=config.data.train_size, val_size=config.data.val_size, seed=config.seed
+    )
+    check(config, stream)
+    net, backbone = build_model(config.model, stream.num_outputs, config.seed)
+    features = on_features(config, METHODS[config.method.name])
+    network, method = method_for(config, stream, net, features)
+    if not (directory.path / "config.yaml").exists():
+        directory.write_config(composed)
+        directory.write_json("environment.json", environment(config.seed))
+    weights = start_network(config, stream, net, backbone)
+    # Again, now from the loaded weights: a teacher is a copy of them.
+    network, method = method_for(config, stream, net, features)
+
+    device = root_device(config)
+    inputs, test_inputs = stream.source.pool.images, stream.source.test.images
+    if features:
+        inputs, test_inputs = (
+            frozen_features(
+                net,
+                images,
+                device=device,
+                precision=config.trainer.precision,
+                cache=Path(config.cache_dir),
+                progress=f"features of the {what} images" if config.trainer.progress else None,
+            )
+            for what, images in (("training", inputs), ("test", test_inputs))
+        )
+    sizes = [len(task.test) for task in stream.tasks]
+    loggers = loggers_for(config, directory)
+    tasks = [[stream.names[label] for label in task.members] for task in stream.tasks]
+    bar = tqdm(total=len(tasks), desc=config.method.name, unit="task", disable=not config.trainer.progress or None)
+
+    def keep_matrix(history: History, figures: dict[str, Any]) -> None:
+        write_matrix(directory.path, tasks=tasks, sizes=sizes, figures=figures, **vars(history))
+
+    def on_task(index: int, history: History, seconds: float) -> None:
+        figures = task_figures(history, index, sizes)
+        for logger in loggers:
+            logger.log_metrics(figures)
+        directory.append("tasks.jsonl", {**{k.split("/")[-1]: v for k, v in figures.items()}, "seconds": seconds})
+        keep_matrix(history, {})
+        bar.update(index + 1 - bar.n)
+        log.info(
+            "task %d of %d (%s): %.1f %% on all classes so far, %.0f s",
+            index + 1, len(tasks), ", ".join(tasks[index]), 100 * figures["continual/cumulative_accuracy"], seconds,
+        )  # fmt: skip
+
+    loop = TaskLoop(
+        config, directory, stream, net, network, method, inputs, test_inputs, device, loggers, on_task
+    )
+    history = loop.run()
+    bar.close()
+    figures = summarise(history.matrix, sizes, history.untrained)
+    keep_matrix(history, figures)
+    labels = stream.source.test.labels
+    final = loop.scores(test_inputs).masked_fill(~stream.allowed(labels, len(sizes) - 1), -torch.inf)
+    tested = record_test(directory, final.softmax(1), stream.source.test)
+    save_method(directory, net, method)
+    trained = config.schedule.trainable(config.trainer.epochs - 1)
+    validation = None
+    if config.data.val_size != 0:
+        val_sizes = [len(task.split.val) for task in stream.tasks]
+        validation = summarise(np.array(history.val_rows), val_sizes, [float("nan")] * len(sizes))
+    summary: dict[str, Any] = {
+        "status": "complete",
+        "name": config.name,
+        "job": "continual",
+        "method": vars(config.method),
+        "scenario": config.continual.scenario,
+        **tested,
+        **figures,
+        "validation": validation,
+        "tasks": tasks,
+        "classes": len(stream.names),
+        "epochs": None if method.closed_form else config.trainer.epochs,
+        "inputs": "features of the frozen backbone, computed once, not augmented" if features else "images",
+        "train_size": sum(len(task.split.train) for task in stream.tasks),
+        "val_size": sum(len(task.split.val) for task in stream.tasks),
+        "test_size": len(labels),
+        "skipped_images": source.skipped,
+        "weights": weights,
+        "model_sha256": export(
+            directory, config, net, backbone, stream.source.pool.classes, stream.source.pool.images
+        ),
+        "parameters": parameter_counts(net, [] if method.closed_form else trained),
+        "trained_blocks": [] if method.closed_form else [name for name in net.names if name in trained],
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    directory.write_json("summary.json", summary)
+    report = render(directory.path)
+    for logger in loggers:
+        finish_wandb(logger, directory, summary)
+    log.info("accuracy on all classes after the last task: %.4f", summary["final_accuracy"])
+    log.info("report: %s", report)
+    return summary

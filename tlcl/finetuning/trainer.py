@@ -1,0 +1,66 @@
+"""The Lightning Trainer that every gradient training of the project uses, and its fit."""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+import lightning as L
+
+from tlcl.config import Config
+from tlcl.errors import Interrupted
+from tlcl.tracking.checkpoint import AtomicCheckpointIO
+
+
+def build_trainer(
+    config: Config, run_dir: Path, callbacks: list[L.Callback], loggers: list[Any], **options: Any
+) -> L.Trainer:
+    """A Trainer by the `trainer` group; `options` go to Lightning as they are."""
+    chosen = config.trainer
+    return L.Trainer(
+        accelerator=chosen.accelerator,
+        devices=chosen.devices,
+        # Frozen blocks have no gradients, and which are frozen changes on the way.
+        strategy="ddp_find_unused_parameters_true" if chosen.devices > 1 else "auto",
+        precision=cast(Any, chosen.precision),
+        max_epochs=chosen.epochs,
+        logger=loggers or False,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        log_every_n_steps=chosen.log_every,
+        num_sanity_val_steps=0,
+        enable_progress_bar=chosen.progress and sys.stdout.isatty(),
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=str(run_dir),
+        **options,
+    )
+
+
+def fit(
+    trainer: L.Trainer,
+    module: L.LightningModule,
+    data: L.LightningDataModule,
+    checkpoint: Path | None,
+    run_dir: Path,
+) -> None:
+    """Train, from `checkpoint` on when there is one.
+
+    Raises:
+        Interrupted: by Ctrl-C.
+    """
+    with warnings.catch_warnings():
+        # Frozen blocks are in eval on purpose, and batches are gathered from memory: no loader workers.
+        warnings.filterwarnings("ignore", message=".*eval mode.*")
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of a deprecated call
+        try:
+            trainer.fit(
+                module,
+                datamodule=data,
+                ckpt_path=str(checkpoint) if checkpoint else None,
+                weights_only=True,
+            )
+        except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into an exit of its own
+            raise Interrupted(run_dir) from None

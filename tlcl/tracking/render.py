@@ -1,0 +1,25 @@
+"""Plots and report of whatever kind of run a directory holds, from its records alone."""
+
+from pathlib import Path
+from typing import cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from tlcl.tracking.compare_report import save_compare_plots, write_compare_report
+from tlcl.tracking.continual_plots import save_continual_plots
+from tlcl.tracking.continual_report import write_continual_report
+from tlcl.tracking.plots import save_plots
+from tlcl.tracking.report import write_report
+
+
+def render(run_dir: Path) -> Path:
+    """Draw the plots and write `report.html`; returns its path."""
+    config = cast(DictConfig, OmegaConf.load(run_dir / "config.yaml"))
+    if config.get("compare") is not None:
+        save_compare_plots(run_dir)
+        return write_compare_report(run_dir)
+    if config.get("continual") is not None:
+        save_continual_plots(run_dir)
+        return write_continual_report(run_dir)
+    save_plots(run_dir)
+    return write_report(run_dir)
