@@ -50,7 +50,10 @@ class TinyNet(nn.Module):
             torch.manual_seed(seed)
             self.body: nn.Module = nn.Sequential(nn.Flatten(), nn.Linear(16, FEATURES), nn.Tanh())
             if norm:
-                self.body = nn.Sequential(self.body, nn.BatchNorm1d(FEATURES), nn.Dropout(0.5))
+                conv = nn.Conv2d(1, 4, kernel_size=3, stride=2, padding=1)
+                self.body = nn.Sequential(
+                    conv, nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Dropout(0.5), self.body
+                )
             self.classifier = nn.Linear(FEATURES, outputs)
 
     def features(self, inputs: Tensor) -> Tensor:

@@ -12,18 +12,18 @@ from tlcl.data.datamodule import Batch
 def logit_distance(logits: Tensor, stored: Tensor) -> Tensor:
     """Mean over the batch of the squared Euclidean distance, summed over the outputs: (B, K), (B, K) -> scalar.
 
-    This is the ||z - h(x)||^2 of Buzzega et al. 2020, eq. 5. Their released code averages over the K outputs as
-    well, so its alpha is K times ours: 0.3 there is 0.03 here for ten classes.
+    This is the ||z - h(x)||^2 of Buzzega et al. 2020. Their released code averages over the K outputs as well, so
+    its alpha is K times ours: 0.3 there is 0.03 here for ten classes.
     """
     return (logits.float() - stored).square().sum(1).mean()
 
 
 class DER(Method):
-    """DER (Buzzega et al. 2020, "Dark experience for general continual learning", eq. 6, algorithm 1).
+    """DER (Buzzega et al. 2020, "Dark experience for general continual learning").
 
     Loss: cross-entropy on the batch + alpha * `logit_distance` between the present outputs for replayed images and
     those that the network gave when they were stored. Every batch is offered to a reservoir after its step, with
-    its outputs before the step. Defaults: buffer 200, replay 32, alpha 0.03 (the paper's 0.3 for ten classes).
+    its outputs before the step. Defaults: buffer 200, replay 32, alpha 0.03 (theirs for CIFAR-10: 0.3).
     """
 
     def __init__(self, setting: Setting, network: Network, config: Any) -> None:

@@ -8,9 +8,9 @@ from tlcl.data.datamodule import Batch
 
 
 class DERpp(DER):
-    """DER++ (Buzzega et al. 2020, eq. 7): DER + beta * cross-entropy on a second replayed batch.
+    """DER++ (Buzzega et al. 2020): DER + beta * cross-entropy on a second replayed batch.
 
-    Defaults: buffer 200, replay 32, alpha 0.01 (the paper's 0.1 for ten classes, see `logit_distance`), beta 0.5.
+    Defaults: buffer 200, replay 32, alpha 0.01 (theirs for CIFAR-10: 0.1, see `logit_distance`), beta 0.5.
     """
 
     def loss(self, net: Network, batch: Batch) -> tuple[Tensor, Tensor]:

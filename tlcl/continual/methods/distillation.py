@@ -32,10 +32,10 @@ class Teacher(nn.Module):
 
 
 def distillation(student: Tensor, teacher: Tensor, groups: Sequence[Tensor], temperature: float) -> Tensor:
-    """T^2 KL(teacher || student) of the softened outputs (Hinton et al. 2015, section 2), summed over the groups.
+    """T^2 KL(teacher || student) of the softened outputs (Hinton et al. 2015, "Distillation"), summed over groups.
 
-    It has the gradient of Li & Hoiem's cross-entropy (2017, eq. 2), from which it differs by the teacher's
-    entropy, and is zero when the student is the teacher.
+    Zero when the student is the teacher. Its gradient is T^2 times that of Li & Hoiem's cross-entropy (2017), which
+    differs from the divergence by the teacher's entropy; the factor keeps the size of the gradient for any T.
 
     Args:
         student, teacher: logits (B, K).

@@ -11,7 +11,7 @@ from tlcl.data.datamodule import Batch
 
 
 class ER(Method):
-    """ER (Chaudhry et al. 2019, "On tiny episodic memories", algorithm 1; Riemer et al. 2019).
+    """ER (Chaudhry et al. 2019, "On tiny episodic memories"; Riemer et al. 2019).
 
     The loss is the mean cross-entropy over the batch and `replay_batch` examples of a reservoir together; every
     batch is offered to the reservoir after its step, in every epoch. Examples are stored as they are and

@@ -9,7 +9,7 @@ from tlcl.data.datamodule import Batch
 
 
 class ERACE(ER):
-    """ER-ACE (Caccia et al. 2022, "New insights on reducing abrupt representation change", eq. 4).
+    """ER-ACE (Caccia et al. 2022, "New insights on reducing abrupt representation change").
 
     The new images' softmax runs over the classes in their batch alone, so learning them does not push the old
     classes' outputs down; the replayed images' softmax runs over all classes seen. The two means are added.

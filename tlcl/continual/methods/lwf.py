@@ -11,10 +11,11 @@ from tlcl.data.datamodule import Batch
 
 
 class LwF(Method):
-    """LwF (Li & Hoiem 2017, eq. 3): cross-entropy + strength * distillation of the old outputs on the new images.
+    """LwF (Li & Hoiem 2017): cross-entropy + strength * distillation of the old outputs on the new images.
 
     One softmax over all old outputs; in the task-incremental scenario one for each old task, as with the paper's
-    separate heads. Defaults as in the paper: strength (lambda_o) 1, temperature 2.
+    separate heads. Defaults: strength 1, temperature 2, as in the paper, whose lambda_o is T^2 times the strength
+    here, see `distillation`.
     """
 
     def __init__(self, setting: Setting, network: Network, config: Any) -> None:

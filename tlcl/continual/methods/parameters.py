@@ -21,7 +21,7 @@ class ParameterTensors(nn.Module):
 
     def set(self, values: Sequence[Tensor]) -> None:
         for mine, value in zip(self.buffers(), values, strict=True):
-            mine.copy_(value)
+            mine.copy_(value.detach())
 
 
 def quadratic(parameters: Sequence[Tensor], weights: Sequence[Tensor], anchors: Sequence[Tensor]) -> Tensor:

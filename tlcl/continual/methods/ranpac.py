@@ -19,13 +19,13 @@ def ridge_solution(gram: Tensor, moments: Tensor, ridge: float) -> Tensor:
 
 
 class RanPAC(Method):
-    """RanPAC (McDonnell et al. 2023, section 3.2 and algorithm 1), without its optional first-session adapter.
+    """RanPAC (McDonnell et al. 2023), without its optional first-session adapter.
 
     h = relu(z W) with a fixed W ~ N(0, 1) of `projection` columns; G = sum h h^T and C = sum h y^T over all
-    examples so far; the answer is the largest of h^T (G + ridge I)^-1 C. The ridge, among 10^-8..10^8, has the
-    least squared error on a fifth of the present task's examples when the rest and all before are fitted (as in the
-    authors' code), and is chosen anew in each task. Default: 2,000 columns; the paper takes 10,000, which costs 25
-    times the memory and 125 times the time of the solution.
+    examples so far; the answer is the largest of h^T (G + ridge I)^-1 C. The ridge, among 10^-8..10^8, is chosen
+    anew in each task: it has the least squared error on a fifth of the task's examples when the rest and all before
+    are fitted (the authors' code fits the rest alone). Default: 2,000 columns; the paper takes 10,000, which costs
+    25 times the memory and 125 times the time of the solution.
     """
 
     closed_form: ClassVar[bool] = True

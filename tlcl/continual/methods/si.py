@@ -10,12 +10,12 @@ from tlcl.continual.stream import Task
 
 
 class SI(Method):
-    """SI (Zenke, Poole & Ganguli 2017): loss + strength sum_k Omega_k (theta_k - theta*_k)^2 (eq. 4).
+    """SI (Zenke, Poole & Ganguli 2017): loss + strength sum_k Omega_k (theta_k - theta*_k)^2.
 
     Along the training omega_k = -sum_steps g_k (theta_k after - theta_k before), where g is the gradient of the
-    task's loss without the penalty (eq. 3); at a task's end Omega_k += max(0, omega_k) / ((theta_k - theta*_k)^2
-    + damping) (eq. 5; the released code clips at zero too). The penalty's gradient is added by hand, so that g
-    needs no second backward pass. `strength` is c, `damping` is xi; both default to 0.1 (section 4.2).
+    task's loss without the penalty; at a task's end Omega_k += max(0, omega_k) / ((theta_k - theta*_k)^2 + damping)
+    (the released code clips the sum Omega_k at zero instead). The penalty's gradient is added by hand, so that g
+    needs no second backward pass. `strength` is c, `damping` is xi; both default to 0.1 (permuted MNIST there).
     """
 
     def __init__(self, setting: Setting, network: Network, config: Any) -> None:
