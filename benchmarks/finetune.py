@@ -3,19 +3,23 @@
 (a) a bare PyTorch loop of the same model, optimizer, batches and precision, without any framework;
 (b) Lightning with torchvision's CIFAR10-style dataset of PIL images, its transforms and a DataLoader.
 
-All three train ResNet-18 at 32 pixels on the same CIFAR-10-sized images (random pixels unless a tar of class
-folders is given), with the same crop and flip. They take turns, epoch by epoch, so that a change of the
-machine's speed meets all of them; the ratio is taken within each round.
+One table trains everything, the other only the head on a frozen backbone. All loops train ResNet-18 at 32 pixels
+on the same CIFAR-10-sized images (random pixels unless a tar of class folders is given), with the same crop and
+flip. They take turns, epoch by epoch, so that a change of the machine's speed meets all of them; the ratio is
+taken within each round. The machine has to be idle: oneDNN's threads spin while they wait for each other in the
+backward pass of bf16 convolutions, so a busy core slows these loops many times over.
 """
 
 import argparse
+import ctypes
+import gc
 import logging
 import statistics
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -33,11 +37,14 @@ from tlcl.finetuning.module import FinetuningModule
 from tlcl.finetuning.optimizer import build_optimizer, build_scheduler
 from tlcl.finetuning.schedule import ThawSchedule
 from tlcl.finetuning.thaw import Thaw
+from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
 from tlcl.models.resnet18 import BACKBONE
 
 MODEL = ResNet18Config(name="resnet18", weights="none", input_size=32)
 OPTIM = OptimConfig("sgd", 0.02, 1.0, {}, 0.9, 5e-4, "cosine", 0)
+Trained = Literal["everything", "head"]
+Loops = dict[str, Callable[[], float]]
 
 
 def cifar_like(images: int) -> ImageTensors:
@@ -72,22 +79,26 @@ class PilImages(Dataset[tuple[Tensor, int]]):
 
 
 class PlainModule(L.LightningModule):
-    """The usual LightningModule around an unfrozen network that takes normalised floats."""
+    """The usual LightningModule around a network that takes normalised floats.
 
-    def __init__(self, net: nn.Module) -> None:
+    A backbone is frozen as in most code: requires_grad False, but in train mode with the rest.
+    """
+
+    def __init__(self, net: Blocks, trained: Trained) -> None:
         super().__init__()
-        self.net = net
+        self.net = net.requires_grad_(trained == "everything")
+        net.block("head").requires_grad_(True)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
-        for block in self.net.blocks.values():  # type: ignore[operator]
+        for block in self.net.blocks.values():
             images = block(images)
         loss = nn.functional.cross_entropy(images, labels)
         self.log("train/loss", loss, on_step=False, on_epoch=True)
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return build_optimizer(self.net, OPTIM)  # type: ignore[arg-type]
+        return build_optimizer(self.net, OPTIM)
 
 
 class EpochTimes(L.Callback):
@@ -122,27 +133,33 @@ def lightning_epoch(module: L.LightningModule, precision: str, callbacks: list[L
     return times.seconds[0]
 
 
-def ours(data: ImageDataModule, precision: str) -> float:
+def ours(data: ImageDataModule, trained: Trained, precision: str) -> float:
     net, _ = build_model(MODEL, 10, 0)
     net.to(memory_format=torch.channels_last)
     module = FinetuningModule(net, 10, OPTIM, 0)
-    return lightning_epoch(module, precision, [Thaw(ThawSchedule.from_depth(5))], datamodule=data)
+    schedule = ThawSchedule.from_depth(5 if trained == "everything" else 0)
+    return lightning_epoch(module, precision, [Thaw(schedule)], datamodule=data)
 
 
-def bare(data: ImageDataModule, precision: str) -> float:
+def bare(data: ImageDataModule, trained: Trained, precision: str) -> float:
     net, _ = build_model(MODEL, 10, 0)
     net.to(memory_format=torch.channels_last)
+    everything = trained == "everything"
+    net.requires_grad_(everything).train(everything)
+    net.block("head").requires_grad_(True).train()
     optimizer = build_optimizer(net, OPTIM)
     pool, order = data.source.pool, torch.randperm(len(data.split.train))
-    size, random = data.config.batch_size, torch.Generator().manual_seed(0)
-    scheduler = build_scheduler(optimizer, OPTIM, len(order) // size, 1)
-    net.train()
+    batches, random = data.split.train[order].split(data.config.batch_size), torch.Generator().manual_seed(0)
+    scheduler = build_scheduler(optimizer, OPTIM, len(batches), 1)
     start = time.perf_counter()
-    for indices in data.split.train[order].split(size):
+    for indices in batches:
         images = random_flip(random_crop(pool.images[indices], data.config.crop_padding, random), random)
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-            logits = net(images)
-        loss = nn.functional.cross_entropy(logits.float(), pool.labels[indices])
+        # Each weight is cast once a step, so autocast's cache of casts (which Lightning too turns off) only costs.
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed", cache_enabled=False):
+            with torch.set_grad_enabled(everything):
+                features = net(images, stop="layer4")
+            logits = net(features, start="layer4")
+            loss = nn.functional.cross_entropy(logits.float(), pool.labels[indices])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -150,16 +167,65 @@ def bare(data: ImageDataModule, precision: str) -> float:
     return time.perf_counter() - start
 
 
-def torchvision_loader(data: ImageDataModule, workers: int) -> float:
+def torchvision_loader(data: ImageDataModule, trained: Trained, workers: int) -> float:
     net, _ = build_model(MODEL, 10, 0)
     pool, train = data.source.pool, data.split.train
     items = PilImages(ImageTensors(pool.images[train], pool.labels[train], pool.classes))
     loader = DataLoader(items, batch_size=data.config.batch_size, shuffle=True, num_workers=workers)
-    return lightning_epoch(PlainModule(net), "32-true", [], train_dataloaders=loader)
+    return lightning_epoch(PlainModule(net, trained), "32-true", [], train_dataloaders=loader)
+
+
+def loops(data: ImageDataModule, trained: Trained, workers: int) -> Loops:
+    return {
+        "tlcl": lambda: ours(data, trained, "32-true"),
+        "bare PyTorch": lambda: bare(data, trained, "32-true"),
+        "tlcl bf16": lambda: ours(data, trained, "bf16-mixed"),
+        "bare PyTorch bf16": lambda: bare(data, trained, "bf16-mixed"),
+        "Lightning + torchvision loader": lambda: torchvision_loader(data, trained, workers),
+        "Lightning + torchvision loader, no workers": lambda: torchvision_loader(data, trained, 0),
+    }
+
+
+def keep_freed_memory() -> None:
+    """Make the C library keep freed memory, where it can be told to.
+
+    Otherwise it hands memory back to the kernel and takes it again; how often depends on what ran before in the
+    process, and loops of equal work then differ by a tenth.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        trim_threshold, mmap_threshold = -1, -3  # glibc's names are macros of malloc.h
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(mmap_threshold, 32 << 20)
+
+
+def measure(loops: Loops, rounds: int) -> dict[str, list[float]]:
+    """Seconds of an epoch by each loop in each round, after one round to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    for turn in range(rounds + 1):
+        for name, loop in loops.items():
+            gc.collect()  # a Trainer is in a cycle: its network would weigh on the next loop
+            taken = loop()
+            if turn > 0:
+                seconds[name].append(taken)
+    return seconds
+
+
+def print_table(trained: Trained, seconds: dict[str, list[float]], images: int) -> None:
+    print(f"\n{'trained: ' + trained:45s} {'img/s best':>10s} {'median':>8s}   "
+          "tlcl / it, tlcl bf16 / it (median of rounds)")  # fmt: skip
+    for name, times in seconds.items():
+        rates = [images / second for second in times]
+        ratios = [
+            statistics.median(other / mine for mine, other in zip(seconds[base], times, strict=True))
+            for base in ("tlcl", "tlcl bf16")
+        ]
+        print(f"{name:45s} {max(rates):10.0f} {statistics.median(rates):8.0f}   {ratios[0]:6.2f} {ratios[1]:6.2f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=["all", "everything", "head"], default="all", help="which table")
     parser.add_argument("--images", type=int, default=5000, help="training images an epoch")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=128)
@@ -168,6 +234,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
+    keep_freed_memory()
 
     if options.tar:
         cache = Path("~/.cache/tlcl").expanduser()
@@ -177,31 +244,13 @@ def main() -> None:
     config = DataConfig("benchmark", options.images, 100, options.batch_size, 4, True)
     data = ImageDataModule(Source(pool, pool), config, 0)
 
-    loops: dict[str, Callable[[], float]] = {
-        "tlcl": lambda: ours(data, "32-true"),
-        "bare PyTorch": lambda: bare(data, "32-true"),
-        "tlcl bf16": lambda: ours(data, "bf16-mixed"),
-        "bare PyTorch bf16": lambda: bare(data, "bf16-mixed"),
-        "Lightning + torchvision loader": lambda: torchvision_loader(data, options.workers),
-        "Lightning + torchvision loader, no workers": lambda: torchvision_loader(data, 0),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in loops}
-    for turn in range(options.rounds + 1):
-        for name, loop in loops.items():
-            taken = loop()
-            if turn > 0:  # the first round warms up
-                seconds[name].append(taken)
-
     print(f"{options.images} images, batch {options.batch_size}, {torch.get_num_threads()} threads, "
           f"torch {torch.__version__}, lightning {L.__version__}, {options.rounds} rounds")  # fmt: skip
-    print(f"{'loop':45s} {'img/s best':>10s} {'median':>8s}   tlcl / it, tlcl bf16 / it (median of rounds)")
-    for name, times in seconds.items():
-        rates = [options.images / second for second in times]
-        ratios = [
-            statistics.median(other / mine for mine, other in zip(seconds[base], times, strict=True))
-            for base in ("tlcl", "tlcl bf16")
-        ]
-        print(f"{name:45s} {max(rates):10.0f} {statistics.median(rates):8.0f}   {ratios[0]:6.2f} {ratios[1]:6.2f}")
+    tables: tuple[Trained, ...] = ("everything", "head")
+    for trained in tables:
+        if options.only in ("all", trained):
+            seconds = measure(loops(data, trained, options.workers), options.rounds)
+            print_table(trained, seconds, options.images)
 
 
 if __name__ == "__main__":
