@@ -9,7 +9,7 @@ from tlcl.continual.methods.base import Method, Network, Setting, TaskData
 from tlcl.seeding import generator
 
 RIDGES = tuple(10.0**power for power in range(-8, 9))
-HELD_OUT = 5  # every fifth example
+HELD_OUT = 5  # every fifth example of a task, from the first
 
 
 def ridge_solution(gram: Tensor, moments: Tensor, ridge: float) -> Tensor:
@@ -39,7 +39,7 @@ class RanPAC(Method):
         super().__init__(setting, network, config)
         columns, classes = config.projection, setting.num_outputs
         random = generator(setting.seed, "ranpac")
-        self.register_buffer("weights", torch.randn(setting.feature_size, columns, generator=random))
+        self.register_buffer("weights", torch.randn(setting.feature_size, columns, generator=random).double())
         for name, shape in (
             ("gram", (columns, columns)),
             ("moments", (columns, classes)),
@@ -48,10 +48,11 @@ class RanPAC(Method):
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("ridge", torch.zeros((), dtype=torch.float64))
         self._held_out: list[tuple[Tensor, Tensor]] = []
+        self._observed = 0
 
     def project(self, features: Tensor) -> Tensor:
-        """(B, D) -> (B, M), double."""
-        return (features.float() @ self.weights).relu().double()
+        """(B, D) -> (B, M), double: so that it is the same in training and under mixed precision."""
+        return (features.double() @ self.weights).relu()
 
     def _accumulate(self, projected: Tensor, targets: Tensor) -> None:
         self.gram.addmm_(projected.T, projected)
@@ -60,13 +61,14 @@ class RanPAC(Method):
     def observe_features(self, features: Tensor, labels: Tensor) -> None:
         projected = self.project(features)
         targets = nn.functional.one_hot(labels, self.moments.shape[1]).double()
-        held = torch.arange(len(labels), device=labels.device) % HELD_OUT == 0
+        held = torch.arange(self._observed, self._observed + len(labels), device=labels.device) % HELD_OUT == 0
+        self._observed += len(labels)
         self._held_out.append((projected[held], targets[held]))
         self._accumulate(projected[~held], targets[~held])
 
     def end_task(self, net: Network, data: TaskData) -> None:
         projected, targets = (torch.cat(parts) for parts in zip(*self._held_out, strict=True))
-        self._held_out = []
+        self._held_out, self._observed = [], 0
         errors = []
         for ridge in RIDGES:
             answer = projected @ ridge_solution(self.gram, self.moments, ridge)
