@@ -67,12 +67,18 @@ class ReplayConfig(BufferConfig):
 
 
 @dataclass
+class AGEMConfig(ReplayConfig):
+    replay_batch: int = 64
+
+
+@dataclass
 class DERConfig(ReplayConfig):
     alpha: float = 0.03
 
 
 @dataclass
 class DERppConfig(DERConfig):
+    alpha: float = 0.01
     beta: float = 0.5
 
 
@@ -96,7 +102,7 @@ METHODS: dict[str, type] = {
     "lwf": LwFConfig,
     "er": ReplayConfig,
     "er_ace": ReplayConfig,
-    "agem": ReplayConfig,
+    "agem": AGEMConfig,
     "der": DERConfig,
     "der_pp": DERppConfig,
     "icarl": BufferConfig,
