@@ -32,6 +32,7 @@ from tlcl.continual.methods import registry
 from tlcl.continual.methods.base import Method, TaskData
 from tlcl.continual.stream import Stream
 from tlcl.data.datamodule import Batch
+from tlcl.seeding import generator
 
 SMALL: dict[str, dict[str, Any]] = {
     "ewc": {"fisher_images": 8},
@@ -79,7 +80,7 @@ def test_a_known_task_is_cross_entropy_over_its_own_outputs(per_task: Any) -> No
     """Examples of all tasks in one batch; the other outputs get no gradient at all."""
     stream, net = tiny_stream("task_incremental", per_task), TinyNet()
     method = make_method("naive", stream, net)
-    logits = torch.randn(24, 6, requires_grad=True)
+    logits = torch.randn(24, 6, generator=generator(0, "logits"), requires_grad=True)
     labels = torch.arange(24) % 6
     loss = method.classify(logits, labels)
     total = torch.zeros(())
@@ -97,14 +98,17 @@ def test_else_it_is_plain_cross_entropy(scenario: str) -> None:
     stream = tiny_stream(scenario)
     net = TinyNet(stream.num_outputs)
     method = make_method("naive", stream, net)
-    logits, labels = torch.randn(12, stream.num_outputs), torch.arange(12) % stream.num_outputs
+    logits, labels = (
+        torch.randn(12, stream.num_outputs, generator=generator(0, "logits")),
+        torch.arange(12) % stream.num_outputs,
+    )
     torch.testing.assert_close(method.classify(logits, labels), nn.functional.cross_entropy(logits, labels))
 
 
 def test_classify_among_some() -> None:
     stream = tiny_stream("task_incremental", [3, 3])
     method = make_method("naive", stream, TinyNet())
-    logits, labels = torch.randn(2, 6), torch.tensor([0, 4])
+    logits, labels = torch.randn(2, 6, generator=generator(0, "logits")), torch.tensor([0, 4])
     among = torch.tensor([True, False, True, True, True, False])
     expected = (
         nn.functional.cross_entropy(logits[:1, [0, 2]], torch.tensor([0]))
