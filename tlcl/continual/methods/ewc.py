@@ -55,7 +55,7 @@ def fisher_diagonal(net: nn.Module, inputs: Tensor, rivals: Tensor) -> list[Tens
 
 
 class OnlineEWC(Method):
-    """Online EWC (Schwarz et al. 2018, "Progress & Compress", section 3): loss + strength/2 F (theta - theta*)^2.
+    """Online EWC (Schwarz et al. 2018, "Progress & Compress"): loss + strength/2 F (theta - theta*)^2.
 
     After a task F becomes gamma F + F_task and theta* the present weights. `strength` is lambda, `fisher_images`
     the images of the task that F_task is the mean over. Defaults: lambda 100, gamma 1.
@@ -88,9 +88,9 @@ class OnlineEWC(Method):
 class EWC(OnlineEWC):
     """EWC (Kirkpatrick et al. 2017, eq. 3): loss + strength/2 sum_t F_t (theta - theta_t)^2, over the tasks t done.
 
-    The sum of the quadratics is kept as one: F = sum_t F_t around theta* = sum_t F_t theta_t / F, from which it
-    differs by a constant (Huszar 2018, "Note on the quadratic penalties in EWC"). So memory does not grow with
-    the tasks, and the gradient is that of the separate penalties. Default: lambda 100.
+    The sum of the quadratics is kept as one, as the paper allows: F = sum_t F_t around theta* =
+    sum_t F_t theta_t / F, from which it differs by a constant. So memory does not grow with the tasks, and the
+    gradient is that of the separate penalties. Default: lambda 100.
     """
 
     def end_task(self, net: Network, data: TaskData) -> None:

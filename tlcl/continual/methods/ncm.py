@@ -9,7 +9,7 @@ from tlcl.continual.methods.base import Method, Network, Setting
 
 
 class NCM(Method):
-    """The class whose mean feature is nearest in Euclidean distance (Mensink et al. 2013, eq. 2-3).
+    """The class whose mean feature is nearest in Euclidean distance (Mensink et al. 2013).
 
     Sums and counts, in double precision, are all it keeps: the order of the examples does not matter, and nothing
     can be forgotten.

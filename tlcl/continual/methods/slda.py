@@ -13,8 +13,8 @@ class SLDA(Method):
 
     The covariance is the pooled within-class covariance S / n to the last digit: a new example z of a class with
     c examples and mean mu adds c/(c+1) (z - mu)(z - mu)^T to the scatter S (Welford 1962, for vectors). The
-    paper's eq. 2 uses the count of all classes in the factor, which drifts from it. The answer is the class of the
-    largest W z + b, with P = ((1 - epsilon) S/n + epsilon I)^-1, w_k = P mu_k, b_k = -mu_k^T P mu_k / 2 (eq. 3-4).
+    paper's update has the count of all classes in the factor, which drifts from it. The answer is the class of the
+    largest W z + b, with P = ((1 - epsilon) S/n + epsilon I)^-1, w_k = P mu_k, b_k = -mu_k^T P mu_k / 2.
     Default: epsilon (`shrinkage`) 1e-4.
     """
 
