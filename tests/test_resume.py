@@ -1,5 +1,6 @@
 """A resumed run is the same run: weights, metrics and scores equal to the bit."""
 
+import io
 import json
 import os
 import signal
@@ -8,13 +9,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 import torch
 from omegaconf import DictConfig
 
 from tests.conftest import FAST, composed
-from tlcl.errors import TrainingError, UserError
+from tlcl.errors import Interrupted, TrainingError, UserError
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.finetuning.run import run
 from tlcl.tracking.checkpoint import latest_checkpoint, read_checkpoint
@@ -132,6 +134,31 @@ def test_a_killed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: py
     assert os.listdir(tmp_path) == ["last.ckpt"]
 
 
+def test_ctrl_c_in_the_middle_of_a_save(
+    tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch.save makes an error of its own of an interrupt that meets it while it writes."""
+    original = torch.save
+
+    class Interrupting(io.BytesIO):
+        def write(self, content: bytes) -> int:
+            if self.tell() > 1_000_000:
+                raise KeyboardInterrupt
+            return super().write(content)
+
+    def save(content: dict[str, object], file: IO[bytes]) -> None:
+        second = content.get("epoch") == 1 and "state_dict" in content
+        original(content, Interrupting() if second else file)
+
+    config = composed(tmp_path, *OVERRIDES)
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(Interrupted, match=r"^interrupted; go on with \+resume="):
+        go(config)
+    monkeypatch.undo()
+    go(config)
+    same_results(uninterrupted, tmp_path / "run")
+
+
 def test_two_runs_cannot_share_a_directory(tmp_path: Path) -> None:
     first = RunDirectory(tmp_path / "run", resume=False)
     with pytest.raises(UserError, match="another process"):
@@ -154,27 +181,33 @@ def test_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     assert "\n" not in text
 
 
-def run_until(tmp_path: Path, arguments: list[str], lines: int) -> None:
-    """Start the command line and SIGKILL it as soon as `lines` epochs are recorded."""
+def run_until(
+    tmp_path: Path, arguments: list[str], *, lines: int, stop: signal.Signals
+) -> "subprocess.CompletedProcess[str]":
+    """Start the command line and send it `stop` as soon as `lines` epochs are recorded."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tlcl.train", *arguments],
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts background jobs with Ctrl-C ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     metrics, deadline = tmp_path / "run" / "metrics.jsonl", time.monotonic() + 120
     while len(read_lines(metrics)) < lines and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(stop)
+    _, errors = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, stderr=errors)
 
 
 @pytest.mark.slow
 def test_sigkill_and_resume_by_command_line(
     tmp_path: Path, uninterrupted: Path, train_cli: Callable[..., "subprocess.CompletedProcess[str]"]
 ) -> None:
-    run_until(tmp_path, [*FAST, *OVERRIDES, "run_dir=run"], lines=3)
+    run_until(tmp_path, [*FAST, *OVERRIDES, "run_dir=run"], lines=3, stop=signal.SIGKILL)
     assert not (tmp_path / "run" / "summary.json").exists()
     refused = train_cli("+resume=run", "optim.lr=1")
     assert refused.returncode == 2
@@ -185,3 +218,16 @@ def test_sigkill_and_resume_by_command_line(
     again = train_cli("+resume=run")
     assert again.returncode == 0
     assert "complete" in again.stdout
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_one_sentence_and_resume_is_bitwise_equal(
+    tmp_path: Path, uninterrupted: Path, train_cli: Callable[..., "subprocess.CompletedProcess[str]"]
+) -> None:
+    stopped = run_until(tmp_path, [*FAST, *OVERRIDES, "run_dir=run"], lines=2, stop=signal.SIGINT)
+    assert stopped.returncode == 1
+    assert stopped.stderr == "stopped: interrupted; go on with +resume=run\n"
+    assert not (tmp_path / "run" / "summary.json").exists()
+    done = train_cli("+resume=run")
+    assert done.returncode == 0, done.stderr
+    same_results(uninterrupted, tmp_path / "run")

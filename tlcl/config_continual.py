@@ -32,7 +32,7 @@ class MethodConfig:
 @dataclass
 class EWCConfig(MethodConfig):
     strength: float = 100.0
-    fisher_images: int = 256
+    fisher_images: int = 128
 
 
 @dataclass

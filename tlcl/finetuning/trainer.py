@@ -64,3 +64,7 @@ def fit(
             )
         except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into an exit of its own
             raise Interrupted(run_dir) from None
+        except RuntimeError as error:  # what torch.save makes of a Ctrl-C that meets it while it writes
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise Interrupted(run_dir) from None
+            raise

@@ -4,54 +4,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
 
 from tlcl.continual.methods.base import Method, Network, Setting, TaskData
+from tlcl.continual.methods.fisher import fisher_diagonal
 from tlcl.continual.methods.parameters import ParameterTensors, quadratic
 from tlcl.data.datamodule import Batch
-
-CHUNK = 16  # per-sample gradients held at once
-
-
-def fisher_diagonal(net: nn.Module, inputs: Tensor, rivals: Tensor) -> list[Tensor]:
-    """The diagonal of the Fisher information, exactly: F_k = mean_x sum_y p(y|x) (d log p(y|x) / d theta_k)^2.
-
-    Each image's gradients are squared by themselves, before any mean (the square of a batch's mean gradient is
-    smaller by up to the batch size), in the mode `net` is in, which should be eval. y runs over the network's own
-    predictions, as in Martens 2014, section 5; taking the labels instead gives the "empirical" Fisher.
-
-    Args:
-        inputs: (N, ...), as `net` takes them.
-        rivals: bool (N, K), the outputs that the softmax runs over.
-
-    Returns:
-        One tensor a parameter, in the order of `net.parameters()`; zero for parameters that are not trained.
-    """
-    names = [name for name, _ in net.named_parameters()]
-    trained = {name: value.detach() for name, value in net.named_parameters() if value.requires_grad}
-    rest = {name: value.detach() for name, value in net.named_parameters() if name not in trained}
-    rest |= {name: value.detach() for name, value in net.named_buffers()}
-
-    def log_p(parameters: dict[str, Tensor], example: Tensor, rival: Tensor, output: Tensor) -> Tensor:
-        logits = functional_call(net, {**parameters, **rest}, (example[None],))[0]
-        return logits.float().masked_fill(~rival, -torch.inf).log_softmax(0)[output]
-
-    per_sample = vmap(grad(log_p), in_dims=(None, 0, 0, 0))
-    total = {name: torch.zeros_like(value) for name, value in trained.items()}
-    with torch.no_grad():
-        for examples, rival in zip(inputs.split(CHUNK), rivals.split(CHUNK), strict=True):
-            probabilities = net(examples).float().masked_fill(~rival, -torch.inf).softmax(1)
-            for output in range(rivals.shape[1]):
-                possible = rival[:, output]
-                if not bool(possible.any()):
-                    continue
-                weight = probabilities[possible, output]
-                outputs = torch.full((int(possible.sum()),), output, device=inputs.device)
-                gradients = per_sample(trained, examples[possible], rival[possible], outputs)
-                for name, gradient in gradients.items():
-                    total[name] += torch.einsum("n,n...->...", weight, gradient.square())
-    zero = dict(net.named_parameters())
-    return [total[name] / len(inputs) if name in total else torch.zeros_like(zero[name]) for name in names]
 
 
 class OnlineEWC(Method):
