@@ -3,10 +3,8 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
-
-from tlcl.models.blocks import Blocks
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -42,7 +40,7 @@ def in_batches(
 
 
 def predict(
-    net: Blocks,
+    net: nn.Module,
     images: Tensor,
     *,
     batch_size: int,
@@ -53,6 +51,7 @@ def predict(
     """Class probabilities in eval mode.
 
     Args:
+        net: images -> logits.
         images: uint8 (N, C, H, W).
         precision, progress: as for `in_batches`.
 

@@ -8,23 +8,24 @@ from io import StringIO
 from pathlib import Path
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from tlcl.atomic import atomic_write_text
 from tlcl.config import Config
+from tlcl.continual.learner import trained_classifier
 from tlcl.data.decode import BadImage, decode_image
 from tlcl.data.image_folder import LISTED
 from tlcl.data.walk import image_paths
 from tlcl.errors import UserError, run_cli
 from tlcl.inference import predict
-from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
 from tlcl.models.weights import RUN_MODEL, read_state
 from tlcl.parse import parse_config
 
 
-def load_run(run_dir: Path) -> tuple[Blocks, dict, Config]:
-    """The trained network of a finished run with its head, its `labels.json` and its config.
+def load_run(run_dir: Path) -> tuple[nn.Module, dict, Config]:
+    """What classifies after a finished run (uint8 images -> logits), its `labels.json` and its config.
 
     Raises:
         UserError: `run_dir` holds no finished run, or its files do not fit together.
@@ -44,7 +45,7 @@ def load_run(run_dir: Path) -> tuple[Blocks, dict, Config]:
         net.load_state_dict({key: state[backbone.native_key(key)] for key in net.state_dict()})
     except (KeyError, RuntimeError) as error:
         raise UserError(f"{run_dir / RUN_MODEL} does not fit its config.yaml: {error}") from None
-    return net, labels, config
+    return trained_classifier(config, labels, net, run_dir), labels, config
 
 
 def find_images(paths: list[Path]) -> list[Path]:

@@ -1,5 +1,6 @@
 """From config to what learns: network, method, and what is kept of them at the end."""
 
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -104,3 +105,25 @@ def start_network(config: Config, stream: Stream, net: Blocks, backbone: Backbon
     if config.trainer.channels_last:
         net.to(memory_format=torch.channels_last)
     return {**vars(origin), "head": config.continual.head}
+
+
+def trained_classifier(config: Config, labels: dict[str, Any], net: Blocks, run_dir: Path) -> nn.Module:
+    """What classifies images after the run in `run_dir`: `net` itself, or its method where that has the answer.
+
+    Args:
+        labels: the run's `labels.json`.
+        net: with the run's weights loaded.
+    """
+    if not (run_dir / METHOD_STATE).is_file():
+        return net
+    assert config.method is not None
+    outputs = len(labels["classes"])
+    features = on_features(config, METHODS[config.method.name])
+    size = net.classifier.in_features
+    shape = (size,) if features else (labels["channels"], labels["size"], labels["size"])
+    network: Network = LastLayer(net) if features else net
+    everything = torch.ones(outputs, outputs, dtype=torch.bool)
+    setting = Setting(everything, shape, torch.float32 if features else torch.uint8, size, config.seed)
+    method = build_method(config.method, setting, network)
+    method.load_state_dict(torch.load(run_dir / METHOD_STATE, map_location="cpu", weights_only=True))
+    return MethodNetwork(net, method)
