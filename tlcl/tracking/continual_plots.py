@@ -53,10 +53,10 @@ def cumulative_curve(measured: Measured) -> Figure:
     axes.plot(range(len(newest)), newest, "o--", color=ORANGE, linewidth=1.5, label="the newest task alone")
     for place, value in enumerate(values):
         if not np.isnan(value):
-            below = value > 0.9
+            # To the right and above a falling line, below the newest task's line where both begin.
             axes.annotate(
-                f"{value:.1%}", (place, value), (0, -14 if below else 8), textcoords="offset points",
-                ha="center", color=BLUE, fontsize=9,
+                f"{value:.1%}", (place, value), (8, -14 if value > 0.9 else 5), textcoords="offset points",
+                ha="left" if value <= 0.9 else "right", color=BLUE, fontsize=9,
             )  # fmt: skip
     task_axis(axes, measured.tasks, "after training on")
     axes.set_xlim(-0.4, len(measured.tasks) - 0.6)
@@ -85,7 +85,10 @@ def accuracy_heatmap(measured: Measured) -> Figure:
             colour = "white" if value < 0.6 else "black"
             axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", color=colour, fontsize=10)
     names = task_names(measured.tasks, 14)
-    axes.set_xticks(range(count), names, rotation=30, ha="right", parse_math=False)
+    slanted = max(map(len, names)) > 6
+    axes.set_xticks(
+        range(count), names, rotation=30 if slanted else 0, ha="right" if slanted else "center", parse_math=False
+    )
     axes.set_yticks(range(count), names, parse_math=False)
     axes.set_xlabel("tested on")
     axes.set_ylabel("after training on")
