@@ -11,71 +11,42 @@ backward pass of bf16 convolutions, so a busy core slows these loops many times 
 """
 
 import argparse
-import ctypes
-import gc
-import logging
 import statistics
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
 import torch
-from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
+from torch.utils.data import DataLoader
 
-from tlcl.config import DataConfig, OptimConfig, ResNet18Config
+from benchmarks.common import (
+    CROP_PADDING,
+    PIL_TRAIN,
+    PilImages,
+    facts,
+    fresh_network,
+    load_pool,
+    markdown,
+    measure,
+    median_ratio,
+    prepare,
+)
+from tlcl.config import DataConfig, OptimConfig
 from tlcl.data.augment import random_crop, random_flip
 from tlcl.data.datamodule import ImageDataModule
-from tlcl.data.image_folder import load_folder
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.finetuning.optimizer import build_optimizer, build_scheduler
 from tlcl.finetuning.schedule import ThawSchedule
 from tlcl.finetuning.thaw import Thaw
 from tlcl.models.blocks import Blocks
-from tlcl.models.build import build_model
-from tlcl.models.resnet18 import BACKBONE
 
-MODEL = ResNet18Config(name="resnet18", weights="none", input_size=32)
 OPTIM = OptimConfig("sgd", 0.02, 1.0, {}, 0.9, 5e-4, "cosine", 0)
 Trained = Literal["everything", "head"]
 Loops = dict[str, Callable[[], float]]
-
-
-def cifar_like(images: int) -> ImageTensors:
-    """Random pixels in CIFAR-10's shape: the loops' speed does not depend on what the images show."""
-    random = torch.Generator().manual_seed(0)
-    return ImageTensors(
-        torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, generator=random),
-        torch.arange(images) % 10,
-        tuple("0123456789"),
-    )
-
-
-class PilImages(Dataset[tuple[Tensor, int]]):
-    """As torchvision.datasets.CIFAR10: an array in memory, one PIL image an item, then the transform."""
-
-    def __init__(self, data: ImageTensors) -> None:
-        self.images, self.labels = data.images.permute(0, 2, 3, 1).numpy(), data.labels.tolist()
-        self.transform = transforms.Compose(
-            [
-                transforms.RandomCrop(32, padding=4),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(BACKBONE.mean, BACKBONE.std),
-            ]
-        )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
 
 
 class PlainModule(L.LightningModule):
@@ -134,16 +105,14 @@ def lightning_epoch(module: L.LightningModule, precision: str, callbacks: list[L
 
 
 def ours(data: ImageDataModule, trained: Trained, precision: str) -> float:
-    net, _ = build_model(MODEL, 10, 0)
-    net.to(memory_format=torch.channels_last)
+    net, _ = fresh_network(channels_last=True)
     module = FinetuningModule(net, 10, OPTIM, 0)
     schedule = ThawSchedule.from_depth(5 if trained == "everything" else 0)
     return lightning_epoch(module, precision, [Thaw(schedule)], datamodule=data)
 
 
 def bare(data: ImageDataModule, trained: Trained, precision: str) -> float:
-    net, _ = build_model(MODEL, 10, 0)
-    net.to(memory_format=torch.channels_last)
+    net, _ = fresh_network(channels_last=True)
     everything = trained == "everything"
     net.requires_grad_(everything).train(everything)
     net.block("head").requires_grad_(True).train()
@@ -168,9 +137,9 @@ def bare(data: ImageDataModule, trained: Trained, precision: str) -> float:
 
 
 def torchvision_loader(data: ImageDataModule, trained: Trained, workers: int) -> float:
-    net, _ = build_model(MODEL, 10, 0)
+    net, _ = fresh_network(channels_last=False)
     pool, train = data.source.pool, data.split.train
-    items = PilImages(ImageTensors(pool.images[train], pool.labels[train], pool.classes))
+    items = PilImages(ImageTensors(pool.images[train], pool.labels[train], pool.classes), PIL_TRAIN)
     loader = DataLoader(items, batch_size=data.config.batch_size, shuffle=True, num_workers=workers)
     return lightning_epoch(PlainModule(net, trained), "32-true", [], train_dataloaders=loader)
 
@@ -186,41 +155,16 @@ def loops(data: ImageDataModule, trained: Trained, workers: int) -> Loops:
     }
 
 
-def keep_freed_memory() -> None:
-    """Make the C library keep freed memory, where it can be told to.
-
-    Otherwise it hands memory back to the kernel and takes it again; how often depends on what ran before in the
-    process, and loops of equal work then differ by a tenth.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        trim_threshold, mmap_threshold = -1, -3  # glibc's names are macros of malloc.h
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(mmap_threshold, 32 << 20)
-
-
-def measure(loops: Loops, rounds: int) -> dict[str, list[float]]:
-    """Seconds of an epoch by each loop in each round, after one round to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in loops}
-    for turn in range(rounds + 1):
-        for name, loop in loops.items():
-            gc.collect()  # a Trainer is in a cycle: its network would weigh on the next loop
-            taken = loop()
-            if turn > 0:
-                seconds[name].append(taken)
-    return seconds
-
-
-def print_table(trained: Trained, seconds: dict[str, list[float]], images: int) -> None:
-    print(f"\n{'trained: ' + trained:45s} {'img/s best':>10s} {'median':>8s}   "
-          "tlcl / it, tlcl bf16 / it (median of rounds)")  # fmt: skip
+def table(trained: Trained, seconds: dict[str, list[float]], images: int) -> str:
+    rows = []
     for name, times in seconds.items():
         rates = [images / second for second in times]
-        ratios = [
-            statistics.median(other / mine for mine, other in zip(seconds[base], times, strict=True))
-            for base in ("tlcl", "tlcl bf16")
-        ]
-        print(f"{name:45s} {max(rates):10.0f} {statistics.median(rates):8.0f}   {ratios[0]:6.2f} {ratios[1]:6.2f}")
+        ratios = [median_ratio(times, seconds[base]) for base in ("tlcl", "tlcl bf16")]
+        rows.append(
+            [name, f"{max(rates):.0f}", f"{statistics.median(rates):.0f}", *(f"{ratio:.2f}" for ratio in ratios)]
+        )
+    header = [f"trained: {trained}", "img/s best", "img/s median", "tlcl / it", "tlcl bf16 / it"]
+    return markdown(header, rows)
 
 
 def main() -> None:
@@ -232,25 +176,19 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="DataLoader workers of the torchvision loop")
     parser.add_argument("--tar", type=Path, help="a tar of class folders to take the images from")
     options = parser.parse_args()
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")
-    keep_freed_memory()
+    prepare()
 
-    if options.tar:
-        cache = Path("~/.cache/tlcl").expanduser()
-        pool = load_folder(options.tar, size=32, channels=3, on_bad_image="error", cache=cache).data
-    else:
-        pool = cifar_like(options.images + 100)
-    config = DataConfig("benchmark", options.images, 100, options.batch_size, 4, True)
+    pool = load_pool(options.tar, options.images + 100)
+    config = DataConfig("benchmark", options.images, 100, options.batch_size, CROP_PADDING, True)
     data = ImageDataModule(Source(pool, pool), config, 0)
 
-    print(f"{options.images} images, batch {options.batch_size}, {torch.get_num_threads()} threads, "
-          f"torch {torch.__version__}, lightning {L.__version__}, {options.rounds} rounds")  # fmt: skip
+    print(f"{facts()}\n{options.images} images an epoch, batch {options.batch_size}, {options.rounds} rounds; "
+          "ratios of images per second, median of the ratios within each round")  # fmt: skip
     tables: tuple[Trained, ...] = ("everything", "head")
     for trained in tables:
         if options.only in ("all", trained):
             seconds = measure(loops(data, trained, options.workers), options.rounds)
-            print_table(trained, seconds, options.images)
+            print(f"\n{table(trained, seconds, options.images)}")
 
 
 if __name__ == "__main__":

@@ -97,6 +97,10 @@ def _program() -> None:
         if wanted == "1":
             raise
         raise _hydra_sentence(error) from None
+    except ValueError as error:
+        if wanted == "1" or not str(error).startswith("Config group override must be"):
+            raise
+        raise UserError("a config group cannot be set to null; take it out with ~, e.g. '~method'") from None
     finally:
         os.environ.pop("HYDRA_FULL_ERROR") if wanted is None else os.environ.update(HYDRA_FULL_ERROR=wanted)
 
