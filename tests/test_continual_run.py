@@ -94,6 +94,7 @@ def test_every_record_is_there(finished: Path) -> None:
         "report.html", "checkpoints/between_tasks.ckpt", "plots/cumulative.png", "plots/matrix.png",
         "plots/tasks.png", "plots/training.png", "plots/confusion.png", "plots/mistakes.png",
     }  # fmt: skip
+    assert [path.name for path in (finished / "checkpoints").iterdir()] == ["between_tasks.ckpt"]
     lines = read_lines(finished / "metrics.jsonl")
     assert [(line["task"], line["epoch"]) for line in lines] == [(t, e) for t in range(3) for e in range(2)]
 

@@ -22,6 +22,7 @@ from tlcl.finetuning.run import export, loggers_for, parameter_counts, record_te
 from tlcl.models.build import build_model
 from tlcl.parse import parse_config
 from tlcl.tracking.accuracy_matrix import write_matrix
+from tlcl.tracking.checkpoint import LAST, PREVIOUS
 from tlcl.tracking.records import RunDirectory, environment
 from tlcl.tracking.render import render
 from tlcl.tracking.wandb import finish_wandb
@@ -51,9 +52,6 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         directory.write_config(composed)
         directory.write_json("environment.json", environment(config.seed))
     weights = start_network(config, stream, net, backbone)
-    # Again, now from the loaded weights: a teacher is a copy of them.
-    network, method = method_for(config, stream, net, features)
-
     device = root_device(config)
     inputs, test_inputs = stream.source.pool.images, stream.source.test.images
     if features:
@@ -130,6 +128,9 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - started, 1),
     }
     directory.write_json("summary.json", summary)
+    # What is left is the state after the last task; the checkpoints within it would double a run's size.
+    for name in (LAST, PREVIOUS):
+        (directory.checkpoints / name).unlink(missing_ok=True)
     report = render(directory.path)
     for logger in loggers:
         finish_wandb(logger, directory, summary)
