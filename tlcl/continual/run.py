@@ -23,6 +23,7 @@ from tlcl.models.build import build_model
 from tlcl.parse import parse_config
 from tlcl.tracking.accuracy_matrix import write_matrix
 from tlcl.tracking.checkpoint import LAST, PREVIOUS
+from tlcl.tracking.continual_plots import save_matrix_plots
 from tlcl.tracking.records import RunDirectory, environment
 from tlcl.tracking.render import render
 from tlcl.tracking.wandb import finish_wandb
@@ -80,6 +81,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
             logger.log_metrics(figures)
         directory.append("tasks.jsonl", {**{k.split("/")[-1]: v for k, v in figures.items()}, "seconds": seconds})
         keep_matrix(history, {})
+        save_matrix_plots(directory.path)
         bar.update(index + 1 - bar.n)
         log.info(
             "task %d of %d (%s): %.1f %% on all classes so far, %.0f s",

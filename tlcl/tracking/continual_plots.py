@@ -53,10 +53,11 @@ def cumulative_curve(measured: Measured) -> Figure:
     axes.plot(range(len(newest)), newest, "o--", color=ORANGE, linewidth=1.5, label="the newest task alone")
     for place, value in enumerate(values):
         if not np.isnan(value):
-            # To the right and above a falling line, below the newest task's line where both begin.
+            # On the side where neither line runs: a falling line comes from above left.
+            below = newest[place] >= value
             axes.annotate(
-                f"{value:.1%}", (place, value), (8, -14 if value > 0.9 else 5), textcoords="offset points",
-                ha="left" if value <= 0.9 else "right", color=BLUE, fontsize=9,
+                f"{value:.1%}", (place, value), (-4, -15) if below else (8, 6), textcoords="offset points",
+                ha="right" if below else "left", color=BLUE, fontsize=9,
             )  # fmt: skip
     task_axis(axes, measured.tasks, "after training on")
     axes.set_xlim(-0.4, len(measured.tasks) - 0.6)
@@ -134,15 +135,21 @@ def training_curve(lines: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
+def save_matrix_plots(run_dir: Path) -> list[Path]:
+    """The curve, the heat map and the tasks' lines of the accuracy matrix so far; drawn anew after each task."""
+    measured = read_matrix(run_dir)
+    if measured is None:
+        return []
+    figures = {
+        "cumulative": cumulative_curve(measured),
+        "matrix": accuracy_heatmap(measured),
+        "tasks": task_curves(measured),
+    }
+    return save_figures(run_dir, figures)
+
+
 def save_continual_plots(run_dir: Path) -> list[Path]:
     """Draw what the records in `run_dir` allow into `plots/`; an interrupted run has fewer pictures."""
-    figures: dict[str, Figure] = {}
-    measured = read_matrix(run_dir)
-    if measured is not None:
-        figures["cumulative"] = cumulative_curve(measured)
-        figures["matrix"] = accuracy_heatmap(measured)
-        figures["tasks"] = task_curves(measured)
     lines = read_lines(run_dir / "metrics.jsonl")
-    if lines:
-        figures["training"] = training_curve(lines)
-    return save_figures(run_dir, {**figures, **tested_figures(run_dir)})
+    training = {"training": training_curve(lines)} if lines else {}
+    return save_matrix_plots(run_dir) + save_figures(run_dir, {**training, **tested_figures(run_dir)})

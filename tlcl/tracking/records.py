@@ -144,6 +144,8 @@ def environment(seed: int) -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     status = _git("status", "--porcelain")
+    name = Path(sys.argv[0]).name
+    program = "python -m tlcl.train" if name == "train.py" else name
     return {
         "versions": versions,
         "python": platform.python_version(),
@@ -152,7 +154,7 @@ def environment(seed: int) -> dict[str, Any]:
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),
         "seed": seed,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join([program, shlex.join(sys.argv[1:])]).strip(),
     }
 
 
