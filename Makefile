@@ -27,6 +27,7 @@ lint: .venv/.installed
 
 bench: .venv/.installed  ## throughput, side by side in one run
 	$(BIN)/python -m benchmarks.finetune
+	$(BIN)/python -m benchmarks.continual
 
 clean:
 	rm -rf .venv build dist runs outputs

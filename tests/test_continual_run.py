@@ -120,6 +120,7 @@ def test_the_figures_follow_from_the_predictions(finished: Path) -> None:
     assert float(rows[-1].split(",")[1]) == pytest.approx(measured.matrix[-1, 0], abs=1e-6)
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_naive_forgets_and_replay_remembers(finished: Path, tmp_path: Path) -> None:
     naive = go(configured(tmp_path, "naive", "data.train_size=200"))
     without, with_replay = (read_matrix(path) for path in (naive, finished))
@@ -129,9 +130,17 @@ def test_naive_forgets_and_replay_remembers(finished: Path, tmp_path: Path) -> N
     assert with_replay.matrix[-1, 0] > without.matrix[-1, 0] + 0.2
 
 
+@pytest.fixture
+def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take half the time of so short a run."""
+    monkeypatch.setattr("tlcl.continual.run.save_matrix_plots", lambda run_dir: [])
+    monkeypatch.setattr("tlcl.continual.run.render", lambda run_dir: run_dir)
+
+
 FAST_METHODS = ("naive", "der_pp", "slda")
 
 
+@pytest.mark.usefixtures("_undrawn")
 @pytest.mark.parametrize(
     "method", [name if name in FAST_METHODS else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
 )
@@ -226,6 +235,7 @@ def test_damaged_checkpoints_fall_back(
     same_results(finished, tmp_path / "run")
 
 
+@pytest.mark.usefixtures("_undrawn")
 @pytest.mark.parametrize("method", ["icarl", "ncm", "slda", "ranpac", "er"])
 def test_the_kept_model_gives_the_recorded_answers(tmp_path: Path, method: str) -> None:
     """tlcl-predict's network, rebuilt from the run directory, against the run's own last test."""
@@ -238,6 +248,7 @@ def test_the_kept_model_gives_the_recorded_answers(tmp_path: Path, method: str) 
     torch.testing.assert_close(ours, recorded, rtol=0.02, atol=2e-3)
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_a_head_on_features_learns_what_it_learns_on_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,6 +266,7 @@ def test_a_head_on_features_learns_what_it_learns_on_images(
     np.testing.assert_allclose(*probabilities, rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_task_incremental_knows_the_task_and_measures_forward_transfer(tmp_path: Path) -> None:
     path = go(configured(tmp_path, "naive", "continual.scenario=task_incremental", "data.train_size=200"))
     measured, summary = read_matrix(path), json.loads((path / "summary.json").read_text())
@@ -266,6 +278,7 @@ def test_task_incremental_knows_the_task_and_measures_forward_transfer(tmp_path:
     assert np.all(probabilities["probabilities"][zero_to_three][:, 4:] == 0)
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_domain_incremental_shares_its_outputs(tmp_path: Path) -> None:
     options = ["continual.scenario=domain_incremental", "continual.classes_per_task=5", "data.train_size=80"]
     path = go(configured(tmp_path, "naive", *options))
@@ -275,6 +288,7 @@ def test_domain_incremental_shares_its_outputs(tmp_path: Path) -> None:
         go(configured(tmp_path / "icarl", "icarl", *options))
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_a_fine_tuned_head_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The paper's experiment: the model that knew all classes goes through them again, two at a time."""
     first = go(configured(tmp_path / "first", "joint", "data.train_size=80"))

@@ -81,7 +81,8 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
             logger.log_metrics(figures)
         directory.append("tasks.jsonl", {**{k.split("/")[-1]: v for k, v in figures.items()}, "seconds": seconds})
         keep_matrix(history, {})
-        save_matrix_plots(directory.path)
+        if index + 1 < len(tasks):  # after the last, everything is drawn
+            save_matrix_plots(directory.path)
         bar.update(index + 1 - bar.n)
         log.info(
             "task %d of %d (%s): %.1f %% on all classes so far, %.0f s",
