@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from tests.conftest import FAST, composed
 from tests.wandb_file import history
-from tlcl.continual import compare
+from tlcl.continual import compare, loop
 from tlcl.continual.loop import TaskLoop
 from tlcl.continual.methods.base import Method
 from tlcl.continual.methods.registry import METHODS
@@ -218,6 +218,29 @@ def test_wandb_gets_the_curve_on_the_task_axis(train_cli: Cli, tmp_path: Path) -
             assert row[f"continual/accuracy_task_{task + 1}"] == measured.matrix[number, task]
     losses = [row["train/loss"] for row in history(stored) if "train/loss" in row and "trainable_blocks" in row]
     assert losses == [line["train/loss"] for line in read_lines(tmp_path / "run" / "metrics.jsonl")]
+
+
+@pytest.mark.usefixtures("_undrawn")
+@pytest.mark.parametrize("saved", [True, False], ids=["after", "before"])
+def test_a_kill_around_the_checkpoint_between_tasks_keeps_a_line_a_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: bool
+) -> None:
+    """tasks.jsonl has each task once, wherever the process dies between its files."""
+    original = loop.save_between_tasks
+
+    def save(folder: Path, next_task: int, *rest: object) -> None:
+        if saved or next_task != 2:
+            original(folder, next_task, *rest)  # type: ignore[arg-type]
+        if next_task == 2:
+            raise Killed
+
+    monkeypatch.setattr(loop, "save_between_tasks", save)
+    config = configured(tmp_path, "ncm", "data.train_size=60")
+    with pytest.raises(Killed):
+        go(config)
+    monkeypatch.setattr(loop, "save_between_tasks", original)
+    path = go(config)
+    assert [line["task"] for line in read_lines(path / "tasks.jsonl")] == [1, 2, 3]
 
 
 def test_damaged_checkpoints_fall_back(

@@ -53,7 +53,7 @@ class TaskLoop:
         network: what the method sees, see `ContinualModule`.
         inputs, test_inputs: what `network` takes, for the pool and the test set: images or features.
         loggers: Lightning loggers; each task's Trainer uses the same.
-        on_task: called after each task with its index and the history, for records and progress.
+        on_task: called after each task, before its checkpoint, with its index and the history, for the records.
     """
 
     config: Config
@@ -84,13 +84,15 @@ class TaskLoop:
             self._train(index, where if index == where.task else None, history)
             history.rows.append(self.accuracies(index, self.test_inputs, test=True))
             history.val_rows.append(self.accuracies(index, self.inputs, test=False))
-            save_between_tasks(self.directory.checkpoints, index + 1, self.net, self.method, history)
+            # Records first: a task whose checkpoint is there has them all, one without is measured again.
             self.on_task(index, history, time.perf_counter() - began)
+            save_between_tasks(self.directory.checkpoints, index + 1, self.net, self.method, history)
         return history
 
     def _forget_lines_after(self, where: Resumption) -> None:
         for name in ("metrics.jsonl", "timings.jsonl"):
             self.directory.keep_lines(name, lambda line: (line["task"], line["epoch"]) < (where.task, where.epochs))
+        self.directory.keep_lines("tasks.jsonl", lambda line: line["task"] <= where.task)  # counts from 1
 
     def _train(self, index: int, where: Resumption | None, history: History) -> None:
         task = training_task(self.stream, index, self.method.trains_on)
