@@ -272,6 +272,17 @@ def test_the_kept_model_gives_the_recorded_answers(tmp_path: Path, method: str) 
 
 
 @pytest.mark.usefixtures("_undrawn")
+@pytest.mark.parametrize("method", ["ncm", "slda"])
+def test_a_closed_form_answer_survives_mixed_precision(tmp_path: Path, method: str) -> None:
+    """The features may be of 16 bits, the last layer on them not: tlcl-predict answers as the run did."""
+    path = go(configured(tmp_path, method, "data.train_size=80", "trainer.precision=bf16-mixed"))
+    net, _, config = load_run(path)
+    ours = predict(net, load_digits().test.images, batch_size=256, precision=config.trainer.precision)
+    recorded = np.load(path / "test_predictions.npz")["probabilities"]
+    assert (ours.argmax(1).numpy() == recorded.argmax(1)).mean() > 0.99
+
+
+@pytest.mark.usefixtures("_undrawn")
 def test_a_head_on_features_learns_what_it_learns_on_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

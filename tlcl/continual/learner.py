@@ -84,6 +84,24 @@ class MethodNetwork(nn.Module):
         return self.method.predict(network, inputs).masked_fill(~self.method.seen, -torch.inf)
 
 
+class FullPrecisionHead(nn.Module):
+    """Images in, logits out, the last layer never in a mixed precision.
+
+    The weights of a closed-form method give differences of large numbers, which are lost in 16 bits.
+    """
+
+    def __init__(self, net: Blocks) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 (B, C, H, W) -> logits (B, K)."""
+        features = self.net.features(images).float()
+        with torch.autocast(features.device.type, enabled=False):
+            logits: Tensor = self.net.classifier(features)
+        return logits
+
+
 def save_method(directory: RunDirectory, net: Blocks, method: Method) -> None:
     """Keep what answers beside the network: as the last layer's weights where that says it all, else on its own."""
     layer = method.as_last_layer()
@@ -114,9 +132,10 @@ def trained_classifier(config: Config, labels: dict[str, Any], net: Blocks, run_
         labels: the run's `labels.json`.
         net: with the run's weights loaded.
     """
-    if not (run_dir / METHOD_STATE).is_file():
+    if config.method is None:
         return net
-    assert config.method is not None
+    if not (run_dir / METHOD_STATE).is_file():
+        return FullPrecisionHead(net) if METHODS[config.method.name].closed_form else net
     outputs = len(labels["classes"])
     features = on_features(config, METHODS[config.method.name])
     size = net.classifier.in_features
