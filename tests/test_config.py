@@ -12,6 +12,7 @@ from tlcl.parse import parse_config
 
 FOLDER = ["data=image_folder", "data.train=/images"]
 LAYERWISE = ["thaw=layerwise"]
+SLDA = ["continual=class_incremental", "method=slda", "trainer.select=last"]
 OWN = ["thaw=milestones", "+thaw.0=[head]"]
 
 
@@ -34,7 +35,7 @@ def choices(group: str) -> list[str]:
         (["+optim.lrr=1"], ["optim.lrr", "did you mean 'optim.lr'"]),
         (["+trainer.epoch=1"], ["trainer.epoch'", "did you mean 'trainer.epochs'"]),
         (["+sead=1"], ["sead", "did you mean 'seed'"]),
-        (["+data.images_per_class=9"], ["data.images_per_class"]),
+        (["+data.images_per_class=9"], ["data.images_per_class", "choose another data"]),
         (["+zzz=1"], ["zzz"]),
         (["~optim.lr"], ["optim.lr"]),
         (["~seed"], ["seed"]),
@@ -50,6 +51,9 @@ def choices(group: str) -> list[str]:
         (["seed=true"], ["seed"]),
         (["name=5"], ["name", "str"]),
         (["logger.tags=a"], ["logger.tags", "list[str]"]),
+        (["logger.tags=[[a]]"], ["logger.tags", "list[str]"]),
+        (["+optim.block_lr.layer4=[1]"], ["optim.block_lr", "dict[str, float]"]),
+        ([*SLDA, "method.shrinkage=1"], ["method.shrinkage", "less than 1"]),
         (["+optim.block_lr.layer4=fast"], ["optim.block_lr", "dict[str, float]"]),
         (["seed=-1"], ["seed=-1", "at least 0"]),
         (["optim.lr=0"], ["optim.lr", "greater than 0"]),

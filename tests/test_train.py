@@ -151,6 +151,7 @@ def test_the_letters_backbone_is_made_once_and_checked(tmp_path: Path, caplog: p
         (["+experiment=continual_digits", "continual.class_order=[0,1]"], ["continual.class_order", "lacks"]),
         (["+experiment=continual_digits", "method=icarl", "method.buffer_size=9"], ["method.buffer_size=9", "10"]),
         (["+resume=/nowhere"], ["/nowhere"]),
+        (["resume=/nowhere"], ["+resume="]),
         (["data.train_size=100000"], ["data.train_size"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

@@ -193,4 +193,4 @@ MINIMA: dict[str, tuple[float, bool]] = {
     **config_continual.MINIMA,
 }
 # key -> the value that must not be reached
-SUPREMA: dict[str, float] = {"optim.momentum": 1.0, "data.test_fraction": 1.0}
+SUPREMA: dict[str, float] = {"optim.momentum": 1.0, "data.test_fraction": 1.0, **config_continual.SUPREMA}

@@ -128,3 +128,5 @@ MINIMA: dict[str, tuple[float, bool]] = {
     "method.shrinkage": (0, False),
     "method.projection": (1, True),
 }
+# key -> the value that must not be reached
+SUPREMA: dict[str, float] = {"method.shrinkage": 1.0}

@@ -31,6 +31,13 @@ def known_keys() -> list[str]:
 
 def unknown_key(key: str) -> UserError:
     """The sentence for a key that does not exist, with the nearest one that does."""
+    group, dot, _ = key.partition(".")
+    if key in ("resume", "experiment"):
+        return UserError(f"{key} is given with a plus: +{key}=VALUE")
+    if dot and key in known_keys():
+        return UserError(
+            f"{key} does not go with the present choice of {group}; leave it out, or choose another {group}"
+        )
     near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.6)
     hint = f"did you mean '{near[0]}'?" if near else f"see {conf_dir()} for the keys there are"
     return UserError(f"there is no config key '{key}'; {hint}")
@@ -65,6 +72,11 @@ def _typed(group: str, schema: type, values: Any) -> Any:
             raise unknown_key(str(error.full_key or f"{group}.{key}")) from None
         except OmegaConfBaseException:
             raise wrong from None
+        # OmegaConf takes a container for an item of any type.
+        value = typed[key] if hints[key] is not Any else None
+        items = value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
+        if any(isinstance(item, list | dict) for item in items):
+            raise wrong
     return schema(**typed)
 
 
