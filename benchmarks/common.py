@@ -1,6 +1,5 @@
 """What the benchmarks share: the model, the images, the turns of the loops, and the table."""
 
-import ctypes
 import gc
 import logging
 import os
@@ -20,6 +19,7 @@ from torchvision import transforms
 from tlcl.config import ResNet18Config
 from tlcl.data.image_folder import load_folder
 from tlcl.data.image_tensors import ImageTensors
+from tlcl.memory import keep_freed_memory
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.build import build_model
 from tlcl.models.resnet18 import BACKBONE
@@ -76,18 +76,14 @@ def fresh_network(*, channels_last: bool) -> tuple[Blocks, Backbone]:
 
 
 def prepare() -> None:
-    """Silence libraries, and make the C library keep freed memory, where it can be told to.
+    """Silence libraries, and let every loop keep freed memory as `tlcl.train` does.
 
-    Otherwise it hands memory back to the kernel and takes it again; how often depends on what ran before in the
-    process, and loops of equal work then differ by a tenth.
+    Otherwise how often it is handed back to the kernel depends on what ran before in the process, and loops of
+    equal work differ by a tenth.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        trim_threshold, mmap_threshold = -1, -3  # glibc's names are macros of malloc.h
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(mmap_threshold, 32 << 20)
+    keep_freed_memory()
 
 
 def measure(loops: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:

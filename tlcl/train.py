@@ -20,6 +20,7 @@ from tlcl.continual import compare
 from tlcl.continual import run as continual
 from tlcl.errors import Interrupted, UserError, run_cli
 from tlcl.finetuning import run as finetuning
+from tlcl.memory import keep_freed_memory
 from tlcl.parse import parse_config, unknown_key
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.render import render
@@ -54,6 +55,7 @@ def start(composed: DictConfig) -> dict[str, Any]:
     job = finetuning.run
     if composed.get("continual") is not None:
         job = continual.run if composed.get("compare") is None else compare.run
+    keep_freed_memory()
     try:
         return job(composed, directory)
     except KeyboardInterrupt:
