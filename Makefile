@@ -26,6 +26,7 @@ lint: .venv/.installed
 	$(BIN)/mypy
 
 bench: .venv/.installed  ## throughput, side by side in one run
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python -m benchmarks.finetune
 	$(BIN)/python -m benchmarks.continual
 

@@ -130,6 +130,9 @@ def test_the_letters_backbone_is_made_once_and_checked(tmp_path: Path, caplog: p
     assert "does not have the hash" in caplog.text
 
 
+LONE = ["data.train_size=10", "continual.classes_per_task=1"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
@@ -150,6 +153,9 @@ def test_the_letters_backbone_is_made_once_and_checked(tmp_path: Path, caplog: p
         (["+experiment=continual_digits", "continual.classes_per_task=3"], ["classes_per_task=3", "[3, 3, 3, 1]"]),
         (["+experiment=continual_digits", "continual.class_order=[0,1]"], ["continual.class_order", "lacks"]),
         (["+experiment=continual_digits", "method=icarl", "method.buffer_size=9"], ["method.buffer_size=9", "10"]),
+        (["trainer.accelerator=quantum"], ["trainer.accelerator=quantum", "auto"]),
+        (["+experiment=continual_digits", "trainer.accelerator=quantum"], ["trainer.accelerator=quantum", "auto"]),
+        (["+experiment=continual_digits", *LONE], ["task 1 has one training image", "data.train_size"]),
         (["+resume=/nowhere"], ["/nowhere"]),
         (["resume=/nowhere"], ["+resume="]),
         (["data.train_size=100000"], ["data.train_size"]),

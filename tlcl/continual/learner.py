@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 
@@ -20,14 +19,6 @@ from tlcl.models.weights import load_kept_head
 from tlcl.tracking.records import RunDirectory
 
 METHOD_STATE = "method.pt"
-
-
-def root_device(config: Config) -> torch.device:
-    """The device that `trainer.accelerator` means on this machine."""
-    trainer = L.Trainer(
-        accelerator=config.trainer.accelerator, devices=1, logger=False, enable_checkpointing=False
-    )
-    return trainer.strategy.root_device
 
 
 def on_features(config: Config, method: type[Method]) -> bool:
@@ -65,6 +56,12 @@ def check(config: Config, stream: Stream) -> None:
         raise UserError(
             f"method={config.method.name} works class by class; in the domain_incremental scenario no new classes "
             "come: choose another method or scenario"
+        )
+    lone = [task for task in stream.tasks if len(task.split.train) < 2]
+    if lone and not method.closed_form and method.trains_on != "all":
+        raise UserError(
+            f"task {lone[0].index + 1} has one training image, and BatchNorm cannot train on a batch of one; raise "
+            "data.train_size or continual.classes_per_task"
         )
     if config.continual.head == "kept" and scenario == DOMAIN:
         raise UserError("continual.head=kept: in the domain_incremental scenario the outputs are no classes")

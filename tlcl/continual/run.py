@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from tlcl.continual.learner import check, method_for, on_features, root_device, save_method, start_network
+from tlcl.continual.learner import check, method_for, on_features, save_method, start_network
 from tlcl.continual.loop import TaskLoop, task_figures
 from tlcl.continual.methods.registry import METHODS
 from tlcl.continual.metrics import summarise
@@ -19,6 +19,7 @@ from tlcl.continual.stream import build_stream
 from tlcl.data.sources import load_source
 from tlcl.features import frozen_features
 from tlcl.finetuning.run import export, loggers_for, parameter_counts, record_test
+from tlcl.finetuning.trainer import root_device
 from tlcl.models.build import build_model
 from tlcl.parse import parse_config
 from tlcl.tracking.accuracy_matrix import write_matrix
@@ -41,6 +42,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     config = parse_config(composed)
     assert config.continual is not None
     assert config.method is not None
+    device = root_device(config)
     source = load_source(config.data, config.cache_dir)
     stream = build_stream(
         source, config.continual, train_size=config.data.train_size, val_size=config.data.val_size, seed=config.seed
@@ -53,7 +55,6 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         directory.write_config(composed)
         directory.write_json("environment.json", environment(config.seed))
     weights = start_network(config, stream, net, backbone)
-    device = root_device(config)
     inputs, test_inputs = stream.source.pool.images, stream.source.test.images
     if features:
         inputs, test_inputs = (

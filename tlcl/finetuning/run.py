@@ -18,7 +18,7 @@ from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.data.sources import load_source
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.finetuning.thaw import Thaw
-from tlcl.finetuning.trainer import build_trainer, fit
+from tlcl.finetuning.trainer import build_trainer, fit, root_device
 from tlcl.inference import predict
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.build import build_model
@@ -169,6 +169,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """
     started = time.perf_counter()
     config = parse_config(composed)
+    device = root_device(config)
     source = load_source(config.data, config.cache_dir)
     data = ImageDataModule(source, config.data, config.seed)
     net, backbone = build_model(config.model, len(data.classes), config.seed)
@@ -190,7 +191,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         net,
         source.test.images,
         batch_size=max(256, config.data.batch_size),
-        device=trainer.strategy.root_device,
+        device=device,
         precision=config.trainer.precision,
     )
     scores = record_test(directory, probabilities, source.test)

@@ -6,10 +6,31 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from tlcl.config import Config
-from tlcl.errors import Interrupted
+from tlcl.errors import Interrupted, UserError
 from tlcl.tracking.checkpoint import AtomicCheckpointIO
+
+
+def root_device(config: Config) -> torch.device:
+    """The device that `trainer.accelerator` means on this machine, the first of `trainer.devices`.
+
+    Raises:
+        UserError: it has no such accelerator, or fewer devices.
+    """
+    chosen = config.trainer
+    try:
+        trainer = L.Trainer(
+            accelerator=chosen.accelerator, devices=chosen.devices, logger=False, enable_checkpointing=False
+        )
+    except (ValueError, MisconfigurationException) as error:
+        raise UserError(
+            f"trainer.accelerator={chosen.accelerator} with trainer.devices={chosen.devices} is not to be had here "
+            f"({str(error).strip().splitlines()[0]}); use trainer.accelerator=auto"
+        ) from None
+    return trainer.strategy.root_device
 
 
 def build_trainer(
