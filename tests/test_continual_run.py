@@ -378,7 +378,10 @@ def test_comparison_is_the_mean_of_its_runs(tmp_path: Path) -> None:
     before = (path / "compare.json").read_text()
     lost.unlink()
     (path / "summary.json").unlink()
+    undrawn = path / "runs" / "joint_seed3" / "report.html"
+    undrawn.unlink()
     go(config, compare.run)
+    assert undrawn.is_file()
     again = {run_: (run_ / "model.safetensors").stat().st_mtime_ns for run_ in (path / "runs").iterdir()}
     assert [run_.name for run_ in made if again[run_] != made[run_]] == ["joint_seed4"]
     for old, new in zip(json.loads(before), json.loads((path / "compare.json").read_text()), strict=True):
@@ -427,6 +430,10 @@ def test_groups_that_do_not_fit_are_one_sentence(overrides: list[str], parts: li
         ("['er size=3']", "method.size"),
         ("['er buffer_size=many']", "method.buffer_size"),
         ("[er,er]", "twice"),
+        ("['naive name=joint']", "changes the name"),
+        ("[naive,'icarl buffer_size=5']", "method.buffer_size=5"),
+        ("[naive,'er buffer_size=100000000000000']", "more memory"),
+        ("[naive,'ranpac projection=10000000']", "more memory"),
         ("[]", "empty"),
     ],
 )

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from tlcl.config import conf_dir
 from tlcl.config_continual import METHODS
 from tlcl.continual import run as continual
+from tlcl.data.sources import load_source
 from tlcl.errors import Interrupted, TrainingError, UserError
 from tlcl.parse import parse_config
 from tlcl.tracking.compare_table import write_table
@@ -33,6 +34,8 @@ def method_group(text: str) -> dict[str, Any]:
     wrong = [change for change in changes if "=" not in change or change.startswith("=")]
     if wrong:
         raise UserError(f"compare.methods: {wrong[0]!r} in {text!r} is no KEY=VALUE, e.g. 'er buffer_size=500'")
+    if any(change.startswith("name=") for change in changes):
+        raise UserError(f"compare.methods: {text!r} changes the name; write the method's own name in its place")
     try:
         shipped = OmegaConf.load(conf_dir() / "method" / f"{name}.yaml")
         merged = OmegaConf.merge(shipped, OmegaConf.from_dotlist(changes))
@@ -73,6 +76,19 @@ def children(composed: DictConfig, root: Path) -> list[tuple[str, int, DictConfi
     return runs
 
 
+def _check_against_data(planned: list[tuple[str, int, DictConfig]]) -> None:
+    """That each method fits the data and the tasks; what could be wrong is the same for every seed.
+
+    Raises:
+        UserError: one does not.
+    """
+    first = planned[0][1]
+    configs = [parse_config(child.copy()) for _, seed, child in planned if seed == first]
+    source = load_source(configs[0].data, configs[0].cache_dir)
+    for config in configs:
+        continual.prepare(config, source)
+
+
 def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """Run what is not finished yet, one after another; returns the summary.
 
@@ -80,6 +96,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """
     planned = children(composed, directory.path)
     if not (directory.path / "config.yaml").exists():
+        _check_against_data(planned)
         directory.write_config(composed)
         directory.write_json("environment.json", environment(int(composed.seed)))
     stopped: dict[str, str] = {}
@@ -92,6 +109,8 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
             finished = inner.read_json("summary.json") or {}
             if finished.get("status") != "complete":
                 continual.run(child, inner)
+            elif not (path / "report.html").is_file():  # killed before it was drawn
+                render(path)
         except TrainingError as error:
             if isinstance(error, Interrupted):
                 raise Interrupted(directory.path) from None

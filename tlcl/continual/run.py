@@ -3,23 +3,27 @@
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from tlcl.config import Config
 from tlcl.continual.learner import check, method_for, on_features, save_method, start_network
 from tlcl.continual.loop import TaskLoop, task_figures
+from tlcl.continual.methods.base import Method, Network
 from tlcl.continual.methods.registry import METHODS
 from tlcl.continual.metrics import summarise
 from tlcl.continual.state import History
-from tlcl.continual.stream import build_stream
+from tlcl.continual.stream import Stream, build_stream
+from tlcl.data.image_tensors import Source
 from tlcl.data.sources import load_source
 from tlcl.features import frozen_features
 from tlcl.finetuning.run import export, loggers_for, parameter_counts, record_test
 from tlcl.finetuning.trainer import root_device
+from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.build import build_model
 from tlcl.parse import parse_config
 from tlcl.tracking.accuracy_matrix import write_matrix
@@ -30,6 +34,34 @@ from tlcl.tracking.render import render
 from tlcl.tracking.wandb import finish_wandb
 
 log = logging.getLogger(__name__)
+
+
+class Learner(NamedTuple):
+    """What learns, before anything is trained; `network` is what `method` sees of `net`."""
+
+    stream: Stream
+    net: Blocks
+    backbone: Backbone
+    network: Network
+    method: Method
+
+
+def prepare(config: Config, source: Source) -> Learner:
+    """Tasks, network and method as the config has them, without weights.
+
+    Raises:
+        UserError: they do not fit each other or the data: every mistake that shows without training.
+    """
+    assert config.continual is not None
+    assert config.method is not None
+    stream = build_stream(
+        source, config.continual, train_size=config.data.train_size, val_size=config.data.val_size, seed=config.seed
+    )
+    check(config, stream)
+    net, backbone = build_model(config.model, stream.num_outputs, config.seed)
+    features = on_features(config, METHODS[config.method.name])
+    network, method = method_for(config, stream, net, features)
+    return Learner(stream, net, backbone, network, method)
 
 
 def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
@@ -44,13 +76,8 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     assert config.method is not None
     device = root_device(config)
     source = load_source(config.data, config.cache_dir)
-    stream = build_stream(
-        source, config.continual, train_size=config.data.train_size, val_size=config.data.val_size, seed=config.seed
-    )
-    check(config, stream)
-    net, backbone = build_model(config.model, stream.num_outputs, config.seed)
-    features = on_features(config, METHODS[config.method.name])
-    network, method = method_for(config, stream, net, features)
+    stream, net, backbone, network, method = prepare(config, source)
+    features = network is not net
     if not (directory.path / "config.yaml").exists():
         directory.write_config(composed)
         directory.write_json("environment.json", environment(config.seed))

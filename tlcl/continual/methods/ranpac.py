@@ -38,14 +38,15 @@ class RanPAC(Method):
     def __init__(self, setting: Setting, network: Network, config: Any) -> None:
         super().__init__(setting, network, config)
         columns, classes = config.projection, setting.num_outputs
-        random = generator(setting.seed, "ranpac")
-        self.register_buffer("weights", torch.randn(setting.feature_size, columns, generator=random).double())
         for name, shape in (
             ("gram", (columns, columns)),
             ("moments", (columns, classes)),
             ("solution", (columns, classes)),
         ):
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+        # After the Gram matrix, whose memory is the first to lack: it lacks at once, these take minutes to draw.
+        random = generator(setting.seed, "ranpac")
+        self.register_buffer("weights", torch.randn(setting.feature_size, columns, generator=random).double())
         self.register_buffer("ridge", torch.zeros((), dtype=torch.float64))
         self._held_out: list[tuple[Tensor, Tensor]] = []
         self._observed = 0

@@ -17,6 +17,7 @@ from tlcl.continual.methods.ncm import NCM
 from tlcl.continual.methods.ranpac import RanPAC
 from tlcl.continual.methods.si import SI
 from tlcl.continual.methods.slda import SLDA
+from tlcl.errors import UserError
 
 METHODS: dict[str, type[Method]] = {
     "naive": Naive,
@@ -39,5 +40,15 @@ METHODS: dict[str, type[Method]] = {
 
 
 def build_method(config: MethodConfig, setting: Setting, network: Network) -> Method:
-    """The method that `config.name` names, in its state before the first task."""
-    return METHODS[config.name](setting, network, config)
+    """The method that `config.name` names, in its state before the first task.
+
+    Raises:
+        UserError: it cannot be with these keys, or takes more memory than there is.
+    """
+    try:
+        return METHODS[config.name](setting, network, config)
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in ("can't allocate", "out of memory", "overflow")):
+            raise
+        about = ", ".join(f"method.{key}={value}" for key, value in vars(config).items())
+        raise UserError(f"{about}: more memory than there is") from None
