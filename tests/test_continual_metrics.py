@@ -34,6 +34,14 @@ def test_cumulative_accuracy_weighs_tasks_by_their_images(matrix: np.ndarray) ->
     assert average_incremental_accuracy(matrix, SIZES) == pytest.approx(0.8472222222)
 
 
+def test_a_task_without_images_does_not_count_in_the_cumulative_accuracy() -> None:
+    """As on validation images when they are fewer than the tasks."""
+    matrix = np.array([[NAN, NAN, NAN], [NAN, 0.80, NAN], [NAN, 0.70, 0.95]])
+    # nothing; 0.80; (14 + 28.5) / 50
+    np.testing.assert_allclose(cumulative_accuracy(matrix, [0, 20, 30]), [NAN, 0.80, 0.85])
+    assert summarise(matrix, [0, 20, 30], UNTRAINED)["final_accuracy"] == pytest.approx(0.85)
+
+
 @pytest.mark.parametrize("matrix", [FULL, LOWER], ids=["full", "lower"])
 def test_average_accuracy_weighs_tasks_equally(matrix: np.ndarray) -> None:
     # (0.95 + 0.80) / 2; (0.50 + 0.70 + 0.95) / 3

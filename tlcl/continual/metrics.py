@@ -17,12 +17,13 @@ Matrix = NDArray[np.float64]
 def cumulative_accuracy(matrix: Matrix, sizes: Sequence[int]) -> Matrix:
     """Accuracy on the test images of all classes so far, after each task: the paper's curve.
 
-    C_i = sum_{j<=i} n_j R[i, j] / sum_{j<=i} n_j, with n_j test images in task j. Shape (T,).
+    C_i = sum_{j<=i} n_j R[i, j] / sum_{j<=i} n_j, with n_j test images in task j; a task with n_j = 0 does not
+    count, and without any image C_i is NaN. Shape (T,).
     """
     weights = np.asarray(sizes, dtype=np.float64)
-    return np.array(
-        [matrix[i, : i + 1] @ weights[: i + 1] / weights[: i + 1].sum() for i in range(len(matrix))]
-    )
+    hits = np.where(weights > 0, matrix * weights, 0.0)
+    totals = weights.cumsum()
+    return np.array([hits[i, : i + 1].sum() / totals[i] if totals[i] else np.nan for i in range(len(matrix))])
 
 
 def average_accuracy(matrix: Matrix) -> Matrix:

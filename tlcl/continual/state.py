@@ -25,7 +25,7 @@ class History:
 
     Attributes:
         rows: accuracy on every task's test images after each task; NaN where it is not measured.
-        val_rows: the same on the validation images, for choosing hyperparameters; empty without them.
+        val_rows: the same on the validation images, for choosing hyperparameters; NaN for a task that has none.
         untrained: accuracy on every task before any training, for forward transfer; NaN where not measured.
     """
 
