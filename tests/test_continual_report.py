@@ -46,6 +46,14 @@ def test_page_of_an_unfinished_run_says_so_and_escapes_names(tmp_path: Path) -> 
     assert "60.0 %" in page  # (0.4 + 0.8) / 2: all classes so far after the second task
 
 
+def test_the_page_warns_of_test_images_that_were_trained_on(tmp_path: Path) -> None:
+    matrix(tmp_path, [["a"], ["b"]], [[0.9, NAN], [0.4, 0.8]])
+    for count, warned in ((0, False), (7, True)):
+        summary = {"final_accuracy": 0.6, "duplicates_train_test": count}
+        (tmp_path / "summary.json").write_text(json.dumps(summary))
+        assert (f"{count} test images are also among" in render(tmp_path).read_text()) == warned
+
+
 def test_a_hundred_tasks_are_drawn(tmp_path: Path) -> None:
     count = 100
     rows = [[0.5 if j <= i else NAN for j in range(count)] for i in range(count)]

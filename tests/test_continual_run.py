@@ -25,6 +25,7 @@ from tlcl.continual.module import ContinualModule
 from tlcl.continual.run import run
 from tlcl.data.digits import load_digits
 from tlcl.errors import UserError
+from tlcl.finetuning.run import duplicates
 from tlcl.inference import predict
 from tlcl.predict import load_run
 from tlcl.tracking.accuracy_matrix import read_matrix
@@ -113,6 +114,7 @@ def test_the_figures_follow_from_the_predictions(finished: Path) -> None:
         assert measured.matrix[-1, column] == pytest.approx(right[part].mean())
     assert summary["final_accuracy"] == pytest.approx(right.mean())
     assert summary["test_acc"] == pytest.approx(right.mean())
+    assert summary["duplicates_train_test"] == duplicates(load_digits())
     # A class that has not come is never the answer, so nothing is measured before it comes.
     assert np.isnan(measured.matrix[np.triu_indices(3, 1)]).all()
     rows = (finished / "accuracy_matrix.csv").read_text().splitlines()

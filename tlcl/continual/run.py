@@ -21,7 +21,7 @@ from tlcl.continual.stream import Stream, build_stream
 from tlcl.data.image_tensors import Source
 from tlcl.data.sources import load_source
 from tlcl.features import frozen_features
-from tlcl.finetuning.run import export, loggers_for, parameter_counts, record_test
+from tlcl.finetuning.run import duplicates, export, loggers_for, parameter_counts, record_test
 from tlcl.finetuning.trainer import root_device
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.build import build_model
@@ -150,6 +150,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         "val_size": sum(len(task.split.val) for task in stream.tasks),
         "test_size": len(labels),
         "skipped_images": source.skipped,
+        "duplicates_train_test": duplicates(source),
         "weights": weights,
         "model_sha256": export(
             directory, config, net, backbone, stream.source.pool.classes, stream.source.pool.images
