@@ -52,7 +52,7 @@ def train_cli(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]
     return call
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def _two_threads() -> None:
-    """Equal thread counts give equal sums; more threads than cores only slow the suite."""
+    """Equal thread counts give equal sums, also in shared fixtures; more than cores only slow the suite."""
     torch.set_num_threads(min(2, os.cpu_count() or 1))
