@@ -127,8 +127,16 @@ def test_every_shipped_combination_parses(data: str, model: str) -> None:
         head = ["+thaw.0=[head]"] if thaw == "milestones" else []
         for logger in choices("logger"):
             config = parsed(f"data={data}", f"model={model}", f"thaw={thaw}", f"logger={logger}", *extra, *head)
-            assert (config.data.source, config.model.name, config.logger.name) == (data, model, logger)
+            assert (config.data.source, config.logger.name) == (data, logger)
+            assert config.model.name == OmegaConf.load(conf_dir() / "model" / f"{model}.yaml").name
             assert "head" in config.schedule.trainable(0)
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+@pytest.mark.parametrize("model", choices("model"))
+def test_every_experiment_takes_every_model(experiment: str, model: str) -> None:
+    """An experiment sets nothing that only one backbone has."""
+    parsed(f"+experiment={experiment}", f"model={model}", "model.weights=none")
 
 
 @pytest.mark.parametrize("experiment", choices("experiment"))
