@@ -26,6 +26,7 @@ from tlcl.continual.run import run
 from tlcl.data.digits import load_digits
 from tlcl.errors import UserError
 from tlcl.finetuning.run import duplicates
+from tlcl.finetuning.run import run as finetune
 from tlcl.inference import predict
 from tlcl.predict import load_run
 from tlcl.tracking.accuracy_matrix import read_matrix
@@ -396,7 +397,16 @@ def test_a_run_that_diverges_does_not_stop_the_comparison(tmp_path: Path) -> Non
     summary = json.loads((path / "summary.json").read_text())
     assert list(summary["stopped"]) == ["der_alpha=1e30_seed0"]
     assert {row["method"]: row["runs"] for row in summary["methods"]} == {"naive": 1, "der alpha=1e30": 0}
-    assert "not finite" in (path / "report.html").read_text()
+    for part in ("not finite", "task 1, epoch", "method.alpha"):
+        assert part in (path / "report.html").read_text()
+
+
+def test_weights_that_cannot_be_had_leave_no_run_behind(tmp_path: Path) -> None:
+    """The corrected command works with the same run_dir."""
+    for job in ([], [*TASKS, "method=naive"]):
+        with pytest.raises(UserError, match="does not exist"):
+            go(composed(tmp_path, *job, "model.weights=/nowhere.pth"), run if job else finetune)
+        assert not list((tmp_path / "run").rglob("config.yaml"))
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,12 @@ class ContinualModule(FinetuningModule):
         super().__init__(net, len(method.seen), optim, seed, log_every)
         self.automatic_optimization = False  # the order of a step is the method's to know
         self.method, self.task, self.history = method, task, history
+        options = [name for name in ("strength", "alpha", "beta") if hasattr(method.config, name)]
+        self.hint = "".join(f", or a lower method.{name}" for name in options)
         self._network = [network]  # in a list: its weights are those of `net`, and are saved once
+
+    def place(self) -> str:
+        return f"task {self.task + 1}, {super().place()}"
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["continual"] = {"task": self.task, **self.history}

@@ -78,10 +78,11 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     source = load_source(config.data, config.cache_dir)
     stream, net, backbone, network, method = prepare(config, source)
     features = network is not net
+    weights = start_network(config, stream, net, backbone)
+    # From here on the run exists: a user's mistake leaves no directory that "already holds a run".
     if not (directory.path / "config.yaml").exists():
         directory.write_config(composed)
         directory.write_json("environment.json", environment(config.seed))
-    weights = start_network(config, stream, net, backbone)
     inputs, test_inputs = stream.source.pool.images, stream.source.test.images
     if features:
         inputs, test_inputs = (

@@ -27,6 +27,7 @@ class FinetuningModule(L.LightningModule):
     """
 
     bad_batch: Tensor
+    hint = ""  # one more remedy for a loss that is not finite
 
     def __init__(self, net: Blocks, num_classes: int, optim: OptimConfig, seed: int, log_every: int = 50) -> None:
         super().__init__()
@@ -89,15 +90,19 @@ class FinetuningModule(L.LightningModule):
         optimizer: Any = self.trainer.optimizers[0]
         return {group["name"]: group["lr"] for group in optimizer.param_groups}
 
+    def place(self) -> str:
+        """Where the training stands, in words."""
+        return f"epoch {self.current_epoch}"
+
     def _stop_if_not_finite(self) -> None:
         batch = int(self.bad_batch)
         if batch >= 0:
             rates = ", ".join(f"{name} {rate:.3g}" for name, rate in self.learning_rates().items())
             thawed = ", ".join(name for name in self.net.names if name in self.trainable_blocks)
             raise TrainingError(
-                f"the training loss is not finite in epoch {self.current_epoch}, batch {batch}; learning rates: "
-                f"{rates}; thawed: {thawed}; try a lower optim.lr, a longer optim.warmup_epochs or "
-                "trainer.precision=32-true"
+                f"the training loss is not finite in {self.place()}, batch {batch}; learning rates: {rates}; "
+                f"thawed: {thawed}; try a lower optim.lr, a longer optim.warmup_epochs or "
+                f"trainer.precision=32-true{self.hint}"
             )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -173,11 +173,11 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     source = load_source(config.data, config.cache_dir)
     data = ImageDataModule(source, config.data, config.seed)
     net, backbone = build_model(config.model, len(data.classes), config.seed)
-    # From here on the run exists: a mistake in the config or the data leaves no directory's contents behind.
+    origin = start_weights(config, net, backbone)
+    # From here on the run exists: a user's mistake leaves no directory that "already holds a run".
     if not (directory.path / "config.yaml").exists():
         directory.write_config(composed)
         directory.write_json("environment.json", environment(config.seed))
-    origin = start_weights(config, net, backbone)
     if config.trainer.channels_last:
         net.to(memory_format=torch.channels_last)
 
