@@ -31,7 +31,7 @@ class MethodConfig:
 
 @dataclass
 class EWCConfig(MethodConfig):
-    strength: float = 100.0
+    strength: float = 10.0
     fisher_images: int = 128
 
 

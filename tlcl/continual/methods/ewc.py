@@ -15,7 +15,7 @@ class OnlineEWC(Method):
     """Online EWC (Schwarz et al. 2018, "Progress & Compress"): loss + strength/2 F (theta - theta*)^2.
 
     After a task F becomes gamma F + F_task and theta* the present weights. `strength` is lambda, `fisher_images`
-    the images of the task that F_task is the mean over. Defaults: lambda 100, gamma 1.
+    the images of the task that F_task is the mean over. Defaults: lambda 10, gamma 1.
     """
 
     def __init__(self, setting: Setting, network: Network, config: Any) -> None:
@@ -47,7 +47,7 @@ class EWC(OnlineEWC):
 
     The sum of the quadratics is kept as one, as the paper allows: F = sum_t F_t around theta* =
     sum_t F_t theta_t / F, from which it differs by a constant. So memory does not grow with the tasks, and the
-    gradient is that of the separate penalties. Default: lambda 100.
+    gradient is that of the separate penalties. Default: lambda 10.
     """
 
     def end_task(self, net: Network, data: TaskData) -> None:
