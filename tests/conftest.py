@@ -6,11 +6,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-# Equal thread counts give equal sums, in this process and in those that the tests start (before torch is loaded);
-# more threads than cores only slow the suite.
-THREADS = min(2, os.cpu_count() or 1)
-os.environ["OMP_NUM_THREADS"] = str(THREADS)
-
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -59,5 +54,7 @@ def train_cli(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]
 
 @pytest.fixture(autouse=True, scope="session")
 def _two_threads() -> None:
-    """Also in shared fixtures, and where a smaller number was set from outside."""
-    torch.set_num_threads(THREADS)
+    """Equal thread counts give equal sums, in shared fixtures and in the processes that tests start too."""
+    threads = min(2, os.cpu_count() or 1)  # more than cores only slow the suite
+    torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
