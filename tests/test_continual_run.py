@@ -292,7 +292,7 @@ def test_a_head_on_features_learns_what_it_learns_on_images(
     """Features computed once change the cost, not the numbers."""
     options = ["thaw.depth=0", "data.crop_padding=0", "data.train_size=80"]
     fast = go(configured(tmp_path / "features", "er", *options))
-    monkeypatch.setattr("tlcl.continual.run.on_features", lambda config, method: False)
+    monkeypatch.setattr("tlcl.continual.learner.on_features", lambda config, method: False)
     slow = go(configured(tmp_path / "images", "er", *options))
     one, two = (json.loads((path / "summary.json").read_text()) for path in (fast, slow))
     assert one["inputs"].startswith("features")

@@ -99,7 +99,9 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         _check_against_data(planned)
         directory.write_config(composed)
         directory.write_json("environment.json", environment(int(composed.seed)))
+    runs = [(text, seed, Path(child.run_dir)) for text, seed, child in planned]
     stopped: dict[str, str] = {}
+    table: list[dict[str, Any]] = []
     bar = tqdm(planned, desc="compare", unit="run", disable=None if composed.trainer.progress else True)
     for text, seed, child in bar:
         path = Path(child.run_dir)
@@ -118,8 +120,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
             stopped[path.name] = str(error)
         finally:
             inner.close()
-        write_table(directory.path, [(name, number, Path(one.run_dir)) for name, number, one in planned])
-    table = write_table(directory.path, [(name, number, Path(one.run_dir)) for name, number, one in planned])
+        table = write_table(directory.path, runs)
     summary = {
         "status": "complete",
         "name": str(composed.name),

@@ -32,14 +32,22 @@ def on_features(config: Config, method: type[Method]) -> bool:
     return method.closed_form or (head_only and not augmented)
 
 
-def method_for(config: Config, stream: Stream, net: Blocks, features: bool) -> tuple[Network, Method]:
-    """What the method sees of the network, and the method in its state before the first task."""
+def method_for(
+    config: Config, net: Blocks, competing: Tensor, image_shape: tuple[int, ...]
+) -> tuple[Network, Method]:
+    """What the method sees of the network, and the method in its state before the first task.
+
+    Args:
+        competing: see `Stream.competing`.
+        image_shape: of one stored image, (C, H, W).
+    """
     assert config.method is not None
     size = net.classifier.in_features
-    images = stream.source.pool.images
-    shape, dtype = ((size,), torch.float32) if features else (tuple(images.shape[1:]), images.dtype)
-    network: Network = LastLayer(net) if features else net
-    setting = Setting(stream.competing, shape, dtype, size, config.seed)
+    network: Network = net
+    shape, dtype = image_shape, torch.uint8
+    if on_features(config, METHODS[config.method.name]):
+        network, shape, dtype = LastLayer(net), (size,), torch.float32
+    setting = Setting(competing, shape, dtype, size, config.seed)
     return network, build_method(config.method, setting, network)
 
 
@@ -133,13 +141,7 @@ def trained_classifier(config: Config, labels: dict[str, Any], net: Blocks, run_
         return net
     if not (run_dir / METHOD_STATE).is_file():
         return FullPrecisionHead(net) if METHODS[config.method.name].closed_form else net
-    outputs = len(labels["classes"])
-    features = on_features(config, METHODS[config.method.name])
-    size = net.classifier.in_features
-    shape = (size,) if features else (labels["channels"], labels["size"], labels["size"])
-    network: Network = LastLayer(net) if features else net
-    everything = torch.ones(outputs, outputs, dtype=torch.bool)
-    setting = Setting(everything, shape, torch.float32 if features else torch.uint8, size, config.seed)
-    method = build_method(config.method, setting, network)
+    everything = torch.ones(len(labels["classes"]), len(labels["classes"]), dtype=torch.bool)
+    _, method = method_for(config, net, everything, (labels["channels"], labels["size"], labels["size"]))
     method.load_state_dict(torch.load(run_dir / METHOD_STATE, map_location="cpu", weights_only=True))
     return MethodNetwork(net, method)

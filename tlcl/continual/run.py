@@ -11,10 +11,9 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from tlcl.config import Config
-from tlcl.continual.learner import check, method_for, on_features, save_method, start_network
+from tlcl.continual.learner import check, method_for, save_method, start_network
 from tlcl.continual.loop import TaskLoop, task_figures
 from tlcl.continual.methods.base import Method, Network
-from tlcl.continual.methods.registry import METHODS
 from tlcl.continual.metrics import summarise
 from tlcl.continual.state import History
 from tlcl.continual.stream import Stream, build_stream
@@ -59,8 +58,7 @@ def prepare(config: Config, source: Source) -> Learner:
     )
     check(config, stream)
     net, backbone = build_model(config.model, stream.num_outputs, config.seed)
-    features = on_features(config, METHODS[config.method.name])
-    network, method = method_for(config, stream, net, features)
+    network, method = method_for(config, net, stream.competing, tuple(stream.source.pool.images.shape[1:]))
     return Learner(stream, net, backbone, network, method)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tlcl.atomic import atomic_write_text
+from tlcl.tracking.report import read_object
 
 TABLE = "compare"
 FIGURES = (
@@ -31,14 +32,6 @@ def mean_std(values: Sequence[float | None]) -> tuple[float | None, float | None
     return float(np.mean(known)), float(np.std(known, ddof=1)) if len(known) > 1 else None
 
 
-def _summary(run_dir: Path) -> dict[str, Any] | None:
-    try:
-        content = dict(json.loads((run_dir / "summary.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-    return content if content.get("status") == "complete" else None
-
-
 def write_table(root: Path, runs: Sequence[tuple[str, int, Path]]) -> list[dict[str, Any]]:
     """Write `compare.json` and `compare.csv`, a row a method, best first; returns the rows.
 
@@ -51,7 +44,8 @@ def write_table(root: Path, runs: Sequence[tuple[str, int, Path]]) -> list[dict[
     rows: list[dict[str, Any]] = []
     for method in dict.fromkeys(name for name, _, _ in runs):
         paths = [path for name, _, path in runs if name == method]
-        summaries = [summary for summary in map(_summary, paths) if summary is not None]
+        stored = [read_object(path / "summary.json") for path in paths]
+        summaries = [summary for summary in stored if summary.get("status") == "complete"]
         row: dict[str, Any] = {"method": method, "runs": len(summaries), "planned": len(paths)}
         row["seconds"] = mean_std([summary["seconds"] for summary in summaries])[0]
         for key in FIGURES:
