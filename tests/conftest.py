@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from tlcl.config import conf_dir
+from tlcl.tracking.records import RunDirectory
 
 ROOT = Path(__file__).parent.parent
 FAST = [
@@ -32,6 +33,17 @@ def composed(tmp_path: Path, *overrides: str) -> DictConfig:
     OmegaConf.set_struct(config, False)
     config.run_dir, config.cache_dir = str(tmp_path / "run"), str(tmp_path / "cache")
     return config
+
+
+def go(config: DictConfig, job: Callable[[DictConfig, RunDirectory], dict]) -> Path:
+    """Run `job` in the config's run directory, or go on there; returns the directory."""
+    path = Path(config.run_dir)
+    directory = RunDirectory(path, resume=(path / "config.yaml").exists())
+    try:
+        job(config, directory)
+    finally:
+        directory.close()
+    return path
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
+from tests import conftest
 from tests.conftest import FAST, composed
 from tests.wandb_file import history
 from tlcl.continual import compare, loop
@@ -50,13 +51,7 @@ def configured(path: Path, method: str, *overrides: str) -> DictConfig:
 
 
 def go(config: DictConfig, job: Callable[[DictConfig, RunDirectory], dict] = run) -> Path:
-    path = Path(config.run_dir)
-    directory = RunDirectory(path, resume=(path / "config.yaml").exists())
-    try:
-        job(config, directory)
-    finally:
-        directory.close()
-    return path
+    return conftest.go(config, job)
 
 
 class Killed(Exception):

@@ -15,6 +15,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
+from tests import conftest
 from tests.conftest import FAST, composed
 from tlcl.errors import Interrupted, TrainingError, UserError
 from tlcl.finetuning.module import FinetuningModule
@@ -33,12 +34,7 @@ class Killed(Exception):
 
 
 def go(config: DictConfig) -> None:
-    path = Path(config.run_dir)
-    directory = RunDirectory(path, resume=(path / "config.yaml").exists())
-    try:
-        run(config, directory)
-    finally:
-        directory.close()
+    conftest.go(config, run)
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, epoch: int, batch: int) -> None:
