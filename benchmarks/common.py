@@ -1,12 +1,15 @@
-"""What the benchmarks share: the model, the images, the turns of the loops, and the table."""
+"""What the benchmarks share: command line, the model, the images, the turns of the loops, and the table."""
 
+import argparse
 import gc
 import logging
 import os
 import platform
 import statistics
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +22,7 @@ from torchvision import transforms
 from tlcl.config import ResNet18Config
 from tlcl.data.image_folder import load_folder
 from tlcl.data.image_tensors import ImageTensors
+from tlcl.errors import UserError
 from tlcl.memory import keep_freed_memory
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.build import build_model
@@ -32,22 +36,73 @@ PIL_EVAL = transforms.Compose(TO_INPUT)
 PIL_TRAIN = transforms.Compose(
     [transforms.RandomCrop(32, padding=CROP_PADDING), transforms.RandomHorizontalFlip(), *TO_INPUT]
 )
-PACKAGES = ("torch", "torchvision", "lightning", "numpy", "pillow", "avalanche-lib")
+PACKAGES = ("torch", "torchvision", "lightning", "numpy", "pillow", "avalanche-lib", "finetuning-scheduler")
 T = TypeVar("T")
 
 
-def cifar_like(images: int) -> ImageTensors:
-    """Random pixels in CIFAR-10's shape: the loops' speed does not depend on what the images show."""
+@dataclass(frozen=True)
+class Benchmark:
+    """One section of the results and one command of its own.
+
+    Attributes:
+        module: name to run it by, as in `python -m benchmarks.finetune`.
+        title: heading of its section.
+        text: what is compared, for --help.
+        add_options: declares its options, all with defaults.
+        section: measures, and gives the section as Markdown.
+        quick: arguments of a run that only shows that everything works.
+    """
+
+    module: str
+    title: str
+    text: str | None
+    add_options: Callable[[argparse.ArgumentParser], None]
+    section: Callable[[argparse.Namespace], str]
+    quick: tuple[str, ...]
+
+    def parser(self) -> argparse.ArgumentParser:
+        parser = argparse.ArgumentParser(
+            prog=f"python -m {self.module}",
+            description=self.text,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.add_options(parser)
+        return parser
+
+    def run(self, arguments: Sequence[str]) -> str:
+        """The section by these arguments."""
+        options = self.parser().parse_args(arguments)
+        prepare()
+        return self.section(options)
+
+    def main(self) -> None:
+        """As a command: machine and section on the standard output, progress on the other."""
+        try:
+            print(f"{facts()}\n\n{self.run(sys.argv[1:])}")
+        except UserError as error:
+            self.parser().error(str(error))
+
+
+def progress(text: str) -> None:
+    """A line for whoever waits."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def cifar_like(images: int, size: int = 32) -> ImageTensors:
+    """Random pixels on a pattern of their class, of CIFAR-10's shape: there is something to learn.
+
+    The loops' speed does not depend on what the images show.
+    """
     random = torch.Generator().manual_seed(0)
-    return ImageTensors(
-        torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, generator=random),
-        torch.arange(images) % 10,
-        tuple("0123456789"),
-    )
+    patterns = torch.randint(0, 128, (10, 3, 8, 8), dtype=torch.uint8, generator=random)
+    patterns = patterns.repeat_interleave(size // 8, 2).repeat_interleave(size // 8, 3)
+    labels = torch.arange(images) % 10
+    noise = torch.randint(0, 128, (images, 3, size, size), dtype=torch.uint8, generator=random)
+    return ImageTensors(noise.add_(patterns[labels]), labels, tuple("0123456789"))
 
 
 def load_pool(tar: Path | None, images: int) -> ImageTensors:
-    """The images of a tar of class folders, at 32 pixels; without one, `images` of random pixels."""
+    """The images of a tar of class folders, at 32 pixels; without one, `images` random ones."""
     if tar is None:
         return cifar_like(images)
     cache = Path("~/.cache/tlcl").expanduser()
@@ -69,9 +124,9 @@ class PilImages(Dataset[tuple[Any, int]]):
         return self.transform(image) if self.transform else image, self.targets[index]
 
 
-def fresh_network(*, channels_last: bool) -> tuple[Blocks, Backbone]:
+def fresh_network(*, channels_last: bool, size: int = 32) -> tuple[Blocks, Backbone]:
     """The network of every loop, with the same initial weights each time."""
-    net, backbone = build_model(MODEL, 10, 0)
+    net, backbone = build_model(replace(MODEL, input_size=size), 10, 0)
     return net.to(memory_format=torch.channels_last) if channels_last else net, backbone
 
 
@@ -90,6 +145,7 @@ def measure(loops: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list
     """What each loop gives in each round, after one round to warm up; in a round they take turns."""
     measured: dict[str, list[T]] = {name: [] for name in loops}
     for turn in range(rounds + 1):
+        progress(f"  round {turn} of {rounds}" if turn else "  warming up")
         for name, loop in loops.items():
             gc.collect()  # a Trainer is in a cycle: its network would weigh on the next loop
             taken = loop()
@@ -103,6 +159,14 @@ def median_ratio(above: Sequence[float], below: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
+def processor() -> str:
+    """The processor's name where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
 def facts() -> str:
     """Threads, processor and versions, on which every figure depends."""
     versions = [f"python {platform.python_version()}"]
@@ -112,7 +176,7 @@ def facts() -> str:
         except PackageNotFoundError:
             continue
     return (
-        f"{torch.get_num_threads()} threads, {os.cpu_count()} processors ({platform.machine()}, "
+        f"{torch.get_num_threads()} threads, {os.cpu_count()} processors ({processor()}, "
         f"{torch.backends.cpu.get_cpu_capability()}); {', '.join(versions)}"
     )
 

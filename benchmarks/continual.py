@@ -24,7 +24,7 @@ from statistics import median
 
 import torch
 
-from benchmarks.common import CROP_PADDING, facts, load_pool, markdown, measure, median_ratio, prepare
+from benchmarks.common import CROP_PADDING, Benchmark, load_pool, markdown, measure, median_ratio, progress
 from benchmarks.continual_loops import (
     BUFFER,
     CLASSES,
@@ -99,8 +99,7 @@ def loops(setup: Setup, method: MethodConfig, options: argparse.Namespace) -> di
     return chosen
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="which methods")
     parser.add_argument("--images", type=int, default=1000, help="training images a task")
     parser.add_argument("--tasks", type=int, choices=(2, 5, 10), default=2, help="the ten classes go into so many")
@@ -110,28 +109,28 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 adds a row: tlcl in it")
     parser.add_argument("--workers", type=int, default=2, help="a row more: avalanche with so many loaders")
     parser.add_argument("--tar", type=Path, help="a tar of ten class folders to take the images from")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table there too")
-    options = parser.parse_args()
-    prepare()
-    try:
-        setup = build_setup(options)
-    except UserError as error:
-        parser.error(str(error))
 
+
+def section(options: argparse.Namespace) -> str:
+    setup = build_setup(options)
     pixels = "from a tar" if options.tar else "of random pixels"
     head = (
-        f"{facts()}\n\nImages a task {options.images} ({pixels}), tasks {options.tasks}, epochs {options.epochs}, "
-        f"batch {options.batch_size}, replay {REPLAY}, buffer {BUFFER}, SGD {OPTIM.lr}, "
-        f"rounds {options.rounds}.\n\n"
+        f"Images a task {options.images} ({pixels}), tasks {options.tasks}, epochs {options.epochs}, "
+        f"batch {options.batch_size}, replay {REPLAY}, buffer {BUFFER}, SGD {OPTIM.lr}, rounds {options.rounds}.\n"
     )
     if not AVALANCHE:
-        head += "avalanche-lib is not installed (pip install 'tlcl[bench]'), so its rows are left out.\n\n"
-    print(head, end="", flush=True)
-    rows = table({name: measure(loops(setup, METHODS[name], options), options.rounds) for name in options.methods})
-    print(f"{rows}\n\n{NOTE}", end="")
-    if options.out:
-        options.out.write_text(f"{head}{rows}\n\n{NOTE}")
+        head += "\navalanche-lib is not installed (pip install 'tlcl[bench]'), so its rows are left out.\n"
+    measured = {}
+    for name in options.methods:
+        progress(f"continual: {name}")
+        measured[name] = measure(loops(setup, METHODS[name], options), options.rounds)
+    return f"{head}\n{table(measured)}\n\n{NOTE}"
 
+
+BENCHMARK = Benchmark(
+    "benchmarks.continual", "Continual learning", __doc__, add_options, section,
+    ("--methods", "ER", "--images", "100", "--rounds", "1", "--workers", "0"),
+)  # fmt: skip
 
 if __name__ == "__main__":
-    main()
+    BENCHMARK.main()

@@ -25,14 +25,14 @@ from torch.utils.data import DataLoader
 from benchmarks.common import (
     CROP_PADDING,
     PIL_TRAIN,
+    Benchmark,
     PilImages,
-    facts,
     fresh_network,
     load_pool,
     markdown,
     measure,
     median_ratio,
-    prepare,
+    progress,
 )
 from tlcl.config import DataConfig, OptimConfig
 from tlcl.data.augment import random_crop, random_flip
@@ -85,11 +85,10 @@ class EpochTimes(L.Callback):
         self.seconds.append(time.perf_counter() - self._start)
 
 
-def lightning_epoch(module: L.LightningModule, precision: str, callbacks: list[L.Callback], **data: Any) -> float:
-    """Seconds of one epoch under a new Trainer."""
-    times = EpochTimes()
-    trainer = L.Trainer(
-        max_epochs=1,
+def plain_trainer(precision: str, callbacks: list[L.Callback], epochs: int) -> L.Trainer:
+    """A Trainer that trains and does nothing else."""
+    return L.Trainer(
+        max_epochs=epochs,
         accelerator="cpu",
         precision=precision,  # type: ignore[arg-type]
         logger=False,
@@ -98,17 +97,22 @@ def lightning_epoch(module: L.LightningModule, precision: str, callbacks: list[L
         enable_model_summary=False,
         limit_val_batches=0,
         use_distributed_sampler=False,
-        callbacks=[*callbacks, times],
+        callbacks=callbacks,
     )
-    trainer.fit(module, **data)
+
+
+def lightning_epoch(module: L.LightningModule, precision: str, callbacks: list[L.Callback], **data: Any) -> float:
+    """Seconds of one epoch under a new Trainer."""
+    times = EpochTimes()
+    plain_trainer(precision, [*callbacks, times], 1).fit(module, **data)
     return times.seconds[0]
 
 
-def ours(data: ImageDataModule, trained: Trained, precision: str) -> float:
-    net, _ = fresh_network(channels_last=True)
+def ours(data: ImageDataModule, depth: int, precision: str, size: int = 32) -> float:
+    """Seconds of an epoch that trains the head and the last `depth` blocks of the backbone."""
+    net, _ = fresh_network(channels_last=True, size=size)
     module = FinetuningModule(net, 10, OPTIM, 0)
-    schedule = ThawSchedule.from_depth(5 if trained == "everything" else 0)
-    return lightning_epoch(module, precision, [Thaw(schedule)], datamodule=data)
+    return lightning_epoch(module, precision, [Thaw(ThawSchedule.from_depth(depth))], datamodule=data)
 
 
 def bare(data: ImageDataModule, trained: Trained, precision: str) -> float:
@@ -145,10 +149,11 @@ def torchvision_loader(data: ImageDataModule, trained: Trained, workers: int) ->
 
 
 def loops(data: ImageDataModule, trained: Trained, workers: int) -> Loops:
+    depth = 5 if trained == "everything" else 0
     return {
-        "tlcl": lambda: ours(data, trained, "32-true"),
+        "tlcl": lambda: ours(data, depth, "32-true"),
         "bare PyTorch": lambda: bare(data, trained, "32-true"),
-        "tlcl bf16": lambda: ours(data, trained, "bf16-mixed"),
+        "tlcl bf16": lambda: ours(data, depth, "bf16-mixed"),
         "bare PyTorch bf16": lambda: bare(data, trained, "bf16-mixed"),
         "Lightning + torchvision loader": lambda: torchvision_loader(data, trained, workers),
         "Lightning + torchvision loader, no workers": lambda: torchvision_loader(data, trained, 0),
@@ -167,29 +172,41 @@ def table(trained: Trained, seconds: dict[str, list[float]], images: int) -> str
     return markdown(header, rows)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def build_data(tar: Path | None, images: int, batch_size: int) -> ImageDataModule:
+    """`images` to train on, with crop and flip."""
+    pool = load_pool(tar, images + 100)
+    config = DataConfig("benchmark", images, 100, batch_size, CROP_PADDING, True)
+    return ImageDataModule(Source(pool, pool), config, 0)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", choices=["all", "everything", "head"], default="all", help="which table")
     parser.add_argument("--images", type=int, default=5000, help="training images an epoch")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--workers", type=int, default=2, help="DataLoader workers of the torchvision loop")
     parser.add_argument("--tar", type=Path, help="a tar of class folders to take the images from")
-    options = parser.parse_args()
-    prepare()
 
-    pool = load_pool(options.tar, options.images + 100)
-    config = DataConfig("benchmark", options.images, 100, options.batch_size, CROP_PADDING, True)
-    data = ImageDataModule(Source(pool, pool), config, 0)
 
-    print(f"{facts()}\n{options.images} images an epoch, batch {options.batch_size}, {options.rounds} rounds; "
-          "ratios of images per second, median of the ratios within each round")  # fmt: skip
+def section(options: argparse.Namespace) -> str:
+    data = build_data(options.tar, options.images, options.batch_size)
+    text = (
+        f"{options.images} images an epoch, batch {options.batch_size}, {options.rounds} rounds, "
+        f"{options.workers} workers; ratios of images per second, median of the ratios within each round.\n"
+    )
     tables: tuple[Trained, ...] = ("everything", "head")
     for trained in tables:
         if options.only in ("all", trained):
+            progress(f"finetune: {trained}")
             seconds = measure(loops(data, trained, options.workers), options.rounds)
-            print(f"\n{table(trained, seconds, options.images)}")
+            text += f"\n{table(trained, seconds, options.images)}\n"
+    return text
 
+
+BENCHMARK = Benchmark(
+    "benchmarks.finetune", "An epoch of fine-tuning", __doc__, add_options, section,
+    ("--images", "256", "--rounds", "1"),
+)  # fmt: skip
 
 if __name__ == "__main__":
-    main()
+    BENCHMARK.main()
