@@ -22,6 +22,7 @@ FAST = [
     "data.val_size=40",
     "data.batch_size=32",
     "trainer.accelerator=cpu",
+    "trainer.precision=32-true",
     "trainer.progress=false",
 ]
 

@@ -25,6 +25,10 @@ class DataConfig:
     batch_size: int = 64
     crop_padding: int = 0
     flip: bool = False
+    cache_prefix: str = "auto"
+    cache_gib: float | None = None
+    cache_dtype: str = "float32"
+    cached_views: int | None = None
 
 
 @dataclass
@@ -163,7 +167,9 @@ OPTIONAL = ("continual", "method", "compare")  # groups that a job may lack
 CHOICES: dict[str, tuple[str, ...]] = {
     "optim.name": ("sgd", "adamw"),
     "optim.schedule": ("constant", "cosine"),
-    "trainer.precision": ("32-true", "bf16-mixed", "16-mixed"),
+    "data.cache_prefix": ("auto", "off", "ram", "disk"),
+    "data.cache_dtype": ("float32", "bfloat16"),
+    "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
     "trainer.select": ("best", "last"),
     "logger.mode": ("auto", "online", "offline"),
     "data.on_bad_image": ("error", "skip"),
@@ -178,6 +184,8 @@ MINIMA: dict[str, tuple[float, bool]] = {
     "data.val_size": (0, True),
     "data.batch_size": (2, True),
     "data.crop_padding": (0, True),
+    "data.cache_gib": (0, True),
+    "data.cached_views": (2, True),
     "data.images_per_class": (4, True),
     "data.size": (4, True),
     "data.test_fraction": (0, False),

@@ -1,12 +1,33 @@
 """A network over many inputs in batches; no gradients, no Trainer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+def outputs(
+    function: Callable[[Tensor], Tensor], batches: Iterable[Tensor], *, device: torch.device | str, precision: str
+) -> Iterator[Tensor]:
+    """`function` of each batch on `device`, without gradients, in the dtype that `precision` gives it."""
+    kind = torch.device(device).type
+    for batch in batches:
+        # Entered for each batch: a generator's open context would reach into its caller.
+        with torch.inference_mode(), torch.autocast(kind, AUTOCAST.get(precision), enabled=precision in AUTOCAST):
+            result = function(batch.to(device))
+        yield result
+
+
+def whole_batches(count: int, size: int) -> list[slice]:
+    """0..count in slices of `size`; a lone last one joins the slice before, since a batch of one is computed by
+    other kernels and rounded otherwise."""
+    starts = list(range(0, count, size))
+    if len(starts) > 1 and count - starts[-1] == 1:
+        starts.pop()
+    return [slice(start, end) for start, end in zip(starts, [*starts[1:], count], strict=True)]
 
 
 def in_batches(
@@ -29,12 +50,10 @@ def in_batches(
     Returns:
         float32 (N, K) on the CPU.
     """
-    kind = torch.device(device).type
-    parts: list[Tensor] = []
-    starts = tqdm(range(0, len(inputs), batch_size), desc=progress, disable=progress is None, unit=" batches")
-    with torch.inference_mode(), torch.autocast(kind, AUTOCAST.get(precision), enabled=precision in AUTOCAST):
-        for start in starts:
-            parts.append(function(inputs[start : start + batch_size].to(device)).float().cpu())
+    slices = whole_batches(len(inputs), batch_size)
+    bar = tqdm(slices, desc=progress, disable=progress is None, unit=" batches")
+    results = outputs(function, (inputs[part] for part in bar), device=device, precision=precision)
+    parts = [result.float().cpu() for result in results]
     # Out of inference mode, so that they may be trained on.
     return torch.cat(parts).clone()
 

@@ -100,6 +100,29 @@ def _check_ranges(config: Any, prefix: str = "") -> None:
             raise UserError(f"{key}={value} must be less than {SUPREMA[key]:g}")
 
 
+def _check_cache(config: Config) -> None:
+    """That the augmentation leaves something to cache where a cache is asked for."""
+    data = config.data
+    if data.cached_views is not None and data.crop_padding == 0:
+        raise UserError(
+            f"data.cached_views={data.cached_views} is for random crops, and data.crop_padding=0: leave it out; "
+            "without crops an image and its mirror image are cached as they are"
+        )
+    if data.cache_prefix not in ("ram", "disk"):
+        return
+    if data.crop_padding > 0 and data.cached_views is None:
+        raise UserError(
+            f"data.cache_prefix={data.cache_prefix} cannot hold the new crops that data.crop_padding="
+            f"{data.crop_padding} draws in every epoch; set data.cached_views=8 for as many fixed ones, "
+            "data.crop_padding=0, or data.cache_prefix=off"
+        )
+    if config.trainer.devices > 1:
+        raise UserError(
+            f"data.cache_prefix={data.cache_prefix} works on one device; set trainer.devices=1, "
+            "or data.cache_prefix=off"
+        )
+
+
 def _check_job(config: Config) -> None:
     """That the optional groups fit each other."""
     if config.continual is None:
@@ -172,6 +195,7 @@ def parse_config(composed: DictConfig) -> Config:
     config = Config(**values)
     _check_ranges(config)
     _check_job(config)
+    _check_cache(config)
     schedule = config.schedule
     late = [epoch for epoch in schedule.milestones if epoch >= config.trainer.epochs and epoch > 0]
     if late and config.thaw.get("depth") is None:

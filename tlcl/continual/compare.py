@@ -14,6 +14,7 @@ from tlcl.config_continual import METHODS
 from tlcl.continual import run as continual
 from tlcl.data.sources import load_source
 from tlcl.errors import Interrupted, TrainingError, UserError
+from tlcl.finetuning.trainer import settle
 from tlcl.parse import parse_config
 from tlcl.tracking.compare_table import write_table
 from tlcl.tracking.records import RunDirectory, environment
@@ -94,6 +95,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
 
     A run that stops with a loss that is not finite is named in the table; the others go on.
     """
+    settle(parse_config(composed.copy()), composed)
     planned = children(composed, directory.path)
     if not (directory.path / "config.yaml").exists():
         _check_against_data(planned)

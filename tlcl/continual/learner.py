@@ -6,49 +6,72 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tlcl.activations import FrozenBlocks
 from tlcl.atomic import atomic_open
 from tlcl.config import Config
 from tlcl.continual.methods.base import Method, Network, Setting
 from tlcl.continual.methods.registry import METHODS, build_method
 from tlcl.continual.stream import DOMAIN, Stream
+from tlcl.data.versions import Versions
 from tlcl.errors import UserError
-from tlcl.features import LastLayer
 from tlcl.finetuning.run import start_weights
-from tlcl.models.blocks import Backbone, Blocks
+from tlcl.models.blocks import FEATURES, Backbone, Blocks
+from tlcl.models.tail import Tail, last_frozen
 from tlcl.models.weights import load_kept_head
 from tlcl.tracking.records import RunDirectory
 
 METHOD_STATE = "method.pt"
 
 
-def on_features(config: Config, method: type[Method]) -> bool:
-    """Whether the network's last layer alone works, on features that are computed once.
+def versions_of(config: Config, method: type[Method]) -> Versions | None:
+    """The versions of each image that frozen blocks' outputs are wanted of; None: the method works on images.
 
-    So it does for closed-form methods, which see each image once, as it is; and for any other when the schedule
-    never thaws more than the head and nothing is augmented.
+    Closed-form methods see each image once, as it is.
     """
-    head_only = config.schedule.trainable(config.trainer.epochs - 1) == {"head"}
-    augmented = config.data.crop_padding > 0 or config.data.flip
-    return method.closed_form or (head_only and not augmented)
+    if method.closed_form:
+        return Versions(1)
+    return None if config.data.cache_prefix == "off" else Versions.of(config.data, config.seed)
+
+
+def place_for(config: Config, net: Blocks, method: type[Method]) -> str | None:
+    """The place whose outputs, computed once, are the method's inputs; None: images."""
+    if method.closed_form:
+        return FEATURES
+    if versions_of(config, method) is None:
+        return None
+    return last_frozen(net, config.schedule.trainable(config.trainer.epochs - 1))
 
 
 def method_for(
-    config: Config, net: Blocks, competing: Tensor, image_shape: tuple[int, ...]
+    config: Config, net: Blocks, competing: Tensor, image_shape: tuple[int, ...], place: str | None
 ) -> tuple[Network, Method]:
     """What the method sees of the network, and the method in its state before the first task.
 
     Args:
         competing: see `Stream.competing`.
         image_shape: of one stored image, (C, H, W).
+        place: see `place_for`.
     """
     assert config.method is not None
-    size = net.classifier.in_features
     network: Network = net
     shape, dtype = image_shape, torch.uint8
-    if on_features(config, METHODS[config.method.name]):
-        network, shape, dtype = LastLayer(net), (size,), torch.float32
-    setting = Setting(competing, shape, dtype, size, config.seed)
+    if place is not None:
+        kind = METHODS[config.method.name]
+        versions = versions_of(config, kind) or Versions(1)
+        images = torch.zeros((2, *image_shape), dtype=torch.uint8)
+        device = net.inputs.mean.device
+        blocks = FrozenBlocks(net.eval(), images, versions, device, config.trainer.precision, progress=False)
+        layout = blocks.layout(place, cache_dtype(config, kind))
+        shape, dtype = layout.example_shape, layout.dtype
+        ndim = len(shape) + (1 if versions.count == 1 else 0)
+        network = Tail(net, place, ndim, channels_last=config.trainer.channels_last)
+    setting = Setting(competing, shape, dtype, net.classifier.in_features, config.seed)
     return network, build_method(config.method, setting, network)
+
+
+def cache_dtype(config: Config, method: type[Method]) -> str:
+    """As in `Keeping`; closed-form methods add features up, which needs all their digits."""
+    return "float32" if method.closed_form else config.data.cache_dtype
 
 
 def check(config: Config, stream: Stream) -> None:
@@ -78,15 +101,16 @@ def check(config: Config, stream: Stream) -> None:
 class MethodNetwork(nn.Module):
     """Images in, the method's scores out: what classifies with a trained method."""
 
-    def __init__(self, net: Blocks, method: Method) -> None:
+    def __init__(self, net: Blocks, network: Network, method: Method, place: str | None) -> None:
         super().__init__()
-        self.net, self.method = net, method
+        self.net, self.network, self.method, self.place = net, network, method, place
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 (B, C, H, W) -> scores (B, K); -inf for classes that have not come."""
-        inputs = self.net.features(images) if len(self.method.setting.input_shape) == 1 else images
-        network: Any = LastLayer(self.net) if inputs.ndim == 2 else self.net
-        return self.method.predict(network, inputs).masked_fill(~self.method.seen, -torch.inf)
+        inputs = images if self.place is None else self.net(images, stop=self.place)
+        if self.place == FEATURES:
+            inputs = inputs.float()
+        return self.method.predict(self.network, inputs).masked_fill(~self.method.seen, -torch.inf)
 
 
 class FullPrecisionHead(nn.Module):
@@ -107,7 +131,7 @@ class FullPrecisionHead(nn.Module):
         return logits
 
 
-def save_method(directory: RunDirectory, net: Blocks, method: Method) -> None:
+def save_method(directory: RunDirectory, net: Blocks, method: Method, place: str | None) -> None:
     """Keep what answers beside the network: as the last layer's weights where that says it all, else on its own."""
     layer = method.as_last_layer()
     if layer is not None:
@@ -116,7 +140,7 @@ def save_method(directory: RunDirectory, net: Blocks, method: Method) -> None:
             net.classifier.bias.copy_(layer[1])
     elif type(method).predict is not Method.predict:
         with atomic_open(directory.path / METHOD_STATE) as file:
-            torch.save(method.state_dict(), file)
+            torch.save({"place": place, "state": method.state_dict()}, file)
 
 
 def start_network(config: Config, stream: Stream, net: Blocks, backbone: Backbone) -> dict[str, Any]:
@@ -142,6 +166,8 @@ def trained_classifier(config: Config, labels: dict[str, Any], net: Blocks, run_
     if not (run_dir / METHOD_STATE).is_file():
         return FullPrecisionHead(net) if METHODS[config.method.name].closed_form else net
     everything = torch.ones(len(labels["classes"]), len(labels["classes"]), dtype=torch.bool)
-    _, method = method_for(config, net, everything, (labels["channels"], labels["size"], labels["size"]))
-    method.load_state_dict(torch.load(run_dir / METHOD_STATE, map_location="cpu", weights_only=True))
-    return MethodNetwork(net, method)
+    kept = torch.load(run_dir / METHOD_STATE, map_location="cpu", weights_only=True)
+    shape = (labels["channels"], labels["size"], labels["size"])
+    network, method = method_for(config, net, everything, shape, kept["place"])
+    method.load_state_dict(kept["state"])
+    return MethodNetwork(net, network, method, kept["place"])

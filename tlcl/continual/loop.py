@@ -51,7 +51,8 @@ class TaskLoop:
     Args:
         net: all blocks.
         network: what the method sees, see `ContinualModule`.
-        inputs, test_inputs: what `network` takes, for the pool and the test set: images or features.
+        inputs, test_inputs: what `network` takes, for the pool and the test set: images or activations.
+        versions: of the pool's inputs, see `IndexedDataModule`.
         loggers: Lightning loggers; each task's Trainer uses the same.
         on_task: called after each task, before its checkpoint, with its index and the history, for the records.
     """
@@ -67,6 +68,7 @@ class TaskLoop:
     device: torch.device
     loggers: list[Any]
     on_task: Callable[[int, History, float], None]
+    versions: int | None = None
 
     def run(self) -> History:
         """Train what is not trained yet; returns the whole history."""
@@ -118,7 +120,9 @@ class TaskLoop:
             config.optim, config.seed, config.trainer.log_every,
         )  # fmt: skip
         labels = self.stream.source.pool.labels
-        module_data = IndexedDataModule(self.inputs, labels, task.split, config.data, config.seed, task.index)
+        module_data = IndexedDataModule(
+            self.inputs, labels, task.split, config.data, config.seed, task.index, self.versions
+        )
         trainer = build_trainer(
             config,
             self.directory.path,
@@ -134,12 +138,12 @@ class TaskLoop:
             assert isinstance(part, nn.Module)
             part.to(self.device).eval()
 
-    def scores(self, inputs: Tensor) -> Tensor:
-        """The method's scores of all inputs: float32 (N, K)."""
+    def scores(self, inputs: Tensor, which: Tensor) -> Tensor:
+        """The method's scores of the inputs `which` (n,): float32 (n, K)."""
         self._ready()
         return in_batches(
-            lambda batch: self.method.predict(self.network, batch),
-            inputs,
+            lambda rows: self.method.predict(self.network, inputs[rows.cpu()].to(self.device)),
+            which,
             batch_size=max(256, self.config.data.batch_size),
             device=self.device,
             precision=self.config.trainer.precision,
@@ -161,7 +165,7 @@ class TaskLoop:
         if len(together) == 0:
             return [float("nan")] * len(parts)
         allowed = stream.allowed(labels[together], max(0, after))
-        predicted = self.scores(inputs[together]).masked_fill(~allowed, -torch.inf).argmax(1)
+        predicted = self.scores(inputs, together).masked_fill(~allowed, -torch.inf).argmax(1)
         right = (predicted == labels[together]).split([len(part) for part in measured])
         return [float(hits.double().mean()) if len(hits) else float("nan") for hits in right]
 

@@ -1,8 +1,9 @@
 """One continual-learning run from config to report: the order of the steps, and nothing else."""
 
 import logging
+import sys
 import time
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,18 +11,28 @@ import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from tlcl.activations import FrozenBlocks, Held, Keeping, activations
 from tlcl.config import Config
-from tlcl.continual.learner import check, method_for, save_method, start_network
+from tlcl.continual.learner import (
+    cache_dtype,
+    check,
+    method_for,
+    place_for,
+    save_method,
+    start_network,
+    versions_of,
+)
 from tlcl.continual.loop import TaskLoop, task_figures
 from tlcl.continual.methods.base import Method, Network
+from tlcl.continual.methods.registry import METHODS
 from tlcl.continual.metrics import summarise
 from tlcl.continual.state import History
 from tlcl.continual.stream import Stream, build_stream
 from tlcl.data.image_tensors import Source
 from tlcl.data.sources import load_source
-from tlcl.features import frozen_features
+from tlcl.data.versions import Versions
 from tlcl.finetuning.run import duplicates, export, loggers_for, parameter_counts, record_test
-from tlcl.finetuning.trainer import root_device
+from tlcl.finetuning.trainer import settle
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.build import build_model
 from tlcl.parse import parse_config
@@ -36,13 +47,14 @@ log = logging.getLogger(__name__)
 
 
 class Learner(NamedTuple):
-    """What learns, before anything is trained; `network` is what `method` sees of `net`."""
+    """What learns, before anything is trained; `network` is what `method` sees of `net`: all after `place`."""
 
     stream: Stream
     net: Blocks
     backbone: Backbone
     network: Network
     method: Method
+    place: str | None
 
 
 def prepare(config: Config, source: Source) -> Learner:
@@ -58,8 +70,31 @@ def prepare(config: Config, source: Source) -> Learner:
     )
     check(config, stream)
     net, backbone = build_model(config.model, stream.num_outputs, config.seed)
-    network, method = method_for(config, net, stream.competing, tuple(stream.source.pool.images.shape[1:]))
-    return Learner(stream, net, backbone, network, method)
+    place = place_for(config, net, METHODS[config.method.name])
+    shape = tuple(stream.source.pool.images.shape[1:])
+    network, method = method_for(config, net, stream.competing, shape, place)
+    return Learner(stream, net, backbone, network, method, place)
+
+
+def frozen_outputs(config: Config, learner: Learner, device: torch.device) -> tuple[Held, Held] | None:
+    """The outputs of the learner's place for the pool, in all versions, and for the test images, as they are.
+
+    None when they cannot be kept.
+    """
+    assert config.method is not None
+    assert learner.place is not None
+    kind = METHODS[config.method.name]
+    keeping = replace(Keeping.of(config), dtype=cache_dtype(config, kind))
+    if kind.closed_form and keeping.mode == "off":
+        keeping = replace(keeping, mode="ram", budget=sys.maxsize)  # it has no other inputs
+    source, versions = learner.stream.source, versions_of(config, kind) or Versions(1)
+    held: list[Held] = []
+    for images, which in ((source.pool.images, versions), (source.test.images, Versions(1))):
+        blocks = FrozenBlocks(
+            learner.net, images, which, device, config.trainer.precision, config.trainer.progress
+        )
+        held += activations(blocks, [learner.place], keeping).values()
+    return (held[0], held[1]) if len(held) == 2 else None
 
 
 def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
@@ -72,28 +107,23 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     config = parse_config(composed)
     assert config.continual is not None
     assert config.method is not None
-    device = root_device(config)
+    device = settle(config, composed)
     source = load_source(config.data, config.cache_dir)
-    stream, net, backbone, network, method = prepare(config, source)
-    features = network is not net
+    learner = prepare(config, source)
+    stream, net, backbone = learner.stream, learner.net, learner.backbone
     weights = start_network(config, stream, net, backbone)
     # From here on the run exists: a user's mistake leaves no directory that "already holds a run".
     if not (directory.path / "config.yaml").exists():
         directory.write_config(composed)
         directory.write_json("environment.json", environment(config.seed))
-    inputs, test_inputs = stream.source.pool.images, stream.source.test.images
-    if features:
-        inputs, test_inputs = (
-            frozen_features(
-                net,
-                images,
-                device=device,
-                precision=config.trainer.precision,
-                cache=Path(config.cache_dir),
-                progress=f"features of the {what} images" if config.trainer.progress else None,
-            )
-            for what, images in (("training", inputs), ("test", test_inputs))
-        )
+    inputs, test_inputs, versions = stream.source.pool.images, stream.source.test.images, None
+    held = frozen_outputs(config, learner, device) if learner.place else None
+    if held is not None:
+        inputs, test_inputs, versions = held[0].values, held[1].values, held[0].versions
+    elif learner.place is not None:
+        again = method_for(config, net, stream.competing, tuple(inputs.shape[1:]), None)
+        learner = learner._replace(place=None, network=again[0], method=again[1])
+    network, method = learner.network, learner.method
     sizes = [len(task.test) for task in stream.tasks]
     loggers = loggers_for(config, directory)
     tasks = [[stream.names[label] for label in task.members] for task in stream.tasks]
@@ -117,16 +147,17 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         )  # fmt: skip
 
     loop = TaskLoop(
-        config, directory, stream, net, network, method, inputs, test_inputs, device, loggers, on_task
+        config, directory, stream, net, network, method, inputs, test_inputs, device, loggers, on_task, versions
     )
     history = loop.run()
     bar.close()
     figures = summarise(history.matrix, sizes, history.untrained)
     keep_matrix(history, figures)
     labels = stream.source.test.labels
-    final = loop.scores(test_inputs).masked_fill(~stream.allowed(labels, len(sizes) - 1), -torch.inf)
+    scores = loop.scores(test_inputs, torch.arange(len(labels)))
+    final = scores.masked_fill(~stream.allowed(labels, len(sizes) - 1), -torch.inf)
     tested = record_test(directory, final.softmax(1), stream.source.test)
-    save_method(directory, net, method)
+    save_method(directory, net, method, learner.place)
     trained = config.schedule.trainable(config.trainer.epochs - 1)
     validation = None
     if config.data.val_size != 0:
@@ -144,7 +175,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         "tasks": tasks,
         "classes": len(stream.names),
         "epochs": None if method.closed_form else config.trainer.epochs,
-        "inputs": "features of the frozen backbone, computed once, not augmented" if features else "images",
+        "inputs": "images" if held is None else f"outputs of {learner.place}, computed once",
         "train_size": sum(len(task.split.train) for task in stream.tasks),
         "val_size": sum(len(task.split.val) for task in stream.tasks),
         "test_size": len(labels),
@@ -156,6 +187,10 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         ),
         "parameters": parameter_counts(net, [] if method.closed_form else trained),
         "trained_blocks": [] if method.closed_form else [name for name in net.names if name in trained],
+        "precision": config.trainer.precision,
+        "prefix_cache": [
+            {"of": side, **one.record()} for side, one in zip(("train and val", "test"), held or (), strict=False)
+        ],
         "seconds": round(time.perf_counter() - started, 1),
     }
     directory.write_json("summary.json", summary)

@@ -38,3 +38,21 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """
     flipped = torch.rand(len(images), generator=generator, device=images.device) < 0.5
     return torch.where(flipped[:, None, None, None], images.flip(-1), images)
+
+
+def random_version(versions: Tensor, generator: torch.Generator) -> Tensor:
+    """One of the V versions of each example, each as likely as the others.
+
+    With two it draws what `random_flip` draws: version 1 where that mirrors.
+
+    Args:
+        versions: (B, V, ...), any dtype.
+        generator: on the device of `versions`.
+
+    Returns:
+        (B, ...).
+    """
+    count = versions.shape[1]
+    draws = torch.rand(len(versions), generator=generator, device=versions.device)
+    which = (count - 1 - (draws * count).long()).clamp_min(0)
+    return versions[torch.arange(len(versions), device=versions.device), which]

@@ -9,18 +9,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tlcl.config import DataConfig
-from tlcl.data.augment import random_crop, random_flip
+from tlcl.data.augment import random_crop, random_flip, random_version
 from tlcl.data.image_tensors import Source
 from tlcl.data.splits import Split, train_val_split
 from tlcl.errors import UserError
 from tlcl.seeding import generator
+
+EVAL_BATCH = 256  # images of a batch that is not trained on, at least
 
 
 class Batch(NamedTuple):
     """What a step gets.
 
     Attributes:
-        images: as the network sees them, augmented in training: uint8 (B, C, H, W), or features (B, D).
+        images: as the network sees them, augmented in training: uint8 (B, C, H, W), or activations (B, ...).
         labels: int64 (B,).
         indices: int64 (B,), into the pool.
         raw: as they are stored, before augmentation: what a rehearsal buffer keeps. Known on the device only, so
@@ -33,24 +35,41 @@ class Batch(NamedTuple):
     raw: Tensor | None = None
 
 
+class Rows(NamedTuple):
+    """Inputs of images of the pool.
+
+    Attributes:
+        inputs: (n, ...).
+        rows: int64 (N,), where each image of the pool is among them; None: at its own index.
+    """
+
+    inputs: Tensor
+    rows: Tensor | None = None
+
+    def take(self, index: Tensor) -> Tensor:
+        """Of the pool's images `index` (B,): (B, ...)."""
+        return self.inputs[index if self.rows is None else self.rows[index]]
+
+
 class GatheredBatches(Dataset[Batch]):
     """Indexed by a whole tensor of indices: one gather a batch instead of B reads and a collate."""
 
     def __init__(self, inputs: Tensor, labels: Tensor) -> None:
-        self.inputs, self.labels = inputs, labels
+        self.served, self.labels = Rows(inputs), labels
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: Tensor) -> Batch:
-        return Batch(self.inputs[index], self.labels[index], index)
+        return Batch(self.served.take(index), self.labels[index], index)
 
 
 class BatchIndices(Sampler[Tensor]):
     """Index tensors of one batch each; shuffled anew each epoch from (seed, task, epoch), split among ranks.
 
     `set_epoch` is called by Lightning before each epoch. With several ranks each takes every world-th batch
-    element of the same order; in training a remainder that cannot be shared equally is left out.
+    element of the same order; in training a remainder that cannot be shared equally is left out. A last batch
+    smaller than a quarter joins the one before it: BatchNorm cannot learn from a few images.
     """
 
     def __init__(
@@ -83,10 +102,11 @@ class BatchIndices(Sampler[Tensor]):
         count = len(range(self.rank, len(self.indices), self.world))
         if self.shuffle:
             count = len(self.indices) // self.world
-        sizes = [self.batch_size] * (count // self.batch_size)
-        rest = count % self.batch_size
-        # BatchNorm cannot train on a batch of one image, so a lone last one sits this epoch out.
-        if rest > 1 or (rest == 1 and not self.shuffle):
+        whole, rest = divmod(count, self.batch_size)
+        sizes = [self.batch_size] * whole
+        if sizes and (rest == 1 or 4 * rest < self.batch_size):
+            sizes[-1] += rest
+        elif rest:
             sizes.append(rest)
         return sizes
 
@@ -104,51 +124,61 @@ class IndexedDataModule(L.LightningDataModule):
     """Train and validation loaders over tensors in memory, with augmentation on the device in training.
 
     Args:
-        inputs: uint8 images (N, C, H, W), or features (N, D), which cannot be augmented.
+        inputs: uint8 images (N, C, H, W), or what frozen blocks made of them, see `versions`.
         labels: int64 (N,).
         split: training and validation indices.
         config: batch size and augmentation.
         seed: seed of the run; the order and the augmentation follow from it and from `task`.
         task: place in a continual stream.
+        versions: None for images, which are cropped and flipped anew each time; V when `inputs` are activations:
+            (N, ...) for V = 1, which are used as they are, else (N, V, ...), of which training draws one.
 
     Raises:
         UserError: a crop as large as the images.
     """
 
     def __init__(
-        self, inputs: Tensor, labels: Tensor, split: Split, config: DataConfig, seed: int, task: int = 0
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        split: Split,
+        config: DataConfig,
+        seed: int,
+        task: int = 0,
+        versions: int | None = None,
     ) -> None:
         super().__init__()
         self.inputs, self.labels, self.split = inputs, labels, split
         self.config, self.seed, self.task = config, seed, task
-        if inputs.ndim == 4 and config.crop_padding >= min(inputs.shape[2:]):
+        if versions is None and config.crop_padding >= min(inputs.shape[2:]):
             height, width = inputs.shape[2:]
             raise UserError(
                 f"data.crop_padding={config.crop_padding} must be smaller than the images ({height}x{width})"
             )
         self._random: tuple[tuple[int, str], torch.Generator] | None = None
+        self._train, self._val = GatheredBatches(inputs, labels), GatheredBatches(inputs, labels)
+        self._versions = versions
 
-    def _loader(self, indices: Tensor, *, shuffle: bool) -> "DataLoader[Batch]":
+    def serve(self, train: Rows, val: Rows, versions: int | None) -> None:
+        """From the next epoch on, batches of these inputs; validation's have one version alone."""
+        self._train.served, self._val.served, self._versions = train, val, versions
+
+    def _loader(
+        self, batches: GatheredBatches, indices: Tensor, batch_size: int, *, shuffle: bool
+    ) -> "DataLoader[Batch]":
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         sampler = BatchIndices(
-            indices,
-            self.config.batch_size,
-            shuffle=shuffle,
-            seed=self.seed,
-            task=self.task,
-            rank=rank,
-            world=world,
+            indices, batch_size, shuffle=shuffle, seed=self.seed, task=self.task, rank=rank, world=world
         )
-        batches = GatheredBatches(self.inputs, self.labels)
         return DataLoader(batches, batch_size=None, sampler=sampler, pin_memory=torch.cuda.is_available())
 
     def train_dataloader(self) -> "DataLoader[Batch]":
         self._random = None  # a new fit draws its epoch anew, also when it is the epoch the last one ended in
-        return self._loader(self.split.train, shuffle=True)
+        return self._loader(self._train, self.split.train, self.config.batch_size, shuffle=True)
 
     def val_dataloader(self) -> "DataLoader[Batch]":
-        return self._loader(self.split.val, shuffle=False)
+        return self._loader(self._val, self.split.val, max(EVAL_BATCH, self.config.batch_size), shuffle=False)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment, on the device, while the trainer trains; validation sees the images as they are."""
@@ -156,17 +186,19 @@ class IndexedDataModule(L.LightningDataModule):
             return batch
         return batch._replace(images=self.augment(batch.images), raw=batch.images)
 
-    def augment(self, images: Tensor) -> Tensor:
-        """Random crop and flip, from a generator that starts anew each epoch of the trainer."""
-        if images.ndim != 4:
-            return images
+    def augment(self, inputs: Tensor) -> Tensor:
+        """Random crop and flip, or a random version, from a generator that starts anew in each epoch."""
+        if self._versions == 1:
+            return inputs
         epoch, rank = (self.trainer.current_epoch, self.trainer.global_rank) if self.trainer else (0, 0)
-        device = images.device
+        device = inputs.device
         if self._random is None or self._random[0] != (epoch, str(device)):
             fresh = generator(self.seed, "augment", task=self.task, epoch=epoch, rank=rank, device=device)
             self._random = ((epoch, str(device)), fresh)
         random = self._random[1]
-        images = random_crop(images, self.config.crop_padding, random)
+        if self._versions is not None:
+            return random_version(inputs, random)
+        images = random_crop(inputs, self.config.crop_padding, random)
         return random_flip(images, random) if self.config.flip else images
 
 

@@ -27,6 +27,7 @@ class FinetuningModule(L.LightningModule):
     """
 
     bad_batch: Tensor
+    start: str | None = None  # the place whose outputs the batches are; None: images
     hint = ""  # one more remedy for a loss that is not finite
 
     def __init__(self, net: Blocks, num_classes: int, optim: OptimConfig, seed: int, log_every: int = 50) -> None:
@@ -45,9 +46,9 @@ class FinetuningModule(L.LightningModule):
         modes_for(self.net, self.trainable_blocks, mode)
         return self
 
-    def forward(self, images: Tensor) -> Tensor:
-        """uint8 (B, C, H, W) -> logits (B, classes)."""
-        logits: Tensor = self.net(images)
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Images, or the outputs of `start` -> logits (B, classes)."""
+        logits: Tensor = self.net(inputs, start=self.start)
         return logits
 
     def on_train_epoch_start(self) -> None:

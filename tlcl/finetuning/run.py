@@ -17,9 +17,9 @@ from tlcl.data.datamodule import ImageDataModule
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.data.sources import load_source
 from tlcl.finetuning.module import FinetuningModule
+from tlcl.finetuning.prefix import ServePrefix, classify, versions_for
 from tlcl.finetuning.thaw import Thaw
-from tlcl.finetuning.trainer import build_trainer, fit, root_device
-from tlcl.inference import predict
+from tlcl.finetuning.trainer import build_trainer, fit, settle
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.build import build_model
 from tlcl.models.weights import RUN_MODEL, Origin, apply_weights, file_sha256
@@ -65,9 +65,16 @@ def loggers_for(config: Config, directory: RunDirectory) -> list[Any]:
     return [build_wandb(config, directory, cast(dict[str, Any], composed))]
 
 
-def train(config: Config, directory: RunDirectory, module: FinetuningModule, data: ImageDataModule) -> L.Trainer:
+def train(
+    config: Config,
+    directory: RunDirectory,
+    module: FinetuningModule,
+    data: ImageDataModule,
+    prefix: Sequence[ServePrefix],
+) -> L.Trainer:
     """Train from the last whole checkpoint, or from the start when there is none."""
     callbacks: list[L.Callback] = [
+        *prefix,
         Thaw(config.schedule),
         EpochRecords(directory),
         BestWeights(directory.checkpoints),
@@ -169,7 +176,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """
     started = time.perf_counter()
     config = parse_config(composed)
-    device = root_device(config)
+    device = settle(config, composed)
     source = load_source(config.data, config.cache_dir)
     data = ImageDataModule(source, config.data, config.seed)
     net, backbone = build_model(config.model, len(data.classes), config.seed)
@@ -182,18 +189,14 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         net.to(memory_format=torch.channels_last)
 
     module = FinetuningModule(net, len(data.classes), config.optim, config.seed, config.trainer.log_every)
-    trainer = train(config, directory, module, data)
+    versions = versions_for(config)
+    prefix = [] if versions is None else [ServePrefix(config, data, versions)]
+    trainer = train(config, directory, module, data, prefix)
     if not trainer.is_global_zero:
         return {}
 
     chosen = select_weights(config, directory, net)
-    probabilities = predict(
-        net,
-        source.test.images,
-        batch_size=max(256, config.data.batch_size),
-        device=device,
-        precision=config.trainer.precision,
-    )
+    probabilities = classify(net, source.test.images, config, device)
     scores = record_test(directory, probabilities, source.test)
     schedule = config.schedule
     trained = schedule.trainable(config.trainer.epochs - 1)
@@ -216,6 +219,8 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         "model_sha256": export(directory, config, net, backbone, data.classes, source.pool.images),
         "parameters": parameter_counts(net, trained),
         "trained_blocks": [name for name in net.names if name in trained],
+        "precision": config.trainer.precision,
+        "prefix_cache": [record for callback in prefix for record in callback.records],
         "seconds": round(time.perf_counter() - started, 1),
     }
     directory.write_json("summary.json", summary)

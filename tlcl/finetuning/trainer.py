@@ -8,6 +8,7 @@ from typing import Any, cast
 import lightning as L
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
 
 from tlcl.config import Config
 from tlcl.errors import Interrupted, UserError
@@ -31,6 +32,32 @@ def root_device(config: Config) -> torch.device:
             f"({str(error).strip().splitlines()[0]}); use trainer.accelerator=auto"
         ) from None
     return trainer.strategy.root_device
+
+
+def settle(config: Config, composed: DictConfig) -> torch.device:
+    """The device of a run; writes what `trainer.precision=auto` means on it into both configs, for the record.
+
+    `auto` is bf16-mixed where the device computes in bfloat16, else 32-true.
+
+    Raises:
+        UserError: see `root_device`.
+    """
+    device = root_device(config)
+    if config.trainer.precision == "auto":
+        config.trainer.precision = composed.trainer.precision = (
+            "bf16-mixed" if computes_in_bfloat16(device) else "32-true"
+        )
+    return device
+
+
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware has bfloat16 instructions; emulated, they would be slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    able: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot say
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 def build_trainer(

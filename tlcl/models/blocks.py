@@ -35,12 +35,21 @@ class InputTransform(nn.Module):
         return (floats - self.mean) / self.std  # a grey channel broadcasts to three
 
 
+FEATURES = "features"  # the place between pooling and the last layer
+
+
 class Blocks(nn.Module):
     """Ordered blocks with one forward from any block's output to any other's.
 
+    Besides its blocks a network has the place `features`, within the head: what the last layer takes, pooled.
+
     Args:
         inputs: turns uint8 images into what the first block takes.
-        blocks: name -> module, in order, the last one named `head` and a Sequential that ends in a Linear.
+        blocks: name -> module, in order, the last one named `head` and a Sequential that ends in a Linear, before
+            which nothing learns or draws random numbers.
+
+    Raises:
+        ValueError: the last block is not such a head.
     """
 
     def __init__(self, inputs: InputTransform, blocks: Mapping[str, nn.Module]) -> None:
@@ -50,39 +59,52 @@ class Blocks(nn.Module):
         self.names = tuple(blocks)
         if self.names[-1] != "head":
             raise ValueError(f"the last block must be named 'head', not {self.names[-1]!r}")
+        head = blocks["head"]
+        if not isinstance(head, nn.Sequential) or not isinstance(head[-1], nn.Linear):
+            raise ValueError("the head must be a Sequential that ends in a Linear")
+        if list(head[:-1].parameters()) or any(isinstance(part, nn.Dropout) for part in head.modules()):
+            raise ValueError("nothing in the head but its last layer may learn or draw random numbers")
+        self.places = (*self.names[:-1], FEATURES, "head")
 
     def forward(self, x: Tensor, start: str | None = None, stop: str | None = None) -> Tensor:
-        """Run from the output of block `start` (None: from uint8 images) to the output of `stop` (None: logits).
+        """Run from the output of `start` (None: from uint8 images) to the output of `stop` (None: logits).
 
         `start == stop` returns `x` as it is.
 
         Args:
-            x: uint8 images (B, C, H, W), or the output of block `start`.
+            x: uint8 images (B, C, H, W), or the output of `start`.
+            start, stop: a block, or `features`.
 
         Raises:
             ValueError: an unknown block, or `stop` before `start`.
         """
         first = 0 if start is None else self._position(start) + 1
-        last = len(self.names) if stop is None else self._position(stop) + 1
+        last = len(self.places) if stop is None else self._position(stop) + 1
         if last < first:
             raise ValueError(f"cannot run from {start!r} back to {stop!r}")
         if start is None:
             x = self.inputs(x)
-        for name in self.names[first:last]:
-            x = self.blocks[name](x)
+        elif not torch.is_autocast_enabled(x.device.type):
+            x = x.to(self.inputs.mean.dtype)  # kept in 16 bits
+        for place in self.places[first:last]:
+            for part in self.parts(place):
+                x = part(x)
         return x
+
+    def parts(self, place: str) -> list[nn.Module]:
+        """The modules that lead from the place before to this one."""
+        if place == FEATURES:
+            return list(self._head())[:-1]
+        return [self.classifier] if place == "head" else [self.block(place)]
 
     def features(self, x: Tensor) -> Tensor:
         """What the last layer takes, pooled: uint8 images (B, C, H, W) -> (B, D)."""
-        x = self(x, stop=self.names[-2])
-        for part in list(self._head())[:-1]:
-            x = part(x)
-        return x
+        return self(x, stop=FEATURES)
 
     @property
     def classifier(self) -> nn.Linear:
         """The last layer: features (B, D) -> logits (B, classes)."""
-        last = list(self._head())[-1]
+        last = self._head()[-1]
         assert isinstance(last, nn.Linear)
         return last
 
@@ -91,10 +113,10 @@ class Blocks(nn.Module):
         assert isinstance(head, nn.Sequential)
         return head
 
-    def _position(self, name: str) -> int:
-        if name not in self.names:
-            raise ValueError(f"unknown block {name!r}; the blocks are {', '.join(self.names)}")
-        return self.names.index(name)
+    def _position(self, place: str) -> int:
+        if place not in self.places:
+            raise ValueError(f"unknown block {place!r}; the blocks are {', '.join(self.names)}")
+        return self.places.index(place)
 
     def block(self, name: str) -> nn.Module:
         """The module of one block."""

@@ -1,0 +1,127 @@
+"""The frozen blocks computed once: which of their outputs are worth it, and the callback that serves them."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from tlcl.activations import FrozenBlocks, Held, Keeping, activations
+from tlcl.config import Config
+from tlcl.data.datamodule import EVAL_BATCH, ImageDataModule, Rows
+from tlcl.data.versions import Versions
+from tlcl.finetuning.schedule import ThawSchedule
+from tlcl.inference import predict
+from tlcl.models.blocks import Blocks
+from tlcl.models.tail import Tail, last_frozen
+
+log = logging.getLogger(__name__)
+
+
+def versions_for(config: Config) -> Versions | None:
+    """What a prefix cache holds of each training image; None, with the reason logged, where there is none."""
+    data, devices = config.data, config.trainer.devices
+    if data.cache_prefix == "off":
+        return None
+    if devices > 1:
+        log.info("with trainer.devices=%d the frozen blocks are computed in every epoch", devices)
+        return None
+    versions = Versions.of(data, config.seed)
+    if versions is None and config.schedule.trainable(0) != frozenset(config.schedule.order):
+        log.info(
+            "data.crop_padding=%d draws new crops, so the frozen blocks are computed in every epoch; "
+            "once would do with data.crop_padding=0, or with a fixed number of crops, e.g. data.cached_views=8",
+            data.crop_padding,
+        )
+    return versions
+
+
+def worth_caching(net: Blocks, schedule: ThawSchedule, epochs: Sequence[int], versions: int) -> list[str]:
+    """The places that training starts from in `epochs`, in the network's order.
+
+    None of them when that would compute the frozen blocks as often as training without a cache.
+    """
+    starts = [last_frozen(net, schedule.trainable(epoch)) for epoch in epochs]
+    served = [start for start in starts if start is not None]
+    if len(served) <= versions:
+        return []
+    return sorted(set(served), key=net.places.index)
+
+
+class ServePrefix(L.Callback):
+    """At the start of each epoch, serve the outputs of its last frozen place and train the rest of the network.
+
+    Before the first epoch, the outputs of every place that an epoch to come starts from are computed, each from
+    the one before; when a block thaws, the next is taken and the last let go. Listed before `Thaw`, which puts the
+    blocks in their modes.
+    """
+
+    def __init__(self, config: Config, data: ImageDataModule, versions: Versions) -> None:
+        self.config, self.data, self.versions = config, data, versions
+        self.held: dict[str, tuple[Held, Held]] | None = None
+        self.records: list[dict[str, Any]] = []
+        self._place: str | None = None
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        net: Blocks = pl_module.net  # type: ignore[assignment]
+        if self.held is None:
+            epochs = range(trainer.current_epoch, self.config.trainer.epochs)
+            self.held = self._compute(net, pl_module.device, epochs)
+        place = last_frozen(net, self.config.schedule.trainable(trainer.current_epoch))
+        place = place if place in self.held else None
+        if place == self._place:
+            return
+        if place is None:
+            everything = Rows(self.data.inputs)
+            self.data.serve(everything, everything, None)
+        else:
+            train, val = self.held[place]
+            self.data.serve(self._rows(train, "train"), self._rows(val, "val"), self.versions.count)
+        # Places nearer to the head are of weights that change from now on.
+        kept = net.places.index(place) + 1 if place else 0
+        self.held = {name: pair for name, pair in self.held.items() if name in net.places[:kept]}
+        pl_module.start = self._place = place  # type: ignore[assignment]
+
+    def _compute(self, net: Blocks, device: torch.device, epochs: Sequence[int]) -> dict[str, tuple[Held, Held]]:
+        trainer, keeping = self.config.trainer, Keeping.of(self.config)
+        places = worth_caching(net, self.config.schedule, epochs, self.versions.count)
+        sides = []
+        for indices, versions in ((self.data.split.train, self.versions), (self.data.split.val, Versions(1))):
+            images = self.data.inputs[indices]
+            blocks = FrozenBlocks(net, images, versions, device, trainer.precision, trainer.progress)
+            sides.append(activations(blocks, places, keeping))
+            places = list(sides[0])  # validation without training would serve nothing
+        train, val = sides
+        self.records += [{"of": "train", **held.record()} for held in train.values() if held.place in val]
+        self.records += [{"of": "val", **held.record()} for held in val.values()]
+        return {place: (train[place], val[place]) for place in val}
+
+    def _rows(self, held: Held, side: str) -> Rows:
+        indices: Tensor = getattr(self.data.split, side)
+        rows = torch.full((len(self.data.labels),), -1, dtype=torch.int64)
+        rows[indices] = torch.arange(len(indices))
+        return Rows(held.values, rows)
+
+
+def classify(net: Blocks, images: Tensor, config: Config, device: torch.device) -> Tensor:
+    """Class probabilities float32 (n, K), from the frozen blocks' outputs in the cache's files if they go there.
+
+    (In memory they would be used once; in files they serve every model that has the same frozen blocks.)
+
+    Args:
+        images: uint8 (n, C, H, W).
+    """
+    trained = config.schedule.trainable(config.trainer.epochs - 1)
+    place, keeping = last_frozen(net, trained), Keeping.of(config)
+    batch_size = max(EVAL_BATCH, config.data.batch_size)
+    network: nn.Module = net
+    if keeping.mode != "off" and place is not None and keeping.where(place, 0) == "file":
+        progress = config.trainer.progress
+        blocks = FrozenBlocks(net, images, Versions(1), device, config.trainer.precision, progress)
+        held = activations(blocks, [place], keeping)
+        if place in held:
+            images = held[place].values
+            network = Tail(net, place, images.ndim, channels_last=config.trainer.channels_last)
+    return predict(network, images, batch_size=batch_size, device=device, precision=config.trainer.precision)

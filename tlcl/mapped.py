@@ -1,0 +1,61 @@
+"""Tensors in memory-mapped files: whole or not there, found by name, deleted when nobody uses them."""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tlcl.atomic import atomic_open
+
+UNUSED_DAYS = 30
+
+
+def open_mapped(path: Path, count: int, dtype: torch.dtype) -> Tensor | None:
+    """The file's `count` numbers, read when they are touched; None when it is not there or has another size."""
+    if not path.is_file() or path.stat().st_size != count * dtype.itemsize:
+        return None
+    os.utime(path)
+    return torch.from_file(str(path), shared=False, size=count, dtype=dtype)
+
+
+def build_mapped(path: Path, count: int, dtype: torch.dtype, fill: Callable[[Tensor], None]) -> Tensor:
+    """A new file that `fill` writes through a map of it; a build that is killed leaves nothing that is read.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tidy(path.parent)
+    size = count * dtype.itemsize
+    with atomic_open(path) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        # Claimed at once: a map of a file that the disk has no room for ends in a signal, not in an error.
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            for start in range(0, size, 1 << 24):
+                file.write(bytes(min(1 << 24, size - start)))
+            file.flush()
+        fill(torch.from_file(file.name, shared=True, size=count, dtype=dtype))
+    built = open_mapped(path, count, dtype)
+    if built is None:
+        raise OSError(f"{path} vanished")
+    return built
+
+
+def tidy(folder: Path) -> None:
+    """Delete what killed builds left in `folder`, and files that no run has opened for a month."""
+    for path in folder.glob(".*.partial"):
+        with open(path, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held as long as its builder lives
+            except OSError:
+                continue
+            path.unlink(missing_ok=True)
+    for path in folder.glob("*.bin"):
+        if path.stat().st_mtime < time.time() - UNUSED_DAYS * 86400:
+            path.unlink(missing_ok=True)

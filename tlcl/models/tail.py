@@ -1,0 +1,53 @@
+"""A network without its frozen beginning."""
+
+import torch
+from torch import Tensor, nn
+
+from tlcl.models.blocks import FEATURES, Blocks
+
+
+class Tail(nn.Module):
+    """What comes after `start` of a network: its modules, shared, with activations as inputs.
+
+    Args:
+        start: a block, or `features`.
+        ndim: dimensions of a batch of its outputs. Examples with one dimension more have versions (B, V, ...), of
+            which the first, the image itself, is taken.
+        channels_last: the memory format in which the network works.
+    """
+
+    def __init__(self, net: Blocks, start: str, ndim: int, *, channels_last: bool) -> None:
+        super().__init__()
+        self.start, self.ndim, self.channels_last = start, ndim, channels_last
+        rest = net.places[net.places.index(start) + 1 :]
+        self.parts = nn.ModuleDict({place: nn.Sequential(*net.parts(place)) for place in rest})
+
+    def _enter(self, inputs: Tensor) -> Tensor:
+        if inputs.ndim > self.ndim:
+            inputs = inputs[:, 0]
+        if not torch.is_autocast_enabled(inputs.device.type):
+            inputs = inputs.float()  # kept in 16 bits
+        if self.channels_last and inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return inputs
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Activations (B, ...) -> logits (B, K)."""
+        logits: Tensor = self.parts["head"](self.features(inputs))
+        return logits
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """Activations (B, ...) -> what the last layer takes (B, D)."""
+        x = self._enter(inputs)
+        for place, part in self.parts.items():
+            if place != "head":
+                x = part(x)
+        return x
+
+
+def last_frozen(net: Blocks, trainable: frozenset[str]) -> str | None:
+    """The place up to which nothing is trained: `features` when the head alone is, None when the first block is."""
+    frozen = [name for name in net.names if name not in trainable]
+    if not frozen:
+        return None
+    return FEATURES if frozen[-1] == net.names[-2] else frozen[-1]
