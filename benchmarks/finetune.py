@@ -85,14 +85,16 @@ class EpochTimes(L.Callback):
         self.seconds.append(time.perf_counter() - self._start)
 
 
-def plain_trainer(precision: str, callbacks: list[L.Callback], epochs: int) -> L.Trainer:
-    """A Trainer that trains and does nothing else."""
+def plain_trainer(
+    precision: str, callbacks: list[L.Callback], epochs: int, *, checkpoints: bool = False
+) -> L.Trainer:
+    """A Trainer that trains and does nothing else; `checkpoints` allows a callback for them."""
     return L.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
         precision=precision,  # type: ignore[arg-type]
         logger=False,
-        enable_checkpointing=False,
+        enable_checkpointing=checkpoints,
         enable_progress_bar=False,
         enable_model_summary=False,
         limit_val_batches=0,

@@ -1,0 +1,111 @@
+"""`python -m benchmarks.head_phase`: seconds of a whole head-only phase of our training beside others, in one run.
+
+(a) our own training with the frozen blocks computed in every epoch, as with data.cache_prefix=off;
+(b) Lightning with torchvision's CIFAR10-style dataset of PIL images, its transforms and a DataLoader;
+(c) the same with finetuning-scheduler's callback, where it is installed;
+(d) a bare PyTorch loop, and one that computes the features once by hand.
+
+All train the head of ResNet-18 at 32 pixels for the same number of epochs, from the same weights, on the same
+images, with the frozen BatchNorm layers in eval mode; one table without augmentation and one with random flips. The
+seconds are those of the whole phase: start-up of the Trainer, workers and caches included, no validation and no
+checkpoints. That the loops train the same thing shows in the mean loss of their last epochs, which is compared.
+"""
+
+import argparse
+import importlib.util
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.common import Benchmark, load_pool, markdown, measure, median_ratio, progress
+from benchmarks.head_loops import Phase, Setup, bare, lightning, ours
+from tlcl.config import DataConfig
+from tlcl.data.image_tensors import Source
+
+SCHEDULER = importlib.util.find_spec("finetuning_scheduler") is not None
+AUGMENTATIONS = {"none": False, "flip": True}
+ALIKE = 0.05  # last losses differ by the order of the images and the draws of the flips alone
+
+
+def loops(setup: Setup, workers: int) -> dict[str, Callable[[], Phase]]:
+    chosen: dict[str, Callable[[], Phase]] = {
+        "tlcl, no cache": lambda: ours(setup, "32-true"),
+        "tlcl bf16, no cache": lambda: ours(setup, "bf16-mixed"),
+        "bare PyTorch": lambda: bare(setup, "32-true", once=False),
+        "bare PyTorch bf16": lambda: bare(setup, "bf16-mixed", once=False),
+        "bare PyTorch, features once": lambda: bare(setup, "32-true", once=True),
+        "bare PyTorch bf16, features once": lambda: bare(setup, "bf16-mixed", once=True),
+        f"Lightning, {workers} workers": lambda: lightning(setup, workers, scheduled=False),
+    }
+    if SCHEDULER:
+        chosen[f"finetuning-scheduler, {workers} workers"] = lambda: lightning(setup, workers, scheduled=True)
+    return chosen
+
+
+def table(augmentation: str, measured: dict[str, list[Phase]]) -> str:
+    seconds = {name: [phase.seconds for phase in phases] for name, phases in measured.items()}
+    bases = [name for name in measured if name.startswith("tlcl")]
+    rows = [
+        [
+            name,
+            f"{min(times):.2f}",
+            f"{statistics.median(times):.2f}",
+            *(f"{median_ratio(seconds[base], times):.3f}" for base in bases),
+            f"{statistics.median(phase.loss for phase in measured[name]):.4f}",
+        ]
+        for name, times in seconds.items()
+    ]
+    header = [
+        f"augmentation: {augmentation}",
+        "s min",
+        "s median",
+        *(f"{base} / it" for base in bases),
+        "last loss",
+    ]
+    return markdown(header, rows)
+
+
+def comparison(measured: dict[str, list[Phase]]) -> str:
+    """In words, how far the loops' last losses are from each other."""
+    losses = {name: statistics.median(phase.loss for phase in phases) for name, phases in measured.items()}
+    middle = statistics.median(losses.values())
+    apart = {name: abs(loss - middle) / middle for name, loss in losses.items()}
+    text = f"The last losses are within {max(apart.values()):.1%} of their median."
+    odd = [name for name, part in apart.items() if part > ALIKE]
+    return f"{text} **Not alike: {', '.join(odd)}.**" if odd else text
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--augment", nargs="+", choices=AUGMENTATIONS, default=list(AUGMENTATIONS), help="tables")
+    parser.add_argument("--images", type=int, default=2000, help="training images")
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--workers", type=int, default=2, help="DataLoader workers of the torchvision loops")
+    parser.add_argument("--tar", type=Path, help="a tar of ten class folders to take the images from")
+
+
+def section(options: argparse.Namespace) -> str:
+    pool = load_pool(options.tar, options.images + 100)
+    text = (
+        f"{options.epochs} epochs on {options.images} images, batch {options.batch_size}, {options.rounds} rounds; "
+        "seconds of the whole phase, ratios are medians of those within each round, below 1 where tlcl is faster.\n"
+    )
+    if not SCHEDULER:
+        text += "\nfinetuning-scheduler is not installed (pip install 'tlcl[bench]'), so its row is left out.\n"
+    for augmentation in options.augment:
+        progress(f"head phase: augmentation {augmentation}")
+        config = DataConfig("benchmark", options.images, 100, options.batch_size, 0, AUGMENTATIONS[augmentation])
+        setup = Setup.of(Source(pool, pool), config, options.epochs)
+        measured = measure(loops(setup, options.workers), options.rounds)
+        text += f"\n{table(augmentation, measured)}\n\n{comparison(measured)}\n"
+    return text
+
+
+BENCHMARK = Benchmark(
+    "benchmarks.head_phase", "A whole head-only phase", __doc__, add_options, section,
+    ("--images", "256", "--epochs", "3", "--rounds", "1"),
+)  # fmt: skip
+
+if __name__ == "__main__":
+    BENCHMARK.main()
