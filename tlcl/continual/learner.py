@@ -149,8 +149,6 @@ def start_network(config: Config, stream: Stream, net: Blocks, backbone: Backbon
     origin = start_weights(config, net, backbone)
     if config.continual.head == "kept":
         load_kept_head(net, backbone, config.model.weights, stream.names)
-    if config.trainer.channels_last:
-        net.to(memory_format=torch.channels_last)
     return {**vars(origin), "head": config.continual.head}
 
 

@@ -70,6 +70,8 @@ def prepare(config: Config, source: Source) -> Learner:
     )
     check(config, stream)
     net, backbone = build_model(config.model, stream.num_outputs, config.seed)
+    if config.trainer.channels_last:  # before a method copies the network
+        net.to(memory_format=torch.channels_last)
     place = place_for(config, net, METHODS[config.method.name])
     shape = tuple(stream.source.pool.images.shape[1:])
     network, method = method_for(config, net, stream.competing, shape, place)
