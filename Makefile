@@ -25,10 +25,9 @@ lint: .venv/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/mypy
 
-bench: .venv/.installed  ## throughput, side by side in one run
+bench: .venv/.installed  ## every benchmark, side by side; writes benchmarks/RESULTS.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
-	$(BIN)/python -m benchmarks.finetune
-	$(BIN)/python -m benchmarks.continual
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf .venv build dist runs outputs

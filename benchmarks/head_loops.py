@@ -6,7 +6,9 @@ cosine schedule, batch size and augmentation; nothing validates, logs or saves.
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 
 import lightning as L
 import torch
@@ -15,15 +17,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from benchmarks.common import TO_INPUT, PilImages, fresh_network
+from benchmarks.common import MODEL, TO_INPUT, PilImages, fresh_network
 from benchmarks.finetune import OPTIM, PlainModule, plain_trainer
-from tlcl.config import DataConfig
+from tlcl.config import Config, DataConfig, LoggerConfig, TrainerConfig
 from tlcl.data.augment import random_flip
 from tlcl.data.datamodule import BatchIndices, ImageDataModule
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.finetuning.optimizer import build_scheduler
-from tlcl.finetuning.schedule import ThawSchedule
+from tlcl.finetuning.prefix import ServePrefix, versions_for
 from tlcl.finetuning.thaw import Thaw
 from tlcl.models.blocks import Blocks
 
@@ -45,7 +47,6 @@ class Setup:
     source: Source
     data: DataConfig
     epochs: int
-    train: Tensor  # indices of the training images in the pool
     weights: dict[str, Tensor]
 
     @classmethod
@@ -57,7 +58,12 @@ class Setup:
                 module.momentum = None  # the statistics of all batches so far, here one
         with torch.no_grad():
             net(source.pool.images[:FIRST_IMAGES])
-        return cls(source, data, epochs, ImageDataModule(source, data, 0).split.train, net.state_dict())
+        return cls(source, data, epochs, net.state_dict())
+
+    @cached_property
+    def train(self) -> Tensor:
+        """Indices of the training images in the pool."""
+        return ImageDataModule(self.source, self.data, 0).split.train
 
     def network(self, *, channels_last: bool) -> Blocks:
         net, _ = fresh_network(channels_last=channels_last)
@@ -65,11 +71,24 @@ class Setup:
         return net
 
 
-def ours(setup: Setup, precision: str) -> Phase:
-    module = FinetuningModule(setup.network(channels_last=True), 10, OPTIM, 0)
-    data = ImageDataModule(setup.source, setup.data, 0)
+def ours(setup: Setup, precision: str, cache: str, folder: Path) -> Phase:
+    return train_head(setup.network(channels_last=True), setup, precision, cache, folder)
+
+
+def train_head(net: Blocks, setup: Setup, precision: str, cache: str, folder: Path) -> Phase:
+    """By our training with data.cache_prefix=`cache`, whose files are in `folder`."""
+    trainer_config = TrainerConfig(setup.epochs, "cpu", 1, precision, True, "last", 50, False)
+    data_config = replace(setup.data, cache_prefix=cache)
+    config = Config(
+        "benchmark", 0, str(folder), str(folder), data_config, MODEL, OPTIM, trainer_config, LoggerConfig("none"),
+        {"depth": 0},
+    )  # fmt: skip
+    module = FinetuningModule(net, 10, OPTIM, 0)
+    data = ImageDataModule(setup.source, data_config, 0)
     start = time.perf_counter()
-    trainer = plain_trainer(precision, [Thaw(ThawSchedule.from_depth(0))], setup.epochs)
+    versions = versions_for(config)
+    prefix = [] if versions is None else [ServePrefix(config, data, versions)]
+    trainer = plain_trainer(precision, [*prefix, Thaw(config.schedule)], setup.epochs)
     trainer.fit(module, datamodule=data)
     return Phase(time.perf_counter() - start, float(trainer.callback_metrics["train/loss"]))
 

@@ -1,6 +1,7 @@
 """`python -m benchmarks.head_phase`: seconds of a whole head-only phase of our training beside others, in one run.
 
-(a) our own training with the frozen blocks computed in every epoch, as with data.cache_prefix=off;
+Ours computes the outputs of the frozen blocks once, in each round anew, or finds those of an earlier run. Beside:
+(a) our own training with the frozen blocks computed in every epoch (data.cache_prefix=off);
 (b) Lightning with torchvision's CIFAR10-style dataset of PIL images, its transforms and a DataLoader;
 (c) the same with finetuning-scheduler's callback, where it is installed;
 (d) a bare PyTorch loop, and one that computes the features once by hand.
@@ -14,6 +15,7 @@ checkpoints. That the loops train the same thing shows in the mean loss of their
 import argparse
 import importlib.util
 import statistics
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,13 +26,25 @@ from tlcl.data.image_tensors import Source
 
 SCHEDULER = importlib.util.find_spec("finetuning_scheduler") is not None
 AUGMENTATIONS = {"none": False, "flip": True}
+HELD_OUT = 10  # images: nothing validates
+BASES = ("tlcl", "tlcl bf16")
 ALIKE = 0.05  # last losses differ by the order of the images and the draws of the flips alone
 
 
-def loops(setup: Setup, workers: int) -> dict[str, Callable[[], Phase]]:
+def anew(setup: Setup, precision: str, cache: str) -> Phase:
+    """Ours, without what an earlier run left behind."""
+    with tempfile.TemporaryDirectory() as folder:
+        return ours(setup, precision, cache, Path(folder))
+
+
+def loops(setup: Setup, workers: int, folder: Path) -> dict[str, Callable[[], Phase]]:
+    """`folder` keeps what is found again."""
     chosen: dict[str, Callable[[], Phase]] = {
-        "tlcl, no cache": lambda: ours(setup, "32-true"),
-        "tlcl bf16, no cache": lambda: ours(setup, "bf16-mixed"),
+        "tlcl": lambda: anew(setup, "32-true", "auto"),
+        "tlcl bf16": lambda: anew(setup, "bf16-mixed", "auto"),
+        "tlcl, cache found": lambda: ours(setup, "32-true", "auto", folder),
+        "tlcl, no cache": lambda: anew(setup, "32-true", "off"),
+        "tlcl bf16, no cache": lambda: anew(setup, "bf16-mixed", "off"),
         "bare PyTorch": lambda: bare(setup, "32-true", once=False),
         "bare PyTorch bf16": lambda: bare(setup, "bf16-mixed", once=False),
         "bare PyTorch, features once": lambda: bare(setup, "32-true", once=True),
@@ -44,13 +58,12 @@ def loops(setup: Setup, workers: int) -> dict[str, Callable[[], Phase]]:
 
 def table(augmentation: str, measured: dict[str, list[Phase]]) -> str:
     seconds = {name: [phase.seconds for phase in phases] for name, phases in measured.items()}
-    bases = [name for name in measured if name.startswith("tlcl")]
     rows = [
         [
             name,
             f"{min(times):.2f}",
             f"{statistics.median(times):.2f}",
-            *(f"{median_ratio(seconds[base], times):.3f}" for base in bases),
+            *(f"{median_ratio(seconds[base], times):.3f}" for base in BASES),
             f"{statistics.median(phase.loss for phase in measured[name]):.4f}",
         ]
         for name, times in seconds.items()
@@ -59,7 +72,7 @@ def table(augmentation: str, measured: dict[str, list[Phase]]) -> str:
         f"augmentation: {augmentation}",
         "s min",
         "s median",
-        *(f"{base} / it" for base in bases),
+        *(f"{base} / it" for base in BASES),
         "last loss",
     ]
     return markdown(header, rows)
@@ -86,7 +99,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def section(options: argparse.Namespace) -> str:
-    pool = load_pool(options.tar, options.images + 100)
+    pool = load_pool(options.tar, options.images + HELD_OUT)
     text = (
         f"{options.epochs} epochs on {options.images} images, batch {options.batch_size}, {options.rounds} rounds; "
         "seconds of the whole phase, ratios are medians of those within each round, below 1 where tlcl is faster.\n"
@@ -95,9 +108,12 @@ def section(options: argparse.Namespace) -> str:
         text += "\nfinetuning-scheduler is not installed (pip install 'tlcl[bench]'), so its row is left out.\n"
     for augmentation in options.augment:
         progress(f"head phase: augmentation {augmentation}")
-        config = DataConfig("benchmark", options.images, 100, options.batch_size, 0, AUGMENTATIONS[augmentation])
+        config = DataConfig(
+            "benchmark", options.images, HELD_OUT, options.batch_size, 0, AUGMENTATIONS[augmentation]
+        )
         setup = Setup.of(Source(pool, pool), config, options.epochs)
-        measured = measure(loops(setup, options.workers), options.rounds)
+        with tempfile.TemporaryDirectory() as folder:
+            measured = measure(loops(setup, options.workers, Path(folder)), options.rounds)
         text += f"\n{table(augmentation, measured)}\n\n{comparison(measured)}\n"
     return text
 

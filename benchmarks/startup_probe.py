@@ -37,8 +37,8 @@ def main() -> NoReturn:
         os._exit(0)
 
     train.start = marked_start
-    FinetuningModule.on_train_batch_start = mark  # type: ignore[method-assign]
-    FinetuningModule.on_train_batch_end = step_ends  # type: ignore[method-assign]
+    FinetuningModule.on_train_batch_start = mark  # type: ignore[assignment,method-assign]
+    FinetuningModule.on_train_batch_end = step_ends  # type: ignore[assignment,method-assign]
     train.main()
     raise SystemExit("the training ended before its first step")
 

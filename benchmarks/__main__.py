@@ -1,0 +1,86 @@
+"""`python -m benchmarks`: every benchmark, one after another; the tables go to `benchmarks/RESULTS.md`.
+
+Each runs in a process of its own, so that none meets what another left behind. The file is written anew after each
+section and holds the figures of this run alone. With --quick everything runs at sizes too small to mean anything,
+and the text goes to the standard output. The machine has to be idle.
+"""
+
+import argparse
+import importlib
+import shlex
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from datetime import date
+from multiprocessing import get_context
+from pathlib import Path
+
+from benchmarks.common import Benchmark, facts, progress
+from tlcl.atomic import atomic_write_text
+from tlcl.errors import UserError
+
+NAMES = ("startup", "finetune", "head_phase", "cost", "memory", "continual")
+RESULTS = Path(__file__).with_name("RESULTS.md")
+
+
+def load(name: str) -> Benchmark:
+    benchmark: Benchmark = importlib.import_module(f"benchmarks.{name}").BENCHMARK
+    return benchmark
+
+
+def arguments_for(benchmark: Benchmark, options: argparse.Namespace) -> list[str]:
+    """Those of the options that the benchmark has."""
+    known = vars(benchmark.parser().parse_args([]))
+    chosen = list(benchmark.quick) if options.quick else []
+    if options.rounds is not None and "rounds" in known:
+        chosen += ["--rounds", str(options.rounds)]
+    if options.tar is not None and "tar" in known:
+        chosen += ["--tar", str(options.tar)]
+    return chosen
+
+
+def command(benchmark: Benchmark, arguments: list[str], tar: Path | None) -> str:
+    """What to type for this section alone; of the tar's path only the name, the rest is of this machine."""
+    shown = [tar.name if tar is not None and argument == str(tar) else argument for argument in arguments]
+    return " ".join(["python -m", benchmark.module, shlex.join(shown)]).strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES), help="these sections alone")
+    parser.add_argument("--quick", action="store_true", help="one round of tiny sizes, to see that all of it works")
+    parser.add_argument("--rounds", type=int, help="of each section, in place of its own number")
+    parser.add_argument("--tar", type=Path, help="a tar of ten class folders, for the sections that can use it")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="in place of benchmarks/RESULTS.md")
+    options = parser.parse_args()
+    out = options.out or (None if options.quick else RESULTS)
+
+    text = (
+        "# Benchmarks\n\nWritten by `python -m benchmarks`; "
+        f"every figure was measured in one run, on {date.today()}, on this machine:\n\n{facts()}\n"
+    )
+    if options.quick:
+        text += "\n**A quick run: the sizes are too small for the figures to mean anything.**\n"
+    for name in options.only:
+        benchmark = load(name)
+        arguments = arguments_for(benchmark, options)
+        shown, start = command(benchmark, arguments, options.tar), time.perf_counter()
+        progress(shown)
+        try:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                section = pool.submit(benchmark.run, arguments).result()
+        except UserError as error:
+            parser.error(f"{name}: {error}")
+        minutes = (time.perf_counter() - start) / 60
+        progress(f"{name}: {minutes:.1f} minutes")
+        text += f"\n## {benchmark.title}\n\n`{shown}`\n\n{section.rstrip()}\n"
+        if out is not None:
+            atomic_write_text(out, text)
+    if out is None:
+        sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()
