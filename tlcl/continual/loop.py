@@ -24,6 +24,7 @@ from tlcl.models.blocks import Blocks
 from tlcl.seeding import derive_seed
 from tlcl.tracking.checkpoint import LastCheckpoint
 from tlcl.tracking.records import EpochRecords, RunDirectory
+from tlcl.tracking.timings import EpochTimings, Stopwatch
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ class TaskLoop:
             self.method.end_task(self.network, data)
 
     def _fit(self, task: Task, checkpoint: Any, history: History) -> None:
-        config, folder = self.config, self.directory.checkpoints
+        config, folder, watch = self.config, self.directory.checkpoints, Stopwatch()
         module = ContinualModule(
             self.net, self.network, self.method, task.index, vars(history),
             config.optim, config.seed, config.trainer.log_every,
@@ -126,7 +127,12 @@ class TaskLoop:
         trainer = build_trainer(
             config,
             self.directory.path,
-            [Thaw(config.schedule), EpochRecords(self.directory, task.index), LastCheckpoint(folder)],
+            [
+                Thaw(config.schedule),
+                EpochRecords(self.directory, task.index),
+                LastCheckpoint(folder, watch),
+                EpochTimings(self.directory, watch, task.index),
+            ],
             self.loggers,
             limit_val_batches=0,
         )

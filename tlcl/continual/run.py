@@ -39,8 +39,9 @@ from tlcl.parse import parse_config
 from tlcl.tracking.accuracy_matrix import write_matrix
 from tlcl.tracking.checkpoint import LAST, PREVIOUS
 from tlcl.tracking.continual_plots import save_matrix_plots
-from tlcl.tracking.records import RunDirectory, environment
+from tlcl.tracking.records import RunDirectory, environment, read_lines
 from tlcl.tracking.render import render
+from tlcl.tracking.time_plot import seconds_by_part
 from tlcl.tracking.wandb import finish_wandb
 
 log = logging.getLogger(__name__)
@@ -193,6 +194,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         "prefix_cache": [
             {"of": side, **one.record()} for side, one in zip(("train and val", "test"), held or (), strict=False)
         ],
+        "seconds_by_part": seconds_by_part(read_lines(directory.path / "timings.jsonl")),
         "seconds": round(time.perf_counter() - started, 1),
     }
     directory.write_json("summary.json", summary)

@@ -16,6 +16,7 @@ from tlcl.finetuning.schedule import ThawSchedule
 from tlcl.inference import predict
 from tlcl.models.blocks import Blocks
 from tlcl.models.tail import Tail, last_frozen
+from tlcl.tracking.timings import Stopwatch
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +59,8 @@ class ServePrefix(L.Callback):
     blocks in their modes.
     """
 
-    def __init__(self, config: Config, data: ImageDataModule, versions: Versions) -> None:
-        self.config, self.data, self.versions = config, data, versions
+    def __init__(self, config: Config, data: ImageDataModule, versions: Versions, watch: Stopwatch) -> None:
+        self.config, self.data, self.versions, self.watch = config, data, versions, watch
         self.held: dict[str, tuple[Held, Held]] | None = None
         self.records: list[dict[str, Any]] = []
         self._place: str | None = None
@@ -68,7 +69,8 @@ class ServePrefix(L.Callback):
         net: Blocks = pl_module.net  # type: ignore[assignment]
         if self.held is None:
             epochs = range(trainer.current_epoch, self.config.trainer.epochs)
-            self.held = self._compute(net, pl_module.device, epochs)
+            with self.watch.measure("prefix"):
+                self.held = self._compute(net, pl_module.device, epochs)
         place = last_frozen(net, self.config.schedule.trainable(trainer.current_epoch))
         place = place if place in self.held else None
         if place == self._place:

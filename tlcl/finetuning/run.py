@@ -37,6 +37,8 @@ from tlcl.tracking.checkpoint import (
 from tlcl.tracking.plots import save_plots
 from tlcl.tracking.records import EpochRecords, RunDirectory, environment, read_lines
 from tlcl.tracking.report import write_report
+from tlcl.tracking.time_plot import seconds_by_part
+from tlcl.tracking.timings import EpochTimings, Stopwatch
 from tlcl.tracking.wandb import build_wandb, finish_wandb
 
 log = logging.getLogger(__name__)
@@ -71,14 +73,16 @@ def train(
     module: FinetuningModule,
     data: ImageDataModule,
     prefix: Sequence[ServePrefix],
+    watch: Stopwatch,
 ) -> L.Trainer:
     """Train from the last whole checkpoint, or from the start when there is none."""
     callbacks: list[L.Callback] = [
         *prefix,
         Thaw(config.schedule),
         EpochRecords(directory),
-        BestWeights(directory.checkpoints),
-        LastCheckpoint(directory.checkpoints),
+        BestWeights(directory.checkpoints, watch),
+        LastCheckpoint(directory.checkpoints, watch),
+        EpochTimings(directory, watch),
     ]
     trainer = build_trainer(config, directory.path, callbacks, loggers_for(config, directory))
     checkpoint = latest_checkpoint(directory.checkpoints)
@@ -189,9 +193,9 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         net.to(memory_format=torch.channels_last)
 
     module = FinetuningModule(net, len(data.classes), config.optim, config.seed, config.trainer.log_every)
-    versions = versions_for(config)
-    prefix = [] if versions is None else [ServePrefix(config, data, versions)]
-    trainer = train(config, directory, module, data, prefix)
+    watch, versions = Stopwatch(), versions_for(config)
+    prefix = [] if versions is None else [ServePrefix(config, data, versions, watch)]
+    trainer = train(config, directory, module, data, prefix, watch)
     if not trainer.is_global_zero:
         return {}
 
@@ -221,6 +225,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         "trained_blocks": [name for name in net.names if name in trained],
         "precision": config.trainer.precision,
         "prefix_cache": [record for callback in prefix for record in callback.records],
+        "seconds_by_part": seconds_by_part(read_lines(directory.path / "timings.jsonl")),
         "seconds": round(time.perf_counter() - started, 1),
     }
     directory.write_json("summary.json", summary)

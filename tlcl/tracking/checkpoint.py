@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from tlcl.atomic import atomic_open
 from tlcl.errors import UserError
+from tlcl.tracking.timings import Stopwatch
 
 log = logging.getLogger(__name__)
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
@@ -80,8 +81,8 @@ class BestWeights(Checkpoint):
     Best is the highest validation accuracy; among equals the lowest validation loss, then the earliest epoch.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, watch: Stopwatch) -> None:
+        self.folder, self.watch = folder, watch
         self.best: dict[str, float] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -97,7 +98,7 @@ class BestWeights(Checkpoint):
             if trainer.is_global_zero:
                 network = pl_module.net
                 assert isinstance(network, torch.nn.Module)
-                with atomic_open(self.folder / BEST) as file:
+                with self.watch.measure("checkpoint"), atomic_open(self.folder / BEST) as file:
                     torch.save({"net": network.state_dict(), **self.best}, file)
 
 
@@ -107,10 +108,14 @@ class LastCheckpoint(Checkpoint):
     Listed last among the callbacks, so that it holds what they made of the epoch.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, watch: Stopwatch) -> None:
+        self.folder, self.watch = folder, watch
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        with self.watch.measure("checkpoint"):
+            self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
         last, incoming = self.folder / LAST, self.folder / "incoming.ckpt"
         trainer.save_checkpoint(incoming)
         if trainer.is_global_zero:

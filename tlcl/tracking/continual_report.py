@@ -27,6 +27,7 @@ CAPTIONS = {
     "training": "Training loss through all tasks.",
     "confusion": "After the last task: test images by true and predicted class.",
     "mistakes": "After the last task: the mistakes the network was surest of.",
+    "time": "Where the time of each epoch went; the totals are in the legend.",
 }
 ALTERNATIVES = {
     "cumulative": "Line chart of the accuracy on all classes so far against the tasks; also in the table below",
@@ -35,6 +36,7 @@ ALTERNATIVES = {
     "training": "Line chart of the training loss against the epochs of all tasks",
     "confusion": "Heat map of true against predicted classes; its figures by class are in the table below",
     "mistakes": "Grid of misclassified test images, each with its true class, predicted class and confidence",
+    "time": "Stacked bars of the seconds of each epoch; the totals are in summary.json",
 }
 RECORDS = {
     "config.yaml": "the config",

@@ -159,7 +159,7 @@ def environment(seed: int) -> dict[str, Any]:
 
 
 class EpochRecords(Checkpoint):
-    """One line an epoch in `metrics.jsonl` (the same for the same run) and in `timings.jsonl` (which is not).
+    """One line an epoch in `metrics.jsonl`, the same for the same run.
 
     A `Checkpoint` for its place in the order of callbacks: after the module's own epoch end, and listed before
     the checkpoint itself, so that no checkpoint is ever ahead of its line.
@@ -194,7 +194,6 @@ class EpochRecords(Checkpoint):
         place: dict[str, Any] = {"epoch": epoch} if self.task is None else {"task": self.task, "epoch": epoch}
         line = {**place, "step": trainer.global_step, **metrics, **self._rates, "trainable": trainable}
         self.directory.append("metrics.jsonl", line)
-        self.directory.append("timings.jsonl", {**place, "seconds": round(seconds, 3)})
         if not sys.stdout.isatty():
             where = "" if self.task is None else f"task {self.task + 1}  "
             figures = "  ".join(f"{name.replace('/', ' ')} {value:.4f}" for name, value in metrics.items())

@@ -20,6 +20,7 @@ CAPTIONS = {
     "thaw": "Which blocks were trained in which epoch, and how fast.",
     "confusion": "Test images by true and predicted class; the colour is the share of the true class.",
     "mistakes": "The mistakes the network was surest of: true class → prediction.",
+    "time": "Where the time of each epoch went; the totals are in the legend.",
 }
 # What a screen reader says in a picture's place; the caption it reads anyway.
 ALTERNATIVES = {
@@ -27,6 +28,7 @@ ALTERNATIVES = {
     "thaw": "Chart with a row for each block from head to stem, coloured in the epochs in which it was trained",
     "confusion": "Heat map of true against predicted classes; its figures by class are in the table below",
     "mistakes": "Grid of misclassified test images, each with its true class, predicted class and confidence",
+    "time": "Stacked bars of the seconds of each epoch; the totals are in summary.json",
 }
 RECORDS = {
     "config.yaml": "the config",
