@@ -1,6 +1,6 @@
 """`python -m benchmarks`: every benchmark, one after another; the tables go to `benchmarks/RESULTS.md`.
 
-Each runs in a process of its own, so that none meets what another left behind. The file is written anew after each
+Each is a command of its own, so that none meets what another left behind. The file is written anew after each
 section and holds the figures of this run alone. With --quick everything runs at sizes too small to mean anything,
 and the text goes to the standard output. The machine has to be idle.
 """
@@ -8,16 +8,14 @@ and the text goes to the standard output. The machine has to be idle.
 import argparse
 import importlib
 import shlex
+import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from datetime import date
-from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.common import Benchmark, facts, progress
 from tlcl.atomic import atomic_write_text
-from tlcl.errors import UserError
 
 NAMES = ("startup", "finetune", "head_phase", "cost", "memory", "continual")
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -26,6 +24,16 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 def load(name: str) -> Benchmark:
     benchmark: Benchmark = importlib.import_module(f"benchmarks.{name}").BENCHMARK
     return benchmark
+
+
+def run(benchmark: Benchmark, arguments: list[str]) -> str:
+    """The section that its command prints below the machine's facts."""
+    process = subprocess.run(
+        [sys.executable, "-m", benchmark.module, *arguments], stdout=subprocess.PIPE, text=True
+    )
+    if process.returncode != 0:
+        raise SystemExit(process.returncode)
+    return process.stdout.partition("\n\n")[2]
 
 
 def arguments_for(benchmark: Benchmark, options: argparse.Namespace) -> list[str]:
@@ -68,11 +76,7 @@ def main() -> None:
         arguments = arguments_for(benchmark, options)
         shown, start = command(benchmark, arguments, options.tar), time.perf_counter()
         progress(shown)
-        try:
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                section = pool.submit(benchmark.run, arguments).result()
-        except UserError as error:
-            parser.error(f"{name}: {error}")
+        section = run(benchmark, arguments)
         minutes = (time.perf_counter() - start) / 60
         progress(f"{name}: {minutes:.1f} minutes")
         text += f"\n## {benchmark.title}\n\n`{shown}`\n\n{section.rstrip()}\n"
