@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tlcl import config_continual
+from tlcl import config_adaptation, config_continual
+from tlcl.config_adaptation import AdaptationConfig
 from tlcl.config_continual import CompareConfig, ContinualConfig, MethodConfig
 from tlcl.finetuning.schedule import ThawSchedule
 
@@ -39,6 +40,11 @@ class DigitsConfig(DataConfig):
 @dataclass
 class LettersConfig(DataConfig):
     images_per_class: int = 400
+
+
+@dataclass
+class RenderedDigitsConfig(DataConfig):
+    images_per_class: int = 200
 
 
 @dataclass
@@ -118,8 +124,9 @@ class WandbConfig(LoggerConfig):
 class Config:
     """A whole run. `thaw` is kept apart because its keys are epochs.
 
-    Without `continual` the job is fine-tuning; with it, tasks one after another by `method`, or by each of
-    `compare.methods`.
+    Without the optional groups the job is fine-tuning; with `continual`, tasks one after another by `method`; with
+    `source`, the labelled source domain, `data` is the target that `adaptation` adapts to. `compare` puts several
+    methods in the place of `method` or `adaptation`.
     """
 
     name: str
@@ -135,6 +142,8 @@ class Config:
     continual: ContinualConfig | None = None
     method: MethodConfig | None = None
     compare: CompareConfig | None = None
+    source: DataConfig | None = None
+    adaptation: AdaptationConfig | None = None
 
     @property
     def schedule(self) -> ThawSchedule:
@@ -142,20 +151,21 @@ class Config:
         return ThawSchedule.from_config(self.thaw)
 
 
+DATA: dict[str, type] = {
+    "digits": DigitsConfig,
+    "letters": LettersConfig,
+    "rendered_digits": RenderedDigitsConfig,
+    "cifar10": Cifar10Config,
+    "image_folder": ImageFolderConfig,
+}
 # Which dataclass a group takes is decided by the one key that names the choice.
 VARIANTS: dict[str, tuple[str, dict[str, type]]] = {
-    "data": (
-        "source",
-        {
-            "digits": DigitsConfig,
-            "letters": LettersConfig,
-            "cifar10": Cifar10Config,
-            "image_folder": ImageFolderConfig,
-        },
-    ),
+    "data": ("source", DATA),
+    "source": ("source", DATA),
     "model": ("name", {"resnet18": ResNet18Config, "efficientnet_lite0": EfficientNetLite0Config}),
     "logger": ("name", {"wandb": WandbConfig, "none": LoggerConfig}),
     "method": ("name", config_continual.METHODS),
+    "adaptation": ("name", config_adaptation.ADAPTATIONS),
 }
 PLAIN: dict[str, type] = {
     "optim": OptimConfig,
@@ -163,7 +173,7 @@ PLAIN: dict[str, type] = {
     "continual": ContinualConfig,
     "compare": CompareConfig,
 }
-OPTIONAL = ("continual", "method", "compare")  # groups that a job may lack
+OPTIONAL = ("continual", "method", "compare", "source", "adaptation")  # groups that a job may lack
 CHOICES: dict[str, tuple[str, ...]] = {
     "optim.name": ("sgd", "adamw"),
     "optim.schedule": ("constant", "cosine"),
@@ -176,6 +186,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "data.channels": (1, 3),  # type: ignore[dict-item]
     "model.stem": ("imagenet", "cifar"),
     **config_continual.CHOICES,
+    **config_adaptation.CHOICES,
 }
 # key -> smallest value, and whether that value itself is allowed
 MINIMA: dict[str, tuple[float, bool]] = {
@@ -199,6 +210,12 @@ MINIMA: dict[str, tuple[float, bool]] = {
     "trainer.devices": (1, True),
     "trainer.log_every": (1, True),
     **config_continual.MINIMA,
+    **config_adaptation.MINIMA,
 }
 # key -> the value that must not be reached
-SUPREMA: dict[str, float] = {"optim.momentum": 1.0, "data.test_fraction": 1.0, **config_continual.SUPREMA}
+SUPREMA: dict[str, float] = {
+    "optim.momentum": 1.0,
+    "data.test_fraction": 1.0,
+    **config_continual.SUPREMA,
+    **config_adaptation.SUPREMA,
+}

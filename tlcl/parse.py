@@ -86,18 +86,19 @@ def _check_ranges(config: Any, prefix: str = "") -> None:
         if is_dataclass(value):
             _check_ranges(value, f"{key}.")
             continue
-        if key in CHOICES and value not in CHOICES[key]:
-            raise UserError(f"{key}={value!r} is not one of {', '.join(map(str, CHOICES[key]))}")
+        rule = f"data.{item.name}" if prefix == "source." else key
+        if rule in CHOICES and value not in CHOICES[rule]:
+            raise UserError(f"{key}={value!r} is not one of {', '.join(map(str, CHOICES[rule]))}")
         if value is None:
             continue
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{key}={value} must be a finite number")
-        if key in MINIMA:
-            least, allowed = MINIMA[key]
+        if rule in MINIMA:
+            least, allowed = MINIMA[rule]
             if not (value >= least if allowed else value > least):
                 raise UserError(f"{key}={value} must be {'at least' if allowed else 'greater than'} {least:g}")
-        if key in SUPREMA and not value < SUPREMA[key]:
-            raise UserError(f"{key}={value} must be less than {SUPREMA[key]:g}")
+        if rule in SUPREMA and not value < SUPREMA[rule]:
+            raise UserError(f"{key}={value} must be less than {SUPREMA[rule]:g}")
 
 
 def _check_cache(config: Config) -> None:

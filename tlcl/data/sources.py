@@ -2,12 +2,20 @@
 
 from pathlib import Path
 
-from tlcl.config import Cifar10Config, DataConfig, DigitsConfig, ImageFolderConfig, LettersConfig
+from tlcl.config import (
+    Cifar10Config,
+    DataConfig,
+    DigitsConfig,
+    ImageFolderConfig,
+    LettersConfig,
+    RenderedDigitsConfig,
+)
 from tlcl.data.cifar10 import load_cifar10
 from tlcl.data.digits import load_digits
 from tlcl.data.image_folder import load_image_folder
 from tlcl.data.image_tensors import Source
 from tlcl.data.letters import load_letters
+from tlcl.data.rendered_digits import load_rendered_digits
 
 
 def load_source(config: DataConfig, cache_dir: str) -> Source:
@@ -21,6 +29,8 @@ def load_source(config: DataConfig, cache_dir: str) -> Source:
             return load_digits()
         case LettersConfig():
             return load_letters(config.images_per_class)
+        case RenderedDigitsConfig():
+            return load_rendered_digits(config.images_per_class)
         case Cifar10Config():
             return load_cifar10(config)
         case ImageFolderConfig():

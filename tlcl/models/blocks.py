@@ -35,13 +35,15 @@ class InputTransform(nn.Module):
         return (floats - self.mean) / self.std  # a grey channel broadcasts to three
 
 
+INPUTS = "inputs"  # the place between the input transform and the first block
 FEATURES = "features"  # the place between pooling and the last layer
 
 
 class Blocks(nn.Module):
     """Ordered blocks with one forward from any block's output to any other's.
 
-    Besides its blocks a network has the place `features`, within the head: what the last layer takes, pooled.
+    Besides its blocks a network has the places `inputs`, what the first block takes, and `features`, within the
+    head: what the last layer takes, pooled.
 
     Args:
         inputs: turns uint8 images into what the first block takes.
@@ -73,7 +75,7 @@ class Blocks(nn.Module):
 
         Args:
             x: uint8 images (B, C, H, W), or the output of `start`.
-            start, stop: a block, or `features`.
+            start, stop: a block, `inputs` or `features`.
 
         Raises:
             ValueError: an unknown block, or `stop` before `start`.
@@ -114,6 +116,8 @@ class Blocks(nn.Module):
         return head
 
     def _position(self, place: str) -> int:
+        if place == INPUTS:
+            return -1
         if place not in self.places:
             raise ValueError(f"unknown block {place!r}; the blocks are {', '.join(self.names)}")
         return self.places.index(place)

@@ -1,0 +1,164 @@
+"""What a method of domain adaptation is: the loss of a source batch and a target batch, and what comes after."""
+
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tlcl.adaptation.losses import dann_strength
+from tlcl.config_adaptation import AlignmentConfig
+from tlcl.models.blocks import INPUTS, Blocks
+
+NONE, FEW, ALL = "none", "few", "all"  # labels of the target
+
+
+class Step(NamedTuple):
+    """What a training step comes to.
+
+    Attributes:
+        loss: scalar, to be minimised.
+        logits: (B, K), of the images whose training accuracy is recorded.
+        labels: int64 (B,), their classes.
+        parts: name -> scalar, the terms of the loss before they are weighted, for the record as `train/NAME`.
+    """
+
+    loss: Tensor
+    logits: Tensor
+    labels: Tensor
+    parts: dict[str, Tensor]
+
+
+class Domains(NamedTuple):
+    """One pass of both: the aligned block's outputs as vectors (n, D) and (m, D), logits (n, K) and (m, K)."""
+
+    source: Tensor
+    target: Tensor
+    source_logits: Tensor
+    target_logits: Tensor
+
+
+def vectors(outputs: Tensor) -> Tensor:
+    """Outputs (B, D) as they are, maps (B, D, H, W) averaged over their places: (B, D)."""
+    return outputs.flatten(2).mean(2) if outputs.ndim > 2 else outputs
+
+
+def classify(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of the images that have a label; 0 (with a gradient of 0) when none has.
+
+    Args:
+        logits: (B, K).
+        labels: int64 (B,), -1 where the class is not known.
+    """
+    total = nn.functional.cross_entropy(logits.float(), labels, ignore_index=-1, reduction="sum")
+    return total / (labels >= 0).sum().clamp_min(1)
+
+
+def both_domains(net: Blocks, source: Tensor, target: Tensor, block: str) -> Domains:
+    """One pass of source and target together, so that BatchNorm normalises both by the statistics of their union.
+
+    In the test, on one domain alone, BatchNorm uses running averages of the same statistics. Passes of their own
+    would leave averages of two kinds of batch, which no batch of training was normalised by.
+
+    Args:
+        source, target: uint8 (n, C, H, W) and (m, C', H', W'); size and channels may differ.
+        block: whose outputs are compared.
+    """
+    images = torch.cat([net(source, stop=INPUTS), net(target, stop=INPUTS)])
+    outputs = net(images, start=INPUTS, stop=block)
+    logits = net(outputs, start=block)
+    parts = [len(source), len(target)]
+    return Domains(*vectors(outputs).split(parts), *logits.split(parts))
+
+
+class Method(nn.Module):
+    """A method is a subclass in a file of its own: `loss`, and `finish` where something follows the training.
+
+    What it trains beside the network (a domain discriminator, a decoder) are submodules: their parameters make one
+    more group of the optimizer, at the head's learning rate, and are saved in the checkpoint. The network is handed
+    to every hook and never kept.
+
+    Args:
+        config: the `adaptation` group.
+        net: for sizes alone; its weights may still change.
+
+    Attributes:
+        supervision: target labels that training sees: `none`, `few` (`config.target_labels` a class), or `all`.
+        unlabelled: whether target images without a label are of use.
+    """
+
+    supervision: ClassVar[str] = FEW
+    unlabelled: ClassVar[bool] = True
+
+    def __init__(self, config: Any, net: Blocks) -> None:
+        super().__init__()
+        self.config = config
+
+    def loss(
+        self,
+        net: Blocks,
+        source: Tensor,
+        source_labels: Tensor,
+        target: Tensor,
+        target_labels: Tensor,
+        progress: float,
+    ) -> Step:
+        """The loss of one step.
+
+        Args:
+            source, target: uint8 (n, C, H, W) and (m, C', H', W').
+            source_labels: int64 (n,).
+            target_labels: int64 (m,), -1 where the class is hidden.
+            progress: share of all training steps done, 0 <= progress < 1.
+        """
+        raise NotImplementedError
+
+    def finish(self, net: Blocks, target: Tensor) -> None:
+        """After the training, with the weights that are tested; without gradients.
+
+        Args:
+            target: uint8 (M, C, H, W), the target's training images, on the CPU.
+        """
+
+
+def strength(config: AlignmentConfig, progress: float) -> float:
+    """`weight` as far as it has grown by `ramp`: `none`, all of it at once; `dann`, by 2 / (1 + exp(-10 p)) - 1."""
+    return config.weight * (dann_strength(progress) if config.ramp == "dann" else 1.0)
+
+
+class AligningMethod(Method):
+    """Cross-entropy of the source, and of the target where it has labels, plus a loss of both domains' outputs."""
+
+    def alignment(self, domains: Domains, progress: float) -> Tensor:
+        """The scalar that is recorded, before it is weighted."""
+        raise NotImplementedError
+
+    def total(self, task: Tensor, alignment: Tensor, progress: float) -> Tensor:
+        """What is minimised."""
+        return task + strength(self.config, progress) * alignment
+
+    def loss(
+        self,
+        net: Blocks,
+        source: Tensor,
+        source_labels: Tensor,
+        target: Tensor,
+        target_labels: Tensor,
+        progress: float,
+    ) -> Step:
+        domains = both_domains(net, source, target, self.config.block)
+        task = classify(domains.source_logits, source_labels) + classify(domains.target_logits, target_labels)
+        alignment = self.alignment(domains, progress)
+        loss = self.total(task, alignment, progress)
+        return Step(loss, domains.source_logits, source_labels, {"task": task, "alignment": alignment})
+
+
+def width(net: Blocks, block: str) -> int:
+    """D of the `vectors` of a block's outputs."""
+    size = net.inputs.size
+    images = torch.zeros((2, 3, size, size), dtype=torch.uint8, device=net.inputs.mean.device)
+    training = net.training
+    net.eval()
+    with torch.no_grad():
+        outputs: Tensor = net(images, stop=block)
+    net.train(training)
+    return int(vectors(outputs).shape[1])

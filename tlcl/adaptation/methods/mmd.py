@@ -1,0 +1,18 @@
+"""Both domains' features at a small maximum mean discrepancy."""
+
+from torch import Tensor
+
+from tlcl.adaptation.losses import mk_mmd
+from tlcl.adaptation.methods.base import AligningMethod, Domains
+
+
+class MMD(AligningMethod):
+    """DAN (Long et al. 2015) on one block: task loss + weight * squared multi-kernel MMD of the block's outputs.
+
+    The paper aligns several layers of AlexNet and learns the kernels' weights; here they are equal
+    (`tlcl.adaptation.losses.mk_mmd`). Both domains pass together, as in the authors' code. The paper's constant
+    weight is `ramp=none`.
+    """
+
+    def alignment(self, domains: Domains, progress: float) -> Tensor:
+        return mk_mmd(domains.source, domains.target)

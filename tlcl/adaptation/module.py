@@ -1,0 +1,69 @@
+"""The LightningModule that trains a network on two domains with a method of domain adaptation."""
+
+import math
+
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from tlcl.adaptation.losses import prediction_entropy
+from tlcl.adaptation.methods.base import Method
+from tlcl.adaptation.pairs import SOURCE, Pair
+from tlcl.config import OptimConfig
+from tlcl.data.datamodule import Batch
+from tlcl.finetuning.module import FinetuningModule
+from tlcl.finetuning.optimizer import build_optimizer, build_scheduler
+from tlcl.models.blocks import Blocks
+
+
+class AdaptationModule(FinetuningModule):
+    """Fine-tuning whose loss a method makes of a source batch and a target batch.
+
+    Logs, once an epoch, `train/loss`, `train/acc`, `train/NAME` for each part of the method's loss, `val/loss` and
+    `val/acc` of the source, and `val/target_entropy`, the target's mean prediction entropy in 0..1 (1: uniform).
+    """
+
+    def __init__(
+        self, net: Blocks, method: Method, num_classes: int, optim: OptimConfig, seed: int, log_every: int = 50
+    ) -> None:
+        super().__init__(net, num_classes, optim, seed, log_every)
+        self.method, self.num_classes = method, num_classes
+
+    def progress(self) -> float:
+        """Share of all training steps done, 0 <= progress < 1."""
+        return self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches))
+
+    def training_step(self, batch: Pair, batch_idx: int) -> Tensor:  # type: ignore[override]
+        source, target = batch
+        step = self.method.loss(
+            self.net, source.images, source.labels, target.images, target.labels, self.progress()
+        )
+        self.note_loss(step.loss, batch_idx)
+        self.train_acc(step.logits.detach(), step.labels)
+        terms = {"train/loss": step.loss, **{f"train/{name}": value for name, value in step.parts.items()}}
+        self.log_dict(terms, on_step=False, on_epoch=True, batch_size=len(step.labels))
+        self.log("train/acc", self.train_acc, on_step=False, on_epoch=True)
+        return step.loss
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = SOURCE) -> None:
+        logits, once = self(batch.images), {"on_epoch": True, "add_dataloader_idx": False}
+        if dataloader_idx == SOURCE:
+            loss = nn.functional.cross_entropy(logits.float(), batch.labels)
+            self.val_acc(logits, batch.labels)
+            self.log("val/loss", loss, batch_size=len(batch.labels), **once)  # type: ignore[arg-type]
+            self.log("val/acc", self.val_acc, **once)  # type: ignore[arg-type]
+        else:
+            entropy = prediction_entropy(logits.float().softmax(1)).mean() / math.log(self.num_classes)
+            self.log("val/target_entropy", entropy, batch_size=len(logits), **once)  # type: ignore[arg-type]
+
+    def learning_rates(self) -> dict[str, float]:
+        """The current rate of each block; what the method trains beside the network learns at the head's."""
+        return {name: rate for name, rate in super().learning_rates().items() if name in self.net.names}
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = build_optimizer(self.net, self.optim)
+        beside = list(self.method.parameters())
+        if beside:
+            optimizer.add_param_group({"name": "method", "params": beside, "lr": self.optim.lr})
+        steps, epochs = int(self.trainer.estimated_stepping_batches), self.trainer.max_epochs or 1
+        scheduler = build_scheduler(optimizer, self.optim, steps, epochs)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

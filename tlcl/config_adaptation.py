@@ -1,0 +1,78 @@
+"""The config keys of domain adaptation: the group `adaptation`, one dataclass for each kind of method."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class AdaptationConfig:
+    """Keys that every method has: which one, and which epoch's weights are tested (`tlcl.adaptation.validator`)."""
+
+    name: str
+    validator: str = "last"
+
+
+@dataclass
+class FewLabelsConfig(AdaptationConfig):
+    """A method that uses `target_labels` labelled target images a class; 0: none, the target is unlabelled."""
+
+    target_labels: int = 0
+
+
+@dataclass
+class FineTuneConfig(FewLabelsConfig):
+    target_labels: int = 5
+    source_share: float = 0.5
+
+
+@dataclass
+class AlignmentConfig(FewLabelsConfig):
+    """A method that aligns the outputs of `block` in both domains with `weight`, which grows by `ramp`."""
+
+    block: str = "features"
+    weight: float = 1.0
+    ramp: str = "dann"
+
+
+@dataclass
+class DANNConfig(AlignmentConfig):
+    hidden: int = 256
+
+
+@dataclass
+class CDANConfig(DANNConfig):
+    entropy: bool = True
+
+
+@dataclass
+class CCSAConfig(AlignmentConfig):
+    target_labels: int = 5
+    weight: float = 0.25
+    ramp: str = "none"
+    margin: float = 1.0
+
+
+ADAPTATIONS: dict[str, type] = {
+    "source_only": AdaptationConfig,
+    "target_oracle": AdaptationConfig,
+    "fine_tune": FineTuneConfig,
+    "adabn": AdaptationConfig,
+    "mmd": AlignmentConfig,
+    "coral": AlignmentConfig,
+    "dann": DANNConfig,
+    "cdan": CDANConfig,
+    "ccsa": CCSAConfig,
+}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "adaptation.validator": ("last", "source_entropy"),
+    "adaptation.ramp": ("none", "dann"),
+}
+# key -> smallest value, and whether that value itself is allowed
+MINIMA: dict[str, tuple[float, bool]] = {
+    "adaptation.target_labels": (0, True),
+    "adaptation.source_share": (0, False),
+    "adaptation.weight": (0, True),
+    "adaptation.hidden": (1, True),
+    "adaptation.margin": (0, False),
+}
+# key -> the value that must not be reached
+SUPREMA: dict[str, float] = {"adaptation.source_share": 1.0}
