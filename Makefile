@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test test-fast lint bench clean
+.PHONY: quickstart study test test-fast lint bench clean
 .DEFAULT_GOAL := quickstart
 
 # Exact versions from constraints.txt; rebuilt when a pin or a dependency changes.
@@ -12,6 +12,9 @@ BIN := .venv/bin
 
 quickstart: .venv/.installed  ## main job on the embedded data: letters -> real digits, report at the end
 	$(BIN)/python -m tlcl.train +experiment=finetune_layerwise
+
+study: .venv/.installed  ## all questions on the embedded data, one report, about a quarter of an hour
+	$(BIN)/python -m tlcl.study
 
 test: .venv/.installed  ## lint, types and the whole test suite
 	$(BIN)/ruff check .

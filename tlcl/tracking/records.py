@@ -144,8 +144,8 @@ def environment(seed: int) -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     status = _git("status", "--porcelain")
-    name = Path(sys.argv[0]).name
-    program = "python -m tlcl.train" if name == "train.py" else name
+    called = Path(sys.argv[0])
+    program = f"python -m tlcl.{called.stem}" if called.suffix == ".py" else called.name
     return {
         "versions": versions,
         "python": platform.python_version(),
@@ -179,7 +179,8 @@ class EpochRecords(Checkpoint):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         measured = trainer.callback_metrics
-        metrics = {name: float(measured[name]) for name in METRICS if name in measured}
+        more = sorted(name for name in measured if name.startswith(("train/", "val/")) and name not in METRICS)
+        metrics = {name: float(measured[name]) for name in (*METRICS, *more) if name in measured}
         epoch = trainer.current_epoch
         names = pl_module.net.names  # type: ignore[union-attr]
         trainable = [name for name in names if name in pl_module.trainable_blocks]  # type: ignore[operator,union-attr]
@@ -201,4 +202,4 @@ class EpochRecords(Checkpoint):
             print(f"{where}epoch {epoch:3d}  {figures}  {seconds:5.1f} s  training {blocks}", flush=True)
 
 
-METRICS = ("train/loss", "train/acc", "val/loss", "val/acc")
+METRICS = ("train/loss", "train/acc", "val/loss", "val/acc")  # these first, then what else was measured

@@ -1,0 +1,165 @@
+"""`tlcl-study`: how much to retrain, what is forgotten and what helps, on the embedded data, in one report.
+
+Three parts: layer-wise fine-tuning; a grid of freeze depths and data-set sizes; continual-learning methods side by
+side. About a quarter of an hour on two CPU cores. Each run has a directory of its own below OUT; a study that was
+stopped goes on by the same command.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from tlcl.atomic import atomic_write_text
+from tlcl.continual import compare
+from tlcl.errors import Interrupted, UserError, run_cli
+from tlcl.jobs import composed_config, finish
+from tlcl.memory import keep_freed_memory
+from tlcl.tracking.records import environment
+from tlcl.tracking.study_report import CONTINUAL, GRID, LAYERWISE, write_study_report
+
+COMMON = ["logger=none", "trainer.progress=false"]
+DEPTHS = range(6)
+BAR = "{desc} {percentage:3.0f}% |{bar}| {elapsed}, {remaining} left{postfix}"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of it is done.
+
+    Attributes:
+        sizes: labelled images of the grid.
+        epochs: of each run of the grid.
+        continual: the methods that are compared.
+        shorter: overrides of every run, to make it short.
+    """
+
+    sizes: tuple[int, ...]
+    seeds: tuple[int, ...]
+    epochs: int
+    continual: tuple[str, ...]
+    shorter: tuple[str, ...] = ()
+
+
+FULL = Scale(
+    sizes=(50, 200, 1297),
+    seeds=(0, 1),
+    epochs=15,
+    continual=("naive", "ewc", "lwf", "er", "er_ace", "der_pp", "icarl", "slda", "ranpac", "joint"),
+)
+QUICK = Scale(
+    sizes=(50, 200),
+    seeds=(0,),
+    epochs=2,
+    continual=("naive", "slda"),
+    shorter=("model.weights=none", "trainer.epochs=2"),
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run of the study; `weight`: about its seconds on two cores, for the progress bar."""
+
+    path: Path
+    config: DictConfig
+    weight: float
+
+
+def grid_steps(root: Path, scale: Scale) -> Iterator[Step]:
+    """Every freeze depth with every number of labelled images; without crops, so that frozen blocks are cached."""
+    for seed in scale.seeds:
+        for size in scale.sizes:
+            for depth in DEPTHS:
+                overrides = [
+                    f"name=grid depth {depth}", f"thaw.depth={depth}", f"data.train_size={size}", f"seed={seed}",
+                    f"trainer.epochs={scale.epochs}", "data.batch_size=32", "data.crop_padding=0",
+                ]  # fmt: skip
+                config = composed_config([*COMMON, *scale.shorter, *overrides])
+                weight = 2 + 0.0002 * (depth + 1) * size * scale.epochs
+                yield Step(root / GRID / "runs" / f"depth{depth}_size{size}_seed{seed}", config, weight)
+
+
+def compare_steps(root: Path, scale: Scale, experiment: str, methods: tuple[str, ...], part: str) -> Iterator[Step]:
+    """The runs of a comparison, and last the comparison itself, which finds them done and makes the table."""
+    config = composed_config(
+        [*COMMON, *scale.shorter, f"+experiment={experiment}", f"compare.methods=[{','.join(methods)}]",
+         "compare.seeds=[0]"]
+    )  # fmt: skip
+    config.run_dir = str(root / part)
+    for _, _, child in compare.children(config, root / part):
+        yield Step(Path(child.run_dir), child, 25)
+    yield Step(root / part, config, 2)
+
+
+def steps(root: Path, scale: Scale) -> list[Step]:
+    """Every run of the study, in order."""
+    layerwise = composed_config([*COMMON, *scale.shorter, "+experiment=finetune_layerwise", *_milestones(scale)])
+    return [
+        Step(root / LAYERWISE, layerwise, 60),
+        *grid_steps(root, scale),
+        *compare_steps(root, scale, "continual_compare", scale.continual, CONTINUAL),
+    ]
+
+
+def _milestones(scale: Scale) -> list[str]:
+    return ["~thaw.15", "~thaw.25", "+thaw.1=[layer4]"] if scale.shorter else []
+
+
+def study(root: Path, scale: Scale) -> Path:
+    """Run what is not done yet and write the report; returns its path.
+
+    Raises:
+        UserError, Interrupted: see `tlcl.errors`.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        log = open(root / "study.log", "a")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise UserError(f"--out={root} cannot be written: {error.strerror or error}") from None
+    logging.basicConfig(stream=log, level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    keep_freed_memory()
+    atomic_write_text(root / "environment.json", json.dumps(environment(scale.seeds[0]), indent=2) + "\n")
+    planned: list[Step] = steps(root, scale)
+    stopped: list[str] = []
+    try:
+        total = round(sum(step.weight for step in planned))
+        with tqdm(total=total, desc="study", bar_format=BAR) as bar:
+            for step in planned:
+                bar.set_postfix_str(str(step.path.relative_to(root)))
+                with contextlib.redirect_stdout(log):
+                    why = finish(step.config, step.path)
+                if why:
+                    stopped.append(f"{step.path.name}: {why}")
+                bar.update(round(step.weight))
+    except Interrupted:
+        raise Interrupted(root) from None
+    finally:
+        log.close()
+    return write_study_report(root, stopped)
+
+
+def _program() -> None:
+    parser = argparse.ArgumentParser(
+        prog="tlcl-study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/study"), help="where the runs and the report go")
+    parser.add_argument("--quick", action="store_true", help="a minute instead of a quarter of an hour: a try")
+    options = parser.parse_args()
+    report = study(options.out, QUICK if options.quick else FULL)
+    print(f"report: {report}")
+
+
+def main() -> None:
+    """Command line entry."""
+    run_cli(_program)
+
+
+if __name__ == "__main__":
+    main()

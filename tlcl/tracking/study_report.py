@@ -1,0 +1,82 @@
+"""The one page of a study: what its runs say together, with a link to each part's own report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tlcl.tracking.compare_table import mean_std
+from tlcl.tracking.plots import save_figures
+from tlcl.tracking.report import base_context, embedded_plots, read_object, render_page
+from tlcl.tracking.sweep_plots import depth_curves, depth_heatmap
+from tlcl.tracking.sweep_table import Cell, best_depths, read_cells, write_grid
+
+LAYERWISE, GRID, CONTINUAL, ADAPTATION = "layerwise", "grid", "continual", "adaptation"
+TITLES = {
+    LAYERWISE: "Layer by layer: the head first, then layer4, then layer3",
+    GRID: "How much should be retrained?",
+    CONTINUAL: "What is forgotten, and what stops it?",
+    ADAPTATION: "What if the target has no labels?",
+}
+# part -> plot -> (caption, what a screen reader says)
+PICTURES = {
+    LAYERWISE: {
+        "curves": (
+            "Accuracy and loss in each epoch; a dashed line marks the epoch at whose start a block thaws.",
+            "Line charts of accuracy and loss against the epoch",
+        ),
+        "time": ("Where the time of each epoch went.", "Stacked bars of the seconds of each epoch"),
+    },
+    GRID: {
+        "depth_heatmap": (
+            "Test accuracy in %, mean ± standard deviation over the seeds; the best depth of each row is framed.",
+            "Heat map of test accuracy, freeze depth against labelled images; its figures are in grid.csv",
+        ),
+        "depth_curves": (
+            "The same as lines: where a line rises to the right, the blocks it passes are worth retraining.",
+            "Line chart of test accuracy against depth, a line a number of labelled images",
+        ),
+    },
+    CONTINUAL: {
+        "curves": ("Accuracy on all classes so far, after each task.", "Line chart with a line a method"),
+        "final": ("Accuracy on all classes after the last task.", "Bar chart of the methods' accuracies"),
+    },
+    ADAPTATION: {
+        "final": ("Accuracy on the target's test images.", "Bar chart of the methods' target accuracies"),
+    },
+}
+
+
+def grid_sentence(cells: Sequence[Cell]) -> str:
+    """The grid's finding in words."""
+    parts = []
+    for size, depth in best_depths(cells).items():
+        best = next(cell for cell in cells if (cell.size, cell.depth) == (size, depth))
+        blocks = "the head alone" if depth == 0 else f"the head and the last {depth} blocks"
+        parts.append(f"with {size:,} labels {blocks} ({100 * (mean_std(best.accuracies)[0] or 0):.1f} %)")
+    return f"Best on the test images: {'; '.join(parts)}." if parts else ""
+
+
+def write_study_report(root: Path, stopped: Sequence[str]) -> Path:
+    """Draw the grid and write `report.html` from the runs below `root`; a part that has no runs yet is left out.
+
+    Args:
+        stopped: sentences on runs whose loss was not finite.
+    """
+    cells = read_cells(sorted((root / GRID / "runs").glob("*")))
+    sentences: dict[str, str] = {}
+    if cells:
+        save_figures(root / GRID, {"depth_heatmap": depth_heatmap(cells), "depth_curves": depth_curves(cells)})
+        write_grid(root / GRID, cells)
+        sentences[GRID] = grid_sentence(cells)
+    summary = read_object(root / LAYERWISE / "summary.json")
+    if summary:
+        sentences[LAYERWISE] = f"Test accuracy {100 * summary['test_acc']:.1f} % on {summary['test_size']} images."
+    sections: list[dict[str, Any]] = []
+    for part, title in TITLES.items():
+        captions = {name: caption for name, (caption, _) in PICTURES[part].items()}
+        plots = embedded_plots(root / part, captions, {name: text for name, (_, text) in PICTURES[part].items()})
+        if plots:
+            link = f"{part}/report.html" if (root / part / "report.html").is_file() else None
+            sections.append({"title": title, "plots": plots, "sentence": sentences.get(part, ""), "link": link})
+    context = {**base_context(root, []), "plots": [], "sections": sections, "stopped": stopped}
+    return render_page(root, "study_report.html.j2", context)
