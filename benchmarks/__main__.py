@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.common import Benchmark, facts, progress
 from tlcl.atomic import atomic_write_text
 
-NAMES = ("startup", "finetune", "head_phase", "cost", "memory", "continual")
+NAMES = ("startup", "finetune", "head_phase", "cost", "memory", "compile", "continual")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
