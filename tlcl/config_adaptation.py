@@ -1,6 +1,7 @@
 """The config keys of domain adaptation: the group `adaptation`, one dataclass for each kind of method."""
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass
@@ -61,6 +62,14 @@ ADAPTATIONS: dict[str, type] = {
     "dann": DANNConfig,
     "cdan": CDANConfig,
     "ccsa": CCSAConfig,
+}
+NEED_LABELS = ("fine_tune", "ccsa")  # methods that are nothing without labelled target images
+# keys of `data` and `source` -> the values that ask for no cache
+UNCACHED: dict[str, tuple[Any, ...]] = {
+    "cache_prefix": ("auto", "off"),
+    "cache_gib": (None,),
+    "cache_dtype": ("float32",),
+    "cached_views": (None,),
 }
 CHOICES: dict[str, tuple[str, ...]] = {
     "adaptation.validator": ("last", "source_entropy"),

@@ -15,6 +15,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from tlcl.check_adaptation import check_adaptation
 from tlcl.config import CHOICES, MINIMA, OPTIONAL, PLAIN, SUPREMA, VARIANTS, Config, conf_dir
 from tlcl.errors import UserError
 
@@ -126,6 +127,11 @@ def _check_cache(config: Config) -> None:
 
 def _check_job(config: Config) -> None:
     """That the optional groups fit each other."""
+    if config.source is not None:
+        check_adaptation(config)
+        return
+    if config.adaptation is not None:
+        raise UserError("adaptation needs a labelled source domain, e.g. data@source=rendered_digits")
     if config.continual is None:
         for group in ("method", "compare"):
             if getattr(config, group) is not None:

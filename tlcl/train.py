@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tlcl.adaptation import run as adaptation
 from tlcl.config import conf_dir
 from tlcl.continual import compare
 from tlcl.continual import run as continual
@@ -53,6 +54,8 @@ def start(composed: DictConfig) -> dict[str, Any]:
         directory = RunDirectory(path, resume=False)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     job = finetuning.run
+    if composed.get("source") is not None:
+        job = adaptation.run
     if composed.get("continual") is not None:
         job = continual.run if composed.get("compare") is None else compare.run
     keep_freed_memory()

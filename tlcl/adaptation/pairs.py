@@ -8,10 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from tlcl.config import DataConfig
 from tlcl.data.datamodule import Batch, BatchIndices, GatheredBatches, IndexedDataModule
-from tlcl.data.image_tensors import ImageTensors
-from tlcl.data.splits import Split
 from tlcl.errors import UserError
 from tlcl.seeding import generator
 
@@ -118,20 +115,6 @@ class GatheredPairs(Dataset[Pair]):
         return Pair(self.source[index[0]], self.target[index[1]])
 
 
-class Domain(NamedTuple):
-    """One of the two domains in training.
-
-    Attributes:
-        pool: its images and labels.
-        split: indices into the pool; the validation part may be empty.
-        config: batch size and augmentation.
-    """
-
-    pool: ImageTensors
-    split: Split
-    config: DataConfig
-
-
 class PairedDataModule(L.LightningDataModule):
     """Training batches are `Pair`s; validation has a loader of the source and one of the target, without labels.
 
@@ -140,26 +123,26 @@ class PairedDataModule(L.LightningDataModule):
     ones alone.
 
     Args:
+        source, target: the domains on their own, at the places `SOURCE` and `TARGET`; the target's labels hidden.
         known: int64, indices of the target's images whose label may be seen.
         unlabelled: whether images without a label are of use.
-        seed: of the run; orders and augmentation follow from it.
-
-    Raises:
-        UserError: a crop as large as the images.
     """
 
-    def __init__(self, source: Domain, target: Domain, known: Tensor, *, unlabelled: bool, seed: int) -> None:
+    def __init__(
+        self, source: IndexedDataModule, target: IndexedDataModule, known: Tensor, *, unlabelled: bool
+    ) -> None:
         super().__init__()
-        hidden = hide_labels(target.pool.labels, known)
-        self.domains = [
-            IndexedDataModule(source.pool.images, source.pool.labels, source.split, source.config, seed, SOURCE),
-            IndexedDataModule(target.pool.images, hidden, target.split, target.config, seed, TARGET),
-        ]
-        batch = target.config.batch_size
-        self.targets = [TargetIndices(target.split.train, batch, seed, "order")] if unlabelled else []
-        if len(known) and (not unlabelled or len(known) < len(target.split.train)):
-            self.targets.append(TargetIndices(known, batch, seed, "labelled"))
-        self.seed = seed
+        self.domains = (source, target)
+        train, size, seed = target.split.train, target.config.batch_size, target.seed
+        self.targets = [TargetIndices(train, size, seed, "order")] if unlabelled else []
+        if len(known) and (not unlabelled or len(known) < len(train)):
+            self.targets.append(TargetIndices(known, size, seed, "labelled"))
+
+    @property
+    def target_images(self) -> Tensor:
+        """The target's training images, uint8 (M, C, H, W)."""
+        target = self.domains[TARGET]
+        return target.inputs[target.split.train]
 
     def _share_trainer(self) -> None:
         for domain in self.domains:

@@ -53,6 +53,23 @@ class Split:
     val: Tensor
 
 
+def unlabelled_split(total: int, *, train_size: int | None, val_size: int | None, seed: int) -> Split:
+    """As `train_val_split`, without a look at labels: of `total` images in a random order.
+
+    Raises:
+        UserError: sizes that the pool cannot give.
+    """
+    held_out = total // 10 if val_size is None else val_size
+    wanted = total - held_out if train_size is None else train_size
+    if wanted < 2 or held_out + wanted > total:
+        raise UserError(
+            f"data.train_size={train_size} and data.val_size={val_size} do not fit the target's {total} images, "
+            "of which at least 2 must be left to train on"
+        )
+    order = torch.randperm(total, generator=generator(seed, "split/target"))
+    return Split(train=order[held_out : held_out + wanted].sort().values, val=order[:held_out].sort().values)
+
+
 def train_val_split(labels: Tensor, *, train_size: int | None, val_size: int | None, seed: int) -> Split:
     """Hold out `val_size` images (null: a tenth), then take `train_size` of the rest (null: all).
 

@@ -71,16 +71,18 @@ def train(
     config: Config,
     directory: RunDirectory,
     module: FinetuningModule,
-    data: ImageDataModule,
-    prefix: Sequence[ServePrefix],
+    data: L.LightningDataModule,
     watch: Stopwatch,
+    *,
+    prefix: Sequence[ServePrefix] = (),
+    best: Sequence[BestWeights] = (),
 ) -> L.Trainer:
     """Train from the last whole checkpoint, or from the start when there is none."""
     callbacks: list[L.Callback] = [
         *prefix,
         Thaw(config.schedule),
         EpochRecords(directory),
-        BestWeights(directory.checkpoints, watch),
+        *best,
         LastCheckpoint(directory.checkpoints, watch),
         EpochTimings(directory, watch),
     ]
@@ -96,6 +98,12 @@ def train(
     return trainer
 
 
+def load_last(directory: RunDirectory, net: Blocks) -> None:
+    """Load the weights after the last epoch into `net`."""
+    state = read_checkpoint(directory.checkpoints / LAST)["state_dict"]
+    net.load_state_dict({key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")})
+
+
 def select_weights(config: Config, directory: RunDirectory, net: Blocks) -> dict[str, Any]:
     """Load the weights that `trainer.select` names into `net`; return epoch and validation figures of both."""
     lines = {line["epoch"]: line for line in read_lines(directory.path / "metrics.jsonl")}
@@ -104,10 +112,7 @@ def select_weights(config: Config, directory: RunDirectory, net: Blocks) -> dict
     if config.trainer.select == "best":
         net.load_state_dict(best["net"])
     else:
-        state = read_checkpoint(directory.checkpoints / LAST)["state_dict"]
-        net.load_state_dict(
-            {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
-        )
+        load_last(directory, net)
     return {
         name: {
             "checkpoint": name,
@@ -195,7 +200,8 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     module = FinetuningModule(net, len(data.classes), config.optim, config.seed, config.trainer.log_every)
     watch, versions = Stopwatch(), versions_for(config)
     prefix = [] if versions is None else [ServePrefix(config, data, versions, watch)]
-    trainer = train(config, directory, module, data, prefix, watch)
+    best = BestWeights(directory.checkpoints, watch)
+    trainer = train(config, directory, module, data, watch, prefix=prefix, best=[best])
     if not trainer.is_global_zero:
         return {}
 

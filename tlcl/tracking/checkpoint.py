@@ -3,6 +3,7 @@
 import logging
 import os
 import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +76,24 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-class BestWeights(Checkpoint):
-    """After each epoch, if validation improved, `best.ckpt` with the network's weights.
+def validation_score(metrics: Mapping[str, Any]) -> list[float]:
+    """The highest validation accuracy is best; among equals the lowest validation loss."""
+    return [float(metrics["val/acc"]), -float(metrics["val/loss"])]
 
-    Best is the highest validation accuracy; among equals the lowest validation loss, then the earliest epoch.
+
+class BestWeights(Checkpoint):
+    """After each epoch, if its `score` is the highest so far, `best.ckpt` with the network's weights.
+
+    Args:
+        score: metrics of an epoch -> numbers of which the first that differ decide; among equals the earliest epoch
+            is best.
     """
 
-    def __init__(self, folder: Path, watch: Stopwatch) -> None:
-        self.folder, self.watch = folder, watch
-        self.best: dict[str, float] = {}
+    def __init__(
+        self, folder: Path, watch: Stopwatch, score: Callable[[Mapping[str, Any]], list[float]] = validation_score
+    ) -> None:
+        self.folder, self.watch, self.score = folder, watch, score
+        self.best: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
         return dict(self.best)
@@ -92,9 +102,9 @@ class BestWeights(Checkpoint):
         self.best = dict(state_dict)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        score = {name: float(trainer.callback_metrics[f"val/{name}"]) for name in ("acc", "loss")}
-        if not self.best or (score["acc"], -score["loss"]) > (self.best["acc"], -self.best["loss"]):
-            self.best = {"epoch": trainer.current_epoch, **score}
+        score = self.score(trainer.callback_metrics)
+        if not self.best or score > self.best["score"]:
+            self.best = {"epoch": trainer.current_epoch, "score": score}
             if trainer.is_global_zero:
                 network = pl_module.net
                 assert isinstance(network, torch.nn.Module)

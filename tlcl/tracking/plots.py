@@ -33,7 +33,7 @@ def milestones(metrics: Metrics) -> list[tuple[int, list[str]]]:
     return found
 
 
-def _epoch_axis(axes: Axes, metrics: Metrics) -> None:
+def epoch_axis(axes: Axes, metrics: Metrics) -> None:
     axes.set_xlabel("epoch")
     # Up to three epochs MaxNLocator would fall back to fractions, and there is no epoch 0.5.
     few = len(metrics) <= 3
@@ -51,7 +51,7 @@ def _short(name: str, length: int) -> str:
     return f"{name[: length - length // 2 - 1]}…{name[-(length // 2) :]}"
 
 
-def _milestone_lines(axes: Axes, metrics: Metrics) -> None:
+def milestone_lines(axes: Axes, metrics: Metrics) -> None:
     """A dashed line before each thaw, named above the axes where no curve runs; near ones share a name."""
     near = 0.04 * len(metrics)  # a line of 8-point text is about 4 % of the axes wide
     named: list[tuple[float, list[str]]] = []
@@ -84,8 +84,8 @@ def learning_curves(metrics: Metrics) -> Figure:
         for part, colour, label in (("train", ORANGE, "training"), ("val", BLUE, "validation")):
             values = [line[f"{part}/{quantity}"] for line in metrics]
             axes.plot(epochs, values, color=colour, label=label, marker=marker, linewidth=2)
-        _milestone_lines(axes, metrics)
-        _epoch_axis(axes, metrics)
+        milestone_lines(axes, metrics)
+        epoch_axis(axes, metrics)
         axes.set_ylabel(name)
         axes.grid(alpha=0.25)
         axes.legend(frameon=False)
@@ -123,7 +123,7 @@ def thaw_timeline(metrics: Metrics) -> Figure:
     )
     axes.set_yticks(range(len(blocks)), list(reversed(blocks)))
     axes.hlines(np.arange(len(blocks) - 1) + 0.5, first, last, color="white", linewidth=3)
-    _epoch_axis(axes, metrics)
+    epoch_axis(axes, metrics)
     if norm is not None:
         bar = figure.colorbar(image, ax=axes, label="learning rate", pad=0.01)
         ticks = [float(tick) for tick in np.geomspace(low, top, 4)]

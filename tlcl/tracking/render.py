@@ -5,6 +5,8 @@ from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from tlcl.tracking.adaptation_plots import save_adaptation_plots
+from tlcl.tracking.adaptation_report import write_adaptation_report
 from tlcl.tracking.compare_report import save_compare_plots, write_compare_report
 from tlcl.tracking.continual_plots import save_continual_plots
 from tlcl.tracking.continual_report import write_continual_report
@@ -21,5 +23,8 @@ def render(run_dir: Path) -> Path:
     if config.get("continual") is not None:
         save_continual_plots(run_dir)
         return write_continual_report(run_dir)
+    if config.get("source") is not None:
+        save_adaptation_plots(run_dir)
+        return write_adaptation_report(run_dir)
     save_plots(run_dir)
     return write_report(run_dir)

@@ -1,0 +1,76 @@
+"""What a network makes of both domains' test images: answers, how far the domains are apart, a map of both."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.manifold import TSNE
+from torch import Tensor
+
+from tlcl.adaptation.distance import proxy_a_distance
+from tlcl.adaptation.methods.base import vectors
+from tlcl.atomic import atomic_open
+from tlcl.data.datamodule import EVAL_BATCH
+from tlcl.inference import in_batches
+from tlcl.models.blocks import Blocks
+from tlcl.seeding import generator
+from tlcl.tracking.records import RunDirectory
+
+SHOWN = 500  # images a domain in the map and in the distance, at most
+
+
+class Responses(NamedTuple):
+    """To N images: the aligned block's outputs as vectors (N, D), and class probabilities (N, K)."""
+
+    vectors: Tensor
+    probabilities: Tensor
+
+    def accuracy(self, labels: Tensor) -> float:
+        """Share of the labels (N,) that have the highest probability."""
+        return float((self.probabilities.argmax(1) == labels).double().mean())
+
+
+def responses(net: Blocks, images: Tensor, place: str, device: torch.device, precision: str) -> Responses:
+    """Of images uint8 (N, C, H, W), in eval mode; float32 on the CPU."""
+    net.to(device).eval()
+
+    def both(batch: Tensor) -> Tensor:
+        outputs = net(batch, stop=place)
+        return torch.cat([net(outputs, start=place).float(), vectors(outputs).float()], 1)
+
+    together = in_batches(both, images, batch_size=EVAL_BATCH, device=device, precision=precision)
+    classes = net.classifier.out_features
+    return Responses(together[:, classes:], together[:, :classes].softmax(1))
+
+
+def shown(count: int) -> Tensor:
+    """Indices of at most `SHOWN` of `count` images, the same in every run."""
+    return torch.randperm(count, generator=generator(0, "shown"))[:SHOWN].sort().values
+
+
+def a_distance(source: Responses, target: Responses) -> float:
+    """Proxy A-distance of the vectors of at most `SHOWN` images a domain, 0 to 2."""
+    parts = [side.vectors[shown(len(side.vectors))].numpy() for side in (source, target)]
+    return proxy_a_distance(parts[0], parts[1], seed=0)
+
+
+def embedded(source: Responses, target: Responses) -> np.ndarray:
+    """float32 (n + m, 2): t-SNE (van der Maaten & Hinton 2008) of the `shown` images of both domains together."""
+    parts = [side.vectors[shown(len(side.vectors))] for side in (source, target)]
+    points = torch.cat(parts).double().numpy()
+    perplexity = min(30.0, (len(points) - 1) / 3)
+    return TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(points)
+
+
+def write_embedding(
+    directory: RunDirectory, maps: dict[str, np.ndarray], source_labels: Tensor, target_labels: Tensor
+) -> None:
+    """`embedding.npz`: each map (n + m, 2) by its name, `labels` (n + m,), `domains` (n + m,), 0 the source's."""
+    kept = [labels[shown(len(labels))].numpy() for labels in (source_labels, target_labels)]
+    arrays: dict[str, Any] = {
+        **maps,
+        "labels": np.concatenate(kept),
+        "domains": np.repeat([0, 1], [len(part) for part in kept]),
+    }
+    with atomic_open(directory.path / "embedding.npz") as file:
+        np.savez_compressed(file, **arrays)

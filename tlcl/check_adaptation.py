@@ -1,0 +1,60 @@
+"""Whether the config of a domain adaptation makes sense; a part of `tlcl.parse`."""
+
+from tlcl.config import Config
+from tlcl.config_adaptation import NEED_LABELS, UNCACHED, AdaptationConfig, CCSAConfig
+from tlcl.errors import UserError
+
+
+def check_adaptation(config: Config) -> None:
+    """That the optional groups of a job with a source domain fit each other.
+
+    Raises:
+        UserError: they do not; one sentence that names the key.
+    """
+    assert config.source is not None
+    for group in ("continual", "method"):
+        if getattr(config, group) is not None:
+            raise UserError(f"{group} has no source domain; leave out {group}, or source")
+    if (config.adaptation is None) == (config.compare is None):
+        raise UserError(
+            "source, the labelled domain, needs either adaptation, e.g. adaptation=dann, or compare=adaptation"
+        )
+    if config.trainer.devices != 1:
+        raise UserError(
+            f"trainer.devices={config.trainer.devices}: the domains are compared on one device; "
+            "set trainer.devices=1"
+        )
+    for group, data in (("source", config.source), ("data", config.data)):
+        for key, unused in UNCACHED.items():
+            if getattr(data, key) not in unused:
+                raise UserError(
+                    f"{group}.{key}={getattr(data, key)} is for frozen blocks that are computed once; adaptation "
+                    "computes them in every epoch: leave it out"
+                )
+    if config.adaptation is not None:
+        _check_method(config, config.adaptation)
+
+
+def _check_method(config: Config, method: AdaptationConfig) -> None:
+    """That the method of adaptation has what it needs, and that the tested epoch is chosen in one way."""
+    assert config.source is not None
+    wanted = "last" if method.validator == "last" else "best"
+    if config.trainer.select != wanted:
+        raise UserError(
+            f"adaptation.validator={method.validator} needs trainer.select={wanted}, not {config.trainer.select}"
+        )
+    if method.validator == "source_entropy":
+        if method.name == "target_oracle":
+            raise UserError("target_oracle does not learn the source; set adaptation.validator=last")
+        for group, data in (("source", config.source), ("data", config.data)):
+            if data.val_size == 0:
+                raise UserError(f"{group}.val_size=0 leaves adaptation.validator=source_entropy no images")
+    if method.name in NEED_LABELS and getattr(method, "target_labels", 0) == 0:
+        raise UserError(
+            f"adaptation={method.name} needs labelled target images; set adaptation.target_labels, images a class, "
+            "to 1 or more"
+        )
+    if isinstance(method, CCSAConfig) and method.weight > 1:
+        raise UserError(
+            f"adaptation.weight={method.weight} must be at most 1: what the pairs weigh, the classification loses"
+        )

@@ -1,0 +1,73 @@
+"""The HTML page of a domain adaptation, made from its directory alone."""
+
+from pathlib import Path
+
+from tlcl.tracking.plots import read_predictions
+from tlcl.tracking.records import read_lines
+from tlcl.tracking.report import (
+    ALTERNATIVES as FINETUNING_ALTERNATIVES,
+)
+from tlcl.tracking.report import (
+    base_context,
+    confused_pairs,
+    embedded_plots,
+    missing_records,
+    per_class,
+    read_object,
+    render_page,
+    wilson_interval,
+)
+
+CAPTIONS = {
+    "embedding": "t-SNE of the aligned block's outputs for test images of both domains, before and after: above by "
+    "domain, below by class. Aligned domains overlap, and each class is one cloud of both.",
+    "curves": "Accuracies, the target's prediction entropy, and the terms of the loss before they are weighted.",
+    "thaw": "Which blocks were trained in which epoch, and how fast.",
+    "confusion": "The target's test images by true and predicted class; the colour is the share of the true class.",
+    "mistakes": "The mistakes on the target's test images that the network was surest of: true class → prediction.",
+    "time": "Where the time of each epoch went; the totals are in the legend.",
+}
+ALTERNATIVES = {
+    **FINETUNING_ALTERNATIVES,
+    "embedding": "Scatter plots of both domains' test images before and after, coloured by domain and by class",
+    "curves": "Line charts of accuracies, the target's prediction entropy and the loss terms against the epoch",
+}
+RECORDS = {
+    "config.yaml": "the config",
+    "environment.json": "versions, commit and command",
+    "metrics.jsonl": "the epochs' figures",
+    "summary.json": "the summary",
+    "labels.json": "the class names",
+    "test_predictions.npz": "the test predictions",
+    "embedding.npz": "the map of both domains",
+}
+VALIDATORS = {
+    "last": "the last epoch, whatever its figures",
+    "source_entropy": "the highest source validation accuracy minus target prediction entropy",
+}
+
+
+def write_adaptation_report(run_dir: Path) -> Path:
+    """Write `report.html` from what is there; says what is not."""
+    metrics, tested = read_lines(run_dir / "metrics.jsonl"), read_predictions(run_dir)
+    unreadable = {name: not read_object(run_dir / name) for name in RECORDS if name.endswith(".json")}
+    unreadable |= {
+        "metrics.jsonl": not metrics,
+        "test_predictions.npz": tested is None and (run_dir / "labels.json").is_file(),
+    }
+    context = {
+        **base_context(run_dir, missing_records(run_dir, RECORDS, unreadable)),
+        "plots": embedded_plots(run_dir, CAPTIONS, ALTERNATIVES),
+        "epochs": len(metrics),
+        "validators": VALIDATORS,
+        "interval": None,
+        "rows": [],
+        "pairs": [],
+    }
+    if tested is not None:
+        labels, probabilities, classes = tested[:3]
+        right = int((probabilities.argmax(1) == labels).sum())
+        context["interval"] = wilson_interval(right, len(labels))
+        context["rows"] = per_class(labels, probabilities, classes)
+        context["pairs"] = confused_pairs(labels, probabilities, classes)
+    return render_page(run_dir, "adaptation_report.html.j2", context)
