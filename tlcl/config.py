@@ -83,6 +83,11 @@ class EfficientNetLite0Config(ModelConfig):
 
 
 @dataclass
+class SmallCNNConfig(ModelConfig):
+    dropout: float = 0.0
+
+
+@dataclass
 class OptimConfig:
     name: str
     lr: float
@@ -162,7 +167,14 @@ DATA: dict[str, type] = {
 VARIANTS: dict[str, tuple[str, dict[str, type]]] = {
     "data": ("source", DATA),
     "source": ("source", DATA),
-    "model": ("name", {"resnet18": ResNet18Config, "efficientnet_lite0": EfficientNetLite0Config}),
+    "model": (
+        "name",
+        {
+            "resnet18": ResNet18Config,
+            "efficientnet_lite0": EfficientNetLite0Config,
+            "small_cnn": SmallCNNConfig,
+        },
+    ),
     "logger": ("name", {"wandb": WandbConfig, "none": LoggerConfig}),
     "method": ("name", config_continual.METHODS),
     "adaptation": ("name", config_adaptation.ADAPTATIONS),
@@ -201,6 +213,7 @@ MINIMA: dict[str, tuple[float, bool]] = {
     "data.size": (4, True),
     "data.test_fraction": (0, False),
     "model.input_size": (8, True),
+    "model.dropout": (0, True),
     "optim.lr": (0, False),
     "optim.block_lr_decay": (0, False),
     "optim.momentum": (0, True),
@@ -216,6 +229,7 @@ MINIMA: dict[str, tuple[float, bool]] = {
 SUPREMA: dict[str, float] = {
     "optim.momentum": 1.0,
     "data.test_fraction": 1.0,
+    "model.dropout": 1.0,
     **config_continual.SUPREMA,
     **config_adaptation.SUPREMA,
 }

@@ -3,12 +3,12 @@
 import torch
 
 from tlcl.config import ModelConfig
-from tlcl.models import efficientnet_lite0, resnet18
+from tlcl.models import efficientnet_lite0, resnet18, small_cnn
 from tlcl.models.blocks import Backbone, Blocks, InputTransform
 from tlcl.seeding import derive_seed
 
 BACKBONES: dict[str, Backbone] = {
-    module.BACKBONE.name: module.BACKBONE for module in (resnet18, efficientnet_lite0)
+    module.BACKBONE.name: module.BACKBONE for module in (resnet18, efficientnet_lite0, small_cnn)
 }
 
 
