@@ -71,9 +71,8 @@ def test_impossible_dropout_is_refused(tmp_path: Path, value: str) -> None:
 
 def test_fine_tunes_thaws_and_predicts(tmp_path: Path) -> None:
     """Frozen blocks stay as they began, thawed ones move, and the exported file is loaded again."""
-    config = composed(
-        tmp_path, "model=small_cnn", "trainer.epochs=2", "trainer.select=last", "+thaw.1=[layer4,layer3]"
-    )
+    thaw = ["thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer4,layer3]"]
+    config = composed(tmp_path, "model=small_cnn", "trainer.epochs=2", "trainer.select=last", *thaw)
     path = go(config, finetuning.run)
     net, _, parsed = load_run(path)
     assert isinstance(net, Blocks)
