@@ -18,7 +18,8 @@ from omegaconf import DictConfig
 from tests import conftest
 from tests.conftest import FAST, composed
 from tests.wandb_file import history
-from tlcl.continual import compare, loop
+from tlcl import compare
+from tlcl.continual import loop
 from tlcl.continual.loop import TaskLoop
 from tlcl.continual.methods.base import Method
 from tlcl.continual.methods.registry import METHODS

@@ -9,8 +9,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from tlcl import compare
+from tlcl.adaptation import run as adaptation
 from tlcl.config import conf_dir
-from tlcl.continual import compare
 from tlcl.continual import run as continual
 from tlcl.errors import Interrupted, TrainingError
 from tlcl.finetuning import run as finetuning
@@ -22,10 +23,12 @@ Job = Callable[[DictConfig, RunDirectory], dict[str, Any]]
 
 
 def job_of(composed: DictConfig) -> Job:
-    """What a config describes: fine-tuning, a continual stream, or a comparison."""
-    if composed.get("continual") is None:
-        return finetuning.run
-    return continual.run if composed.get("compare") is None else compare.run
+    """What a config describes: fine-tuning, a continual stream, a domain adaptation, or a comparison of methods."""
+    if composed.get("compare") is not None:
+        return compare.run
+    if composed.get("source") is not None:
+        return adaptation.run
+    return finetuning.run if composed.get("continual") is None else continual.run
 
 
 def composed_config(overrides: list[str]) -> DictConfig:

@@ -16,8 +16,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from tlcl import compare
 from tlcl.atomic import atomic_write_text
-from tlcl.continual import compare
 from tlcl.errors import Interrupted, UserError, run_cli
 from tlcl.jobs import composed_config, finish
 from tlcl.memory import keep_freed_memory

@@ -15,12 +15,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tlcl.adaptation import run as adaptation
 from tlcl.config import conf_dir
-from tlcl.continual import compare
-from tlcl.continual import run as continual
 from tlcl.errors import Interrupted, UserError, run_cli
-from tlcl.finetuning import run as finetuning
+from tlcl.jobs import job_of
 from tlcl.memory import keep_freed_memory
 from tlcl.parse import parse_config, unknown_key
 from tlcl.tracking.records import RunDirectory
@@ -53,14 +50,9 @@ def start(composed: DictConfig) -> dict[str, Any]:
         composed.run_dir = str(path)
         directory = RunDirectory(path, resume=False)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    job = finetuning.run
-    if composed.get("source") is not None:
-        job = adaptation.run
-    if composed.get("continual") is not None:
-        job = continual.run if composed.get("compare") is None else compare.run
     keep_freed_memory()
     try:
-        return job(composed, directory)
+        return job_of(composed)(composed, directory)
     except KeyboardInterrupt:
         raise Interrupted(path) from None
     finally:

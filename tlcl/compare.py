@@ -1,6 +1,8 @@
 """Several methods with several seeds, a run directory each; one table, one plot of curves, one report."""
 
 import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,36 +11,77 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from tlcl.config import conf_dir
+from tlcl.adaptation import run as adaptation
+from tlcl.adaptation import setup
+from tlcl.config import Config, conf_dir
+from tlcl.config_adaptation import ADAPTATIONS
 from tlcl.config_continual import METHODS
 from tlcl.continual import run as continual
 from tlcl.data.sources import load_source
 from tlcl.errors import Interrupted, TrainingError, UserError
 from tlcl.finetuning.trainer import settle
 from tlcl.parse import parse_config
-from tlcl.tracking.compare_table import write_table
+from tlcl.tracking.compare_table import figures_of, write_table
 from tlcl.tracking.records import RunDirectory, environment
 from tlcl.tracking.render import render
 
 log = logging.getLogger(__name__)
 
 
-def method_group(text: str) -> dict[str, Any]:
-    """The `method` group that `NAME KEY=VALUE ...` stands for: conf/method/NAME.yaml with changes.
+def _prepare_continual(configs: list[Config]) -> None:
+    source = load_source(configs[0].data, configs[0].cache_dir)
+    for config in configs:
+        continual.prepare(config, source)
+
+
+def _prepare_adaptation(configs: list[Config]) -> None:
+    domains = setup.load_domains(configs[0])
+    for config in configs:
+        setup.prepare(config, domains)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Methods that can be compared with each other.
+
+    Attributes:
+        group: the config group whose place `compare` takes.
+        names: the methods that there are.
+        prepare: builds each config's job without training, so that a mistake shows; the configs differ in `group`.
+        run: the job of one method.
+    """
+
+    group: str
+    names: Collection[str]
+    prepare: Callable[[list[Config]], None]
+    run: Callable[[DictConfig, RunDirectory], dict[str, Any]]
+
+
+CONTINUAL = Family("method", METHODS, _prepare_continual, continual.run)
+ADAPTATION = Family("adaptation", ADAPTATIONS, _prepare_adaptation, adaptation.run)
+
+
+def family_of(composed: DictConfig) -> Family:
+    """Methods of domain adaptation where there is a source domain, else of continual learning."""
+    return CONTINUAL if composed.get("source") is None else ADAPTATION
+
+
+def method_group(text: str, family: Family) -> dict[str, Any]:
+    """The group that `NAME KEY=VALUE ...` stands for: NAME.yaml of the family's folder in conf/, with changes.
 
     Raises:
         UserError: no such method, or something that is no KEY=VALUE.
     """
     name, *changes = text.split()
-    if name not in METHODS:
-        raise UserError(f"compare.methods names {name!r}; the methods are {', '.join(METHODS)}")
+    if name not in family.names:
+        raise UserError(f"compare.methods names {name!r}; the methods are {', '.join(family.names)}")
     wrong = [change for change in changes if "=" not in change or change.startswith("=")]
     if wrong:
         raise UserError(f"compare.methods: {wrong[0]!r} in {text!r} is no KEY=VALUE, e.g. 'er buffer_size=500'")
     if any(change.startswith("name=") for change in changes):
         raise UserError(f"compare.methods: {text!r} changes the name; write the method's own name in its place")
     try:
-        shipped = OmegaConf.load(conf_dir() / "method" / f"{name}.yaml")
+        shipped = OmegaConf.load(conf_dir() / family.group / f"{name}.yaml")
         merged = OmegaConf.merge(shipped, OmegaConf.from_dotlist(changes))
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(f"compare.methods: {text!r} cannot be read: {str(error).splitlines()[0]}") from None
@@ -64,12 +107,12 @@ def children(composed: DictConfig, root: Path) -> list[tuple[str, int, DictConfi
             raise UserError(f"compare.{key} is empty")
         if len(set(values)) < len(values):
             raise UserError(f"compare.{key} names one twice: {', '.join(map(str, values))}")
-    runs = []
+    runs, family = [], family_of(composed)
     for seed in seeds:
         for text in methods:
             child = composed.copy()
             child.pop("compare")
-            child.method, child.seed = method_group(text), seed
+            child[family.group], child.seed = method_group(text, family), seed
             child.name = f"{config.name} {text}"
             child.run_dir = str(root / "runs" / run_name(text, seed))
             parse_config(child.copy())
@@ -78,16 +121,15 @@ def children(composed: DictConfig, root: Path) -> list[tuple[str, int, DictConfi
 
 
 def _check_against_data(planned: list[tuple[str, int, DictConfig]]) -> None:
-    """That each method fits the data and the tasks; what could be wrong is the same for every seed.
+    """That each method fits the data; what could be wrong is the same for every seed.
 
     Raises:
         UserError: one does not.
     """
     first = planned[0][1]
-    configs = [parse_config(child.copy()) for _, seed, child in planned if seed == first]
-    source = load_source(configs[0].data, configs[0].cache_dir)
-    for config in configs:
-        continual.prepare(config, source)
+    family_of(planned[0][2]).prepare(
+        [parse_config(child.copy()) for _, seed, child in planned if seed == first]
+    )
 
 
 def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
@@ -102,6 +144,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         directory.write_config(composed)
         directory.write_json("environment.json", environment(int(composed.seed)))
     runs = [(text, seed, Path(child.run_dir)) for text, seed, child in planned]
+    job, figures = family_of(composed).run, figures_of(composed)
     stopped: dict[str, str] = {}
     table: list[dict[str, Any]] = []
     bar = tqdm(planned, desc="compare", unit="run", disable=None if composed.trainer.progress else True)
@@ -112,7 +155,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         try:
             finished = inner.read_json("summary.json") or {}
             if finished.get("status") != "complete":
-                continual.run(child, inner)
+                job(child, inner)
             elif not (path / "report.html").is_file():  # killed before it was drawn
                 render(path)
         except TrainingError as error:
@@ -122,7 +165,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
             stopped[path.name] = str(error)
         finally:
             inner.close()
-        table = write_table(directory.path, runs)
+        table = write_table(directory.path, runs, figures)
     summary = {
         "status": "complete",
         "name": str(composed.name),
