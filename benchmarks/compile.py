@@ -1,8 +1,8 @@
 """`python -m benchmarks.compile`: whether torch.compile pays back for a training step.
 
 A bare step of ResNet-18 (forward, backward, SGD), compiled and not, in turns; the seconds that compiling takes at
-the first step, and after how many images it has paid for itself. On CPUs it has not been seen to, so `tlcl` does not
-compile.
+the first step, and after how many images it has paid for itself. On CPUs it has not been seen to, so `tlcl` does
+not compile.
 """
 
 import argparse

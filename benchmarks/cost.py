@@ -3,26 +3,43 @@
 Three curves, each with the other two quantities fixed: number of images (at the smallest size), size of the images
 in pixels (stored at the size the network takes), and how many of the five blocks of the backbone are frozen, from
 the stem on. The first two are measured with everything trained and with the head alone. The frozen blocks are
-computed in every epoch; `benchmarks.head_phase` shows what a cache saves. The images are random, with crop and
-flip; the points take turns. One line a point, so that the table can be plotted as it is.
+computed in every epoch, with crop and flip; the third curve is there once more with their outputs cached (flip
+alone), an epoch after the one that computes them. The images are random; the points take turns. One line a point,
+so that the table can be plotted as it is.
 """
 
 import argparse
 import csv
+import tempfile
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from benchmarks.common import CROP_PADDING, Benchmark, cifar_like, markdown, measure, progress
-from benchmarks.finetune import ours
-from tlcl.config import DataConfig
+from benchmarks.common import (
+    CROP_PADDING,
+    MODEL,
+    Benchmark,
+    cifar_like,
+    fresh_network,
+    markdown,
+    measure,
+    progress,
+)
+from benchmarks.finetune import OPTIM, EpochTimes, ours, plain_trainer
+from tlcl.config import Config, DataConfig, LoggerConfig, TrainerConfig
 from tlcl.data.datamodule import ImageDataModule
 from tlcl.data.image_tensors import Source
+from tlcl.data.versions import Versions
+from tlcl.finetuning.module import FinetuningModule
+from tlcl.finetuning.prefix import ServePrefix
+from tlcl.finetuning.thaw import Thaw
+from tlcl.tracking.timings import Stopwatch
 
 BLOCKS = 5  # of the backbone
 HELD_OUT = 10
-HEADER = ("curve", "images", "pixels", "frozen blocks", "s min", "s median", "img/s median", "ms/img median")
+CACHED_EPOCHS = 4  # the last is measured
+HEADER = ("curve", "images", "pixels", "frozen", "cached", "s min", "s median", "img/s median", "ms/img median")
 
 
 @dataclass(frozen=True)
@@ -33,11 +50,13 @@ class Point:
     images: int
     pixels: int
     frozen: int
+    cached: bool = False
 
 
 def points(options: argparse.Namespace) -> list[Point]:
     smallest = min(options.sizes)
     chosen = [Point("frozen blocks", options.base, smallest, frozen) for frozen in options.frozen]
+    chosen += [Point("frozen blocks", options.base, smallest, frozen, True) for frozen in options.frozen if frozen]
     for frozen in (0, BLOCKS):
         chosen += [Point("images", images, smallest, frozen) for images in options.images]
         chosen += [Point("pixels", options.base, size, frozen) for size in options.sizes]
@@ -49,11 +68,29 @@ def epoch(point: Point, batch_size: int, precision: str) -> Callable[[], float]:
 
     def seconds() -> float:
         pool = cifar_like(point.images + HELD_OUT, point.pixels)
-        config = DataConfig("benchmark", point.images, HELD_OUT, batch_size, CROP_PADDING, True)
+        padding = 0 if point.cached else CROP_PADDING
+        config = DataConfig("benchmark", point.images, HELD_OUT, batch_size, padding, True)
         data = ImageDataModule(Source(pool, pool), config, 0)
-        return ours(data, BLOCKS - point.frozen, precision, point.pixels)
+        train = cached if point.cached else ours
+        return train(data, BLOCKS - point.frozen, precision, point.pixels)
 
     return seconds
+
+
+def cached(data: ImageDataModule, depth: int, precision: str, size: int) -> float:
+    """Seconds of an epoch that trains on outputs of the frozen blocks computed before."""
+    net, _ = fresh_network(channels_last=True, size=size)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer_config = TrainerConfig(CACHED_EPOCHS, "cpu", 1, precision, True, "last", 50, False)
+        data_config = replace(data.config, cache_prefix="ram")
+        config = Config(
+            "benchmark", 0, folder, folder, data_config, replace(MODEL, input_size=size), OPTIM, trainer_config,
+            LoggerConfig("none"), {"depth": depth},
+        )  # fmt: skip
+        times = EpochTimes()
+        callbacks = [ServePrefix(config, data, Versions(2), Stopwatch()), Thaw(config.schedule), times]
+        plain_trainer(precision, callbacks, CACHED_EPOCHS).fit(FinetuningModule(net, 10, OPTIM, 0), datamodule=data)
+    return times.seconds[-1]
 
 
 def rows(measured: dict[Point, list[float]]) -> list[list[str]]:
@@ -61,7 +98,8 @@ def rows(measured: dict[Point, list[float]]) -> list[list[str]]:
     for point, times in measured.items():
         middle = median(times)
         figures = (f"{min(times):.3f}", f"{middle:.3f}", f"{point.images / middle:.0f}")
-        lines.append([*map(str, astuple(point)), *figures, f"{1000 * middle / point.images:.3f}"])
+        place = (*map(str, astuple(point)[:4]), "yes" if point.cached else "no")
+        lines.append([*place, *figures, f"{1000 * middle / point.images:.3f}"])
     return lines
 
 
