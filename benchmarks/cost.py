@@ -107,7 +107,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, nargs="+", default=[1000, 5000, 20000, 50000], help="numbers of them")
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64, 96, 128], help="pixels, multiples of 8")
     parser.add_argument("--frozen", type=int, nargs="+", choices=range(BLOCKS + 1), default=list(range(BLOCKS + 1)))
-    parser.add_argument("--base", type=int, default=1000, help="images where their number is not what varies")
+    parser.add_argument("--base", type=int, default=500, help="images where their number is not what varies")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")

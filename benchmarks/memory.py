@@ -67,7 +67,7 @@ def table(trained: Trained, measured: dict[str, list[tuple[int, int]]]) -> str:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--images", type=int, default=5000, help="training images")
+    parser.add_argument("--images", type=int, default=2000, help="training images")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--workers", type=int, default=2, help="DataLoader workers of the torchvision loop")
