@@ -52,6 +52,17 @@ class CCSAConfig(AlignmentConfig):
     margin: float = 1.0
 
 
+@dataclass
+class DSNConfig(FewLabelsConfig):
+    block: str = "features"
+    reconstruction: float = 0.01
+    difference: float = 0.075
+    weight: float = 0.25
+    similarity: str = "dann"
+    similarity_from: int = 100
+    hidden: int = 100
+
+
 ADAPTATIONS: dict[str, type] = {
     "source_only": AdaptationConfig,
     "target_oracle": AdaptationConfig,
@@ -62,6 +73,7 @@ ADAPTATIONS: dict[str, type] = {
     "dann": DANNConfig,
     "cdan": CDANConfig,
     "ccsa": CCSAConfig,
+    "dsn": DSNConfig,
 }
 NEED_LABELS = ("fine_tune", "ccsa")  # methods that are nothing without labelled target images
 # keys of `data` and `source` -> the values that ask for no cache
@@ -74,6 +86,7 @@ UNCACHED: dict[str, tuple[Any, ...]] = {
 CHOICES: dict[str, tuple[str, ...]] = {
     "adaptation.validator": ("last", "source_entropy"),
     "adaptation.ramp": ("none", "dann"),
+    "adaptation.similarity": ("dann", "mmd"),
 }
 # key -> smallest value, and whether that value itself is allowed
 MINIMA: dict[str, tuple[float, bool]] = {
@@ -82,6 +95,9 @@ MINIMA: dict[str, tuple[float, bool]] = {
     "adaptation.weight": (0, True),
     "adaptation.hidden": (1, True),
     "adaptation.margin": (0, False),
+    "adaptation.reconstruction": (0, True),
+    "adaptation.difference": (0, True),
+    "adaptation.similarity_from": (0, True),
 }
 # key -> the value that must not be reached
 SUPREMA: dict[str, float] = {"adaptation.source_share": 1.0}

@@ -8,6 +8,7 @@ from tlcl.adaptation.methods.ccsa import CCSA
 from tlcl.adaptation.methods.cdan import CDAN
 from tlcl.adaptation.methods.coral import CORAL
 from tlcl.adaptation.methods.dann import DANN
+from tlcl.adaptation.methods.dsn import DSN
 from tlcl.adaptation.methods.fine_tune import FineTune
 from tlcl.adaptation.methods.mmd import MMD
 from tlcl.adaptation.methods.source_only import SourceOnly
@@ -26,6 +27,7 @@ METHODS: dict[str, type[Method]] = {
     "dann": DANN,
     "cdan": CDAN,
     "ccsa": CCSA,
+    "dsn": DSN,
 }
 
 
