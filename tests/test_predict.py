@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.conftest import composed
+from tests.conftest import composed, go
 from tlcl import predict as module
+from tlcl.activations import FrozenBlocks, Keeping
+from tlcl.continual import run as continual
 from tlcl.data.digits import load_digits
 from tlcl.errors import UserError, run_cli
 from tlcl.finetuning.run import run
-from tlcl.predict import classify, find_images
+from tlcl.predict import find_images, predictions
 from tlcl.tracking.records import RunDirectory
 
 
@@ -42,7 +44,7 @@ def spoil(folder: Path) -> None:
 
 
 def test_predictions_of_enlarged_test_images(trained: Path, folder: Path) -> None:
-    table = classify(trained, [folder], batch_size=7, skip_bad=False, progress=False)
+    table = predictions(trained, [folder], batch_size=7, skip_bad=False, progress=False)
     rows = list(csv.DictReader(io.StringIO(table)))
     assert len(rows) == 20
     right = sum(row["prediction"] == Path(row["file"]).stem.split("_")[1] for row in rows)
@@ -76,10 +78,10 @@ def test_bad_files_are_all_named_or_left_out(
 ) -> None:
     spoil(folder)
     with pytest.raises(UserError) as caught:
-        classify(trained, [folder], batch_size=8, skip_bad=False, progress=False)
+        predictions(trained, [folder], batch_size=8, skip_bad=False, progress=False)
     assert all(name in str(caught.value) for name in ("text.jpg", "cut.png", "empty.png", "--skip-bad"))
     assert "\n" not in str(caught.value)
-    table = classify(trained, [folder], batch_size=8, skip_bad=True, progress=False)
+    table = predictions(trained, [folder], batch_size=8, skip_bad=True, progress=False)
     assert len(table.splitlines()) == 21
     assert "text.jpg" in capsys.readouterr().err
 
@@ -104,3 +106,23 @@ def test_command_line(
         error = capsys.readouterr().err
         assert part in error
         assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("job", ["finetune", "slda"])
+def test_the_same_images_are_not_computed_twice(
+    tmp_path_factory: pytest.TempPathFactory, folder: Path, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    """Features of a frozen backbone are found by what they are of; the answers are those of the whole network."""
+    tmp_path = tmp_path_factory.mktemp("run")
+    if job == "finetune":
+        path = go(composed(tmp_path, "thaw.depth=0", "trainer.epochs=1"), run)
+    else:
+        options = ["continual=class_incremental", f"method={job}", "trainer.select=last"]
+        path = go(composed(tmp_path, *options), continual.run)
+    first = predictions(path, [folder], batch_size=7, skip_bad=False, progress=False)
+    monkeypatch.setattr(FrozenBlocks, "fill", lambda *_: pytest.fail("computed again"))
+    assert predictions(path, [folder], batch_size=7, skip_bad=False, progress=False) == first
+    monkeypatch.setattr(Keeping, "where", lambda *_: "nowhere")
+    whole = predictions(path, [folder], batch_size=7, skip_bad=False, progress=False)
+    for ours, theirs in zip(csv.DictReader(io.StringIO(first)), csv.DictReader(io.StringIO(whole)), strict=True):
+        assert float(ours["p(3)"]) == pytest.approx(float(theirs["p(3)"]), abs=1e-4)

@@ -8,7 +8,6 @@ from io import StringIO
 from pathlib import Path
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from tlcl.atomic import atomic_write_text
@@ -18,13 +17,15 @@ from tlcl.data.decode import BadImage, decode_image
 from tlcl.data.image_folder import LISTED
 from tlcl.data.walk import image_paths
 from tlcl.errors import UserError, run_cli
-from tlcl.inference import predict
+from tlcl.finetuning.prefix import classify, split_at_frozen
+from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
+from tlcl.models.tail import Split
 from tlcl.models.weights import RUN_MODEL, read_state
 from tlcl.parse import parse_config
 
 
-def load_run(run_dir: Path) -> tuple[nn.Module, dict, Config]:
+def load_run(run_dir: Path) -> tuple[Blocks | Split, dict, Config]:
     """What classifies after a finished run (uint8 images -> logits), its `labels.json` and its config.
 
     Raises:
@@ -67,7 +68,7 @@ def find_images(paths: list[Path]) -> list[Path]:
     return found
 
 
-def classify(run_dir: Path, paths: list[Path], *, batch_size: int, skip_bad: bool, progress: bool) -> str:
+def predictions(run_dir: Path, paths: list[Path], *, batch_size: int, skip_bad: bool, progress: bool) -> str:
     """CSV text: file, prediction, confidence, and one probability column a class.
 
     Raises:
@@ -91,13 +92,13 @@ def classify(run_dir: Path, paths: list[Path], *, batch_size: int, skip_bad: boo
         raise UserError("none of the files is a readable image")
     for line in bad:
         print(f"left out {line}", file=sys.stderr)
-    device = "cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu"
-    probabilities = predict(
-        net,
+    device = torch.device("cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu")
+    probabilities = classify(
+        net if isinstance(net, Split) else split_at_frozen(net, config),
         torch.stack(images),
+        config,
+        device,
         batch_size=batch_size,
-        device=device,
-        precision=config.trainer.precision,
         progress="predict" if progress else None,
     )
     text = StringIO()
@@ -121,7 +122,7 @@ def _program() -> None:
     options = parser.parse_args()
     if options.batch_size < 1:
         raise UserError(f"--batch-size={options.batch_size} must be at least 1")
-    table = classify(
+    table = predictions(
         options.run_dir,
         options.images,
         batch_size=options.batch_size,

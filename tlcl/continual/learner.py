@@ -16,7 +16,7 @@ from tlcl.data.versions import Versions
 from tlcl.errors import UserError
 from tlcl.finetuning.run import start_weights
 from tlcl.models.blocks import FEATURES, Backbone, Blocks
-from tlcl.models.tail import Tail, last_frozen
+from tlcl.models.tail import Split, Tail, last_frozen
 from tlcl.models.weights import load_kept_head
 from tlcl.tracking.records import RunDirectory
 
@@ -98,36 +98,32 @@ def check(config: Config, stream: Stream) -> None:
         raise UserError("continual.head=kept: in the domain_incremental scenario the outputs are no classes")
 
 
-class MethodNetwork(nn.Module):
-    """Images in, the method's scores out: what classifies with a trained method."""
+class MethodScores(nn.Module):
+    """The method's inputs in, its scores out."""
 
-    def __init__(self, net: Blocks, network: Network, method: Method, place: str | None) -> None:
+    def __init__(self, network: Network, method: Method) -> None:
         super().__init__()
-        self.net, self.network, self.method, self.place = net, network, method, place
+        self.network, self.method = network, method
 
-    def forward(self, images: Tensor) -> Tensor:
-        """uint8 (B, C, H, W) -> scores (B, K); -inf for classes that have not come."""
-        inputs = images if self.place is None else self.net(images, stop=self.place)
-        if self.place == FEATURES:
-            inputs = inputs.float()
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, ...) -> scores (B, K); -inf for classes that have not come."""
         return self.method.predict(self.network, inputs).masked_fill(~self.method.seen, -torch.inf)
 
 
 class FullPrecisionHead(nn.Module):
-    """Images in, logits out, the last layer never in a mixed precision.
+    """Features in, logits out, never in a mixed precision.
 
     The weights of a closed-form method give differences of large numbers, which are lost in 16 bits.
     """
 
     def __init__(self, net: Blocks) -> None:
         super().__init__()
-        self.net = net
+        self.classifier = net.classifier
 
-    def forward(self, images: Tensor) -> Tensor:
-        """uint8 (B, C, H, W) -> logits (B, K)."""
-        features = self.net.features(images).float()
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, D) -> logits (B, K)."""
         with torch.autocast(features.device.type, enabled=False):
-            logits: Tensor = self.net.classifier(features)
+            logits: Tensor = self.classifier(features.float())
         return logits
 
 
@@ -152,7 +148,7 @@ def start_network(config: Config, stream: Stream, net: Blocks, backbone: Backbon
     return {**vars(origin), "head": config.continual.head}
 
 
-def trained_classifier(config: Config, labels: dict[str, Any], net: Blocks, run_dir: Path) -> nn.Module:
+def trained_classifier(config: Config, labels: dict[str, Any], net: Blocks, run_dir: Path) -> Blocks | Split:
     """What classifies images after the run in `run_dir`: `net` itself, or its method where that has the answer.
 
     Args:
@@ -162,10 +158,11 @@ def trained_classifier(config: Config, labels: dict[str, Any], net: Blocks, run_
     if config.method is None:
         return net
     if not (run_dir / METHOD_STATE).is_file():
-        return FullPrecisionHead(net) if METHODS[config.method.name].closed_form else net
+        closed_form = METHODS[config.method.name].closed_form
+        return Split(net, FEATURES, FullPrecisionHead(net)) if closed_form else net
     everything = torch.ones(len(labels["classes"]), len(labels["classes"]), dtype=torch.bool)
     kept = torch.load(run_dir / METHOD_STATE, map_location="cpu", weights_only=True)
     shape = (labels["channels"], labels["size"], labels["size"])
     network, method = method_for(config, net, everything, shape, kept["place"])
     method.load_state_dict(kept["state"])
-    return MethodNetwork(net, network, method, kept["place"])
+    return Split(net, kept["place"], MethodScores(network, method))

@@ -1,7 +1,6 @@
 """The frozen blocks computed once: which of their outputs are worth it, and the callback that serves them."""
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -10,12 +9,12 @@ from torch import Tensor, nn
 
 from tlcl.activations import FrozenBlocks, Held, Keeping, activations
 from tlcl.config import Config
-from tlcl.data.datamodule import EVAL_BATCH, ImageDataModule, Rows
+from tlcl.data.datamodule import ImageDataModule, Rows
 from tlcl.data.versions import Versions
 from tlcl.finetuning.schedule import ThawSchedule
 from tlcl.inference import predict
 from tlcl.models.blocks import Blocks
-from tlcl.models.tail import Tail, last_frozen
+from tlcl.models.tail import Split, Tail, last_frozen
 from tlcl.tracking.timings import Stopwatch
 
 log = logging.getLogger(__name__)
@@ -39,16 +38,16 @@ def versions_for(config: Config) -> Versions | None:
     return versions
 
 
-def worth_caching(net: Blocks, schedule: ThawSchedule, epochs: Sequence[int], versions: int) -> list[str]:
-    """The places that training starts from in `epochs`, in the network's order.
+def worth_caching(net: Blocks, schedule: ThawSchedule, epochs: int, versions: int, first: int = 0) -> list[str]:
+    """The places that training starts from in the epochs from `first` on, in the network's order.
 
-    None of them when that would compute the frozen blocks as often as training without a cache.
+    None of them when that would compute the frozen blocks as often as training without a cache. The whole run's
+    epochs count, whatever `first` is: resumed, a run goes on with the same views and the same rounding.
     """
-    starts = [last_frozen(net, schedule.trainable(epoch)) for epoch in epochs]
-    served = [start for start in starts if start is not None]
-    if len(served) <= versions:
+    starts = [last_frozen(net, schedule.trainable(epoch)) for epoch in range(epochs)]
+    if sum(start is not None for start in starts) <= versions:
         return []
-    return sorted(set(served), key=net.places.index)
+    return sorted({start for start in starts[first:] if start is not None}, key=net.places.index)
 
 
 class ServePrefix(L.Callback):
@@ -68,9 +67,8 @@ class ServePrefix(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         net: Blocks = pl_module.net  # type: ignore[assignment]
         if self.held is None:
-            epochs = range(trainer.current_epoch, self.config.trainer.epochs)
             with self.watch.measure("prefix"):
-                self.held = self._compute(net, pl_module.device, epochs)
+                self.held = self._compute(net, pl_module.device, trainer.current_epoch)
         place = last_frozen(net, self.config.schedule.trainable(trainer.current_epoch))
         place = place if place in self.held else None
         if place == self._place:
@@ -86,9 +84,9 @@ class ServePrefix(L.Callback):
         self.held = {name: pair for name, pair in self.held.items() if name in net.places[:kept]}
         pl_module.start = self._place = place  # type: ignore[assignment]
 
-    def _compute(self, net: Blocks, device: torch.device, epochs: Sequence[int]) -> dict[str, tuple[Held, Held]]:
+    def _compute(self, net: Blocks, device: torch.device, first: int) -> dict[str, tuple[Held, Held]]:
         trainer, keeping = self.config.trainer, Keeping.of(self.config)
-        places = worth_caching(net, self.config.schedule, epochs, self.versions.count)
+        places = worth_caching(net, self.config.schedule, trainer.epochs, self.versions.count, first)
         sides = []
         for indices, versions in ((self.data.split.train, self.versions), (self.data.split.val, Versions(1))):
             images = self.data.inputs[indices]
@@ -107,23 +105,34 @@ class ServePrefix(L.Callback):
         return Rows(held.values, rows)
 
 
-def classify(net: Blocks, images: Tensor, config: Config, device: torch.device) -> Tensor:
-    """Class probabilities float32 (n, K), from the frozen blocks' outputs in the cache's files if they go there.
+def split_at_frozen(net: Blocks, config: Config) -> Split:
+    """The network in two parts, the first one what no epoch of the config thaws."""
+    place = last_frozen(net, config.schedule.trainable(config.trainer.epochs - 1))
+    if place is None:
+        return Split(net, None, net)
+    return Split(net, place, Tail(net, place, ndim=4, channels_last=config.trainer.channels_last))
+
+
+def classify(
+    network: Split, images: Tensor, config: Config, device: torch.device, *, batch_size: int, progress: str | None
+) -> Tensor:
+    """Class probabilities float32 (n, K), from the outputs of the first part in the cache's files if they go there.
 
     (In memory they would be used once; in files they serve every model that has the same frozen blocks.)
 
     Args:
         images: uint8 (n, C, H, W).
+        progress: label of a progress bar, None for none.
     """
-    trained = config.schedule.trainable(config.trainer.epochs - 1)
-    place, keeping = last_frozen(net, trained), Keeping.of(config)
-    batch_size = max(EVAL_BATCH, config.data.batch_size)
-    network: nn.Module = net
+    place, keeping = network.place, Keeping.of(config)
+    chosen: nn.Module = network
     if keeping.mode != "off" and place is not None and keeping.where(place, 0) == "file":
-        progress = config.trainer.progress
-        blocks = FrozenBlocks(net, images, Versions(1), device, config.trainer.precision, progress)
+        shown = progress is not None
+        blocks = FrozenBlocks(network.net, images, Versions(1), device, config.trainer.precision, shown)
         held = activations(blocks, [place], keeping)
         if place in held:
-            images = held[place].values
-            network = Tail(net, place, images.ndim, channels_last=config.trainer.channels_last)
-    return predict(network, images, batch_size=batch_size, device=device, precision=config.trainer.precision)
+            images, chosen = held[place].values, network.rest
+    precision = config.trainer.precision
+    return predict(
+        chosen, images, batch_size=batch_size, device=device, precision=precision, progress=progress
+    )

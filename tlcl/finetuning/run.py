@@ -13,11 +13,11 @@ from torch import Tensor
 
 from tlcl.atomic import atomic_open
 from tlcl.config import Config
-from tlcl.data.datamodule import ImageDataModule
+from tlcl.data.datamodule import EVAL_BATCH, ImageDataModule
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.data.sources import load_source
 from tlcl.finetuning.module import FinetuningModule
-from tlcl.finetuning.prefix import ServePrefix, classify, versions_for
+from tlcl.finetuning.prefix import ServePrefix, classify, split_at_frozen, versions_for
 from tlcl.finetuning.thaw import Thaw
 from tlcl.finetuning.trainer import build_trainer, fit, settle
 from tlcl.models.blocks import Backbone, Blocks
@@ -206,7 +206,14 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         return {}
 
     chosen = select_weights(config, directory, net)
-    probabilities = classify(net, source.test.images, config, device)
+    probabilities = classify(
+        split_at_frozen(net, config),
+        source.test.images,
+        config,
+        device,
+        batch_size=max(EVAL_BATCH, config.data.batch_size),
+        progress=None,
+    )
     scores = record_test(directory, probabilities, source.test)
     schedule = config.schedule
     trained = schedule.trainable(config.trainer.epochs - 1)

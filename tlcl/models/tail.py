@@ -45,6 +45,24 @@ class Tail(nn.Module):
         return x
 
 
+class Split(nn.Module):
+    """A classifier in two parts: the network up to `place`, and what answers on its outputs.
+
+    Args:
+        place: None: `rest` takes images.
+    """
+
+    def __init__(self, net: Blocks, place: str | None, rest: nn.Module) -> None:
+        super().__init__()
+        self.net, self.place, self.rest = net, place, rest
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 (B, C, H, W) -> scores (B, K)."""
+        inputs = images if self.place is None else self.net(images, stop=self.place)
+        scores: Tensor = self.rest(inputs.float() if self.place == FEATURES else inputs)
+        return scores
+
+
 def last_frozen(net: Blocks, trainable: frozenset[str]) -> str | None:
     """The place up to which nothing is trained: `features` when the head alone is, None when the first block is."""
     frozen = [name for name in net.names if name not in trainable]
