@@ -207,6 +207,7 @@ def test_wandb_offline_run_reads_back(train_cli: Cli, tmp_path: Path, monkeypatc
     arguments = [item for item in FAST if not item.startswith("logger")]
     result = train_cli(*arguments, "logger.mode=offline", "trainer.epochs=2", "thaw.depth=0", "run_dir=run")
     assert result.returncode == 0, result.stderr
+    assert {path.name for path in tmp_path.iterdir()} <= {"run", "cache"}  # nothing of Hydra's beside it
     (stored,) = (tmp_path / "run").rglob("*.wandb")
     lines = read_lines(tmp_path / "run" / "metrics.jsonl")
     logged = [row for row in history(stored) if "val/acc" in row and "trainable_blocks" in row]
