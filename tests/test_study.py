@@ -15,7 +15,8 @@ from tlcl.study import QUICK, Scale, Step
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Scale:
     monkeypatch.setattr(study, "DEPTHS", (0, 5))
-    return Scale((40,), (0,), 1, ("naive", "ncm"), ("model.weights=none", "trainer.epochs=2", "data.val_size=30"))
+    shorter = ("model.weights=none", "trainer.epochs=2", "data.val_size=30")
+    return Scale((40,), (0,), 1, ("naive", "ncm"), ("source_only",), shorter)
 
 
 def test_steps_have_directories_of_their_own(tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_a_stopped_study_goes_on_and_ends_in_one_report(
     monkeypatch.setattr(study, "finish", finish)
     report = study.study(tmp_path / "study", tiny)
     page = report.read_text()
-    for title in ("How much should be retrained?", "What is forgotten"):
+    for title in ("How much should be retrained?", "What is forgotten", "What if the target has no labels?"):
         assert title in page
     assert page.count("data:image/png") >= 5
     assert "http" not in page.replace("http://www.w3.org", "")

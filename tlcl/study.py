@@ -1,8 +1,8 @@
 """`tlcl-study`: how much to retrain, what is forgotten and what helps, on the embedded data, in one report.
 
-Three parts: layer-wise fine-tuning; a grid of freeze depths and data-set sizes; continual-learning methods side by
-side. About a quarter of an hour on two CPU cores. Each run has a directory of its own below OUT; a study that was
-stopped goes on by the same command.
+Four parts: layer-wise fine-tuning; a grid of freeze depths and data-set sizes; continual-learning methods side by
+side; methods of domain adaptation side by side. About a quarter of an hour on two CPU cores. Each run has a
+directory of its own below OUT; a study that was stopped goes on by the same command.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from tlcl.errors import Interrupted, UserError, run_cli
 from tlcl.jobs import composed_config, finish
 from tlcl.memory import keep_freed_memory
 from tlcl.tracking.records import environment
-from tlcl.tracking.study_report import CONTINUAL, GRID, LAYERWISE, write_study_report
+from tlcl.tracking.study_report import ADAPTATION, CONTINUAL, GRID, LAYERWISE, write_study_report
 
 COMMON = ["logger=none", "trainer.progress=false"]
 DEPTHS = range(6)
@@ -36,7 +36,7 @@ class Scale:
     Attributes:
         sizes: labelled images of the grid.
         epochs: of each run of the grid.
-        continual: the methods that are compared.
+        continual, adaptation: the methods that are compared.
         shorter: overrides of every run, to make it short.
     """
 
@@ -44,6 +44,7 @@ class Scale:
     seeds: tuple[int, ...]
     epochs: int
     continual: tuple[str, ...]
+    adaptation: tuple[str, ...]
     shorter: tuple[str, ...] = ()
 
 
@@ -52,12 +53,14 @@ FULL = Scale(
     seeds=(0, 1),
     epochs=15,
     continual=("naive", "ewc", "lwf", "er", "er_ace", "der_pp", "icarl", "slda", "ranpac", "joint"),
+    adaptation=("source_only", "adabn", "mmd", "coral", "dann", "fine_tune", "ccsa", "target_oracle"),
 )
 QUICK = Scale(
     sizes=(50, 200),
     seeds=(0,),
     epochs=2,
     continual=("naive", "slda"),
+    adaptation=("source_only", "adabn"),
     shorter=("model.weights=none", "trainer.epochs=2"),
 )
 
@@ -104,6 +107,7 @@ def steps(root: Path, scale: Scale) -> list[Step]:
         Step(root / LAYERWISE, layerwise, 60),
         *grid_steps(root, scale),
         *compare_steps(root, scale, "continual_compare", scale.continual, CONTINUAL),
+        *compare_steps(root, scale, "adapt_compare", scale.adaptation, ADAPTATION),
     ]
 
 

@@ -41,7 +41,11 @@ PICTURES = {
         "final": ("Accuracy on all classes after the last task.", "Bar chart of the methods' accuracies"),
     },
     ADAPTATION: {
-        "final": ("Accuracy on the target's test images.", "Bar chart of the methods' target accuracies"),
+        "target": (
+            "Accuracy on the target's test images: digits rendered from fonts have labels, handwritten ones have "
+            "none (ccsa, fine_tune: a few; target_oracle: all).",
+            "Bar chart of the methods' accuracies on the target",
+        ),
     },
 }
 
