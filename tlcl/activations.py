@@ -151,7 +151,8 @@ class FrozenBlocks:
             kept = torch.bfloat16
         elif place == FEATURES:
             kept = torch.float32  # closed-form methods add them up
-        channels_last = sample.ndim == 4 and sample.is_contiguous(memory_format=torch.channels_last)
+        both = sample.is_contiguous()  # one pixel has both formats, and kept as channels_last it would pass it on
+        channels_last = sample.ndim == 4 and not both and sample.is_contiguous(memory_format=torch.channels_last)
         if channels_last:
             shape = (shape[1], shape[2], shape[0])
         return Layout((len(self.images), self.versions.count, *shape), kept, channels_last)
@@ -185,20 +186,21 @@ def activations(blocks: FrozenBlocks, places: Sequence[str], keeping: Keeping) -
     blocks.net.to(blocks.device).eval()
     held: dict[str, Held] = {}
     for place in places:
-        one = _hold(blocks, place, keeping, held[list(held)[-1]] if held else None)
+        one = _hold(blocks, place, keeping, list(held.values()))
         if one is not None:
             held[place] = one
     return held
 
 
-def _hold(blocks: FrozenBlocks, place: str, keeping: Keeping, before: Held | None) -> Held | None:
+def _hold(blocks: FrozenBlocks, place: str, keeping: Keeping, before: Sequence[Held]) -> Held | None:
+    """The outputs of `place` from the last of those held before it, each of which came from the one before."""
     began = time.perf_counter()
     layout = blocks.layout(place, keeping.dtype)
     size = layout.count * layout.dtype.itemsize
     where, found = keeping.where(place, size), False
 
     def fill(flat: Tensor) -> None:
-        blocks.fill(layout.view(flat), place, before)
+        blocks.fill(layout.view(flat), place, before[-1] if before else None)
 
     if where == "file":
         path = keeping.folder / f"{_key(blocks, place, layout, before, keeping)}.{place}.bin"
@@ -231,10 +233,10 @@ def _bytes(tensor: Tensor) -> Any:
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
 
 
-def _key(blocks: FrozenBlocks, place: str, layout: Layout, before: Held | None, keeping: Keeping) -> str:
+def _key(blocks: FrozenBlocks, place: str, layout: Layout, before: Sequence[Held], keeping: Keeping) -> str:
     """A hash of all that the outputs depend on: blocks up to `place`, input transform, images, arithmetic."""
     net = blocks.net
-    rounded = before.place if before and keeping.dtype == "bfloat16" else None
+    rounded = [held.place for held in before] if keeping.dtype == "bfloat16" else []
     processor = torch.backends.cpu.get_cpu_capability()
     about = (
         VERSION, torch.__version__, processor, blocks.device.type, blocks.precision, blocks.versions, layout,

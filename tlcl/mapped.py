@@ -4,6 +4,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -18,7 +19,8 @@ def open_mapped(path: Path, count: int, dtype: torch.dtype) -> Tensor | None:
     """The file's `count` numbers, read when they are touched; None when it is not there or has another size."""
     if not path.is_file() or path.stat().st_size != count * dtype.itemsize:
         return None
-    os.utime(path)
+    with suppress(OSError):  # in a folder of others it can be read all the same
+        os.utime(path)
     return torch.from_file(str(path), shared=False, size=count, dtype=dtype)
 
 
@@ -50,12 +52,10 @@ def build_mapped(path: Path, count: int, dtype: torch.dtype, fill: Callable[[Ten
 def tidy(folder: Path) -> None:
     """Delete what killed builds left in `folder`, and files that no run has opened for a month."""
     for path in folder.glob(".*.partial"):
-        with open(path, "rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held as long as its builder lives
-            except OSError:
-                continue
-            path.unlink(missing_ok=True)
+        with suppress(OSError), open(path, "rb") as file:  # another run may have taken it away
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held as long as its builder lives
+            path.unlink()
     for path in folder.glob("*.bin"):
-        if path.stat().st_mtime < time.time() - UNUSED_DAYS * 86400:
-            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if path.stat().st_mtime < time.time() - UNUSED_DAYS * 86400:
+                path.unlink()
