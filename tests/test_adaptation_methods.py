@@ -38,14 +38,6 @@ def test_each_method_beats_source_only_on_moved_moons(name: str, data: Moons, so
     assert accuracy(net, data.test, data.test_labels) > source_only + 0.08
 
 
-@pytest.mark.parametrize("name", ["mmd", "coral", "dann", "cdan"])
-def test_a_few_target_labels_help_further(name: str, data: Moons) -> None:
-    keys = KEYS.get(name, {})
-    few, _ = train_on_moons(name, data, target_labels=5, **keys)
-    none, _ = train_on_moons(name, data, **keys)
-    assert accuracy(few, data.test, data.test_labels) > accuracy(none, data.test, data.test_labels)
-
-
 def batch(data: Moons, target_labels: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     labels = torch.full((24,), HIDDEN) if target_labels is None else target_labels
     return data.source[:32], data.source_labels[:32], data.target[:24], labels
@@ -59,6 +51,16 @@ def test_the_loss_depends_on_no_hidden_label(name: str, data: Moons) -> None:
     expected = classify(step.logits, step.labels)
     assert torch.equal(step.parts["task"], expected)
     assert torch.equal(step.labels, data.source_labels[:32])
+
+
+@pytest.mark.parametrize("name", ["mmd", "coral", "dann", "cdan"])
+def test_target_images_with_a_label_are_classified_too(name: str, data: Moons) -> None:
+    net, labels = point_net(), torch.full((24,), HIDDEN)
+    labels[[3, 5]] = data.target_labels[[3, 5]]
+    step = make_method(name, net).loss(net, *batch(data, labels), 0.3)
+    domains = both_domains(net, data.source[:32], data.target[:24], "features")
+    few = torch.nn.functional.cross_entropy(domains.target_logits[[3, 5]], labels[[3, 5]])
+    torch.testing.assert_close(step.parts["task"], classify(step.logits, step.labels) + few)
 
 
 @pytest.mark.parametrize(("name", "function"), [("mmd", mk_mmd), ("coral", coral)])
@@ -163,10 +165,15 @@ def test_task_loss_skips_images_without_a_label() -> None:
     assert not logits.grad.any()  # type: ignore[union-attr]
 
 
-def test_both_domains_pass_as_one_batch(data: Moons) -> None:
-    net = point_net()
+def test_each_domain_has_its_own_statistics_and_the_target_keeps_them(data: Moons) -> None:
+    net, other = point_net(), point_net()
     domains = both_domains(net, data.source[:32], data.target[:24], "layer1")
-    images = torch.cat([data.source[:32], data.target[:24]])
-    torch.testing.assert_close(torch.cat([domains.source, domains.target]), vectors(net(images, stop="layer1")))
+    target = other(data.target[:24])  # the running averages of a pass of the target alone
+    assert all(
+        torch.equal(value, net.state_dict()[key]) for key, value in other.state_dict().items() if "run" in key
+    )
+    torch.testing.assert_close(domains.target_logits, target)
+    torch.testing.assert_close(domains.source, vectors(point_net()(data.source[:32], stop="layer1")))
+    assert all(module.momentum == 0.1 for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d))
     assert (width(net, "layer1"), width(net, "features")) == (32, 32)
     assert net.training  # `width` leaves the mode as it was

@@ -1,13 +1,16 @@
 """What a method of domain adaptation is: the loss of a source batch and a target batch, and what comes after."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tlcl.adaptation.losses import dann_strength
 from tlcl.config_adaptation import AlignmentConfig
-from tlcl.models.blocks import INPUTS, Blocks
+from tlcl.models.blocks import Blocks
 
 NONE, FEW, ALL = "none", "few", "all"  # labels of the target
 
@@ -29,7 +32,7 @@ class Step(NamedTuple):
 
 
 class Domains(NamedTuple):
-    """One pass of both: the aligned block's outputs as vectors (n, D) and (m, D), logits (n, K) and (m, K)."""
+    """A pass of each: the aligned block's outputs as vectors (n, D) and (m, D), logits (n, K) and (m, K)."""
 
     source: Tensor
     target: Tensor
@@ -53,21 +56,37 @@ def classify(logits: Tensor, labels: Tensor) -> Tensor:
     return total / (labels >= 0).sum().clamp_min(1)
 
 
-def both_domains(net: Blocks, source: Tensor, target: Tensor, block: str) -> Domains:
-    """One pass of source and target together, so that BatchNorm normalises both by the statistics of their union.
+@contextmanager
+def running_averages_kept(net: nn.Module) -> Iterator[None]:
+    """BatchNorm layers in training normalise by the batch as ever, but their running averages do not move."""
+    layers = [module for module in net.modules() if isinstance(module, _BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
 
-    In the test, on one domain alone, BatchNorm uses running averages of the same statistics. Passes of their own
-    would leave averages of two kinds of batch, which no batch of training was normalised by.
+
+def both_domains(net: Blocks, source: Tensor, target: Tensor, block: str) -> Domains:
+    """A pass of each domain, so that BatchNorm normalises each by its own statistics.
+
+    As in the authors' code of CDAN, and as in domain-specific batch normalisation (Chang et al. 2019): a change of
+    brightness or contrast from domain to domain is gone with the statistics. The running averages, which take the
+    batch's place in the test, are those of the target alone, for which the network is meant, so the source's
+    accuracy suffers. To networks without BatchNorm it is all the same.
 
     Args:
         source, target: uint8 (n, C, H, W) and (m, C', H', W'); size and channels may differ.
         block: whose outputs are compared.
     """
-    images = torch.cat([net(source, stop=INPUTS), net(target, stop=INPUTS)])
-    outputs = net(images, start=INPUTS, stop=block)
-    logits = net(outputs, start=block)
-    parts = [len(source), len(target)]
-    return Domains(*vectors(outputs).split(parts), *logits.split(parts))
+    with running_averages_kept(net):
+        ours = net(source, stop=block)
+        our_logits = net(ours, start=block)
+    theirs = net(target, stop=block)
+    return Domains(vectors(ours), vectors(theirs), our_logits, net(theirs, start=block))
 
 
 class Method(nn.Module):

@@ -12,8 +12,8 @@ class CCSA(Method):
 
     The contrastive loss is over all pairs of a source image and a labelled target image of the batch
     (`tlcl.adaptation.losses.ccsa`), on the outputs of `block`; `weight` is the authors' alpha (0.25 in their code),
-    `margin` theirs (1). Target images are in pairs alone, as in the paper: their cross-entropy is not taken. Both
-    domains pass together; the authors' network has no BatchNorm.
+    `margin` theirs (1). Target images are in pairs alone, as in the paper: their cross-entropy is not taken. The
+    authors' network has no BatchNorm.
     """
 
     unlabelled = False

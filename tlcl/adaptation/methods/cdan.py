@@ -11,10 +11,9 @@ from tlcl.models.blocks import Blocks
 class CDAN(DANN):
     """CDAN (Long et al. 2018): DANN on the outer product of the block's outputs and the class probabilities.
 
-    With `entropy` it is CDAN+E: images weigh by how certain their prediction is. As in the authors' code the
-    probabilities pass no gradient on; unlike there, the entropy weights do not either, and both domains pass
-    together, so that BatchNorm's running averages are of the batches that were trained on. The paper's random
-    projection for large products is left out.
+    With `entropy` it is CDAN+E: images weigh by how certain their prediction is. As in the authors' code each
+    domain passes on its own and the probabilities pass no gradient on; unlike there, the entropy weights do not
+    either. The paper's random projection for large products is left out.
     """
 
     def inputs(self, net: Blocks) -> int:

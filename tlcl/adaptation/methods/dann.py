@@ -14,7 +14,7 @@ class DANN(AligningMethod):
     """DANN (Ganin et al. 2016): the gradient of the domain loss is reversed on its way into the network.
 
     `weight` and `ramp` are the strength of the reversal alone (the paper's lambda): the discriminator learns at
-    full rate from the first step. Both domains pass together; the paper's networks have no BatchNorm.
+    full rate from the first step. The paper's networks have no BatchNorm.
     """
 
     def __init__(self, config: Any, net: Blocks) -> None:

@@ -10,8 +10,7 @@ class MMD(AligningMethod):
     """DAN (Long et al. 2015) on one block: task loss + weight * squared multi-kernel MMD of the block's outputs.
 
     The paper aligns several layers of AlexNet and learns the kernels' weights; here they are equal
-    (`tlcl.adaptation.losses.mk_mmd`). Both domains pass together, as in the authors' code. The paper's constant
-    weight is `ramp=none`.
+    (`tlcl.adaptation.losses.mk_mmd`). The paper's constant weight is `ramp=none`; its network has no BatchNorm.
     """
 
     def alignment(self, domains: Domains, progress: float) -> Tensor:
