@@ -26,7 +26,7 @@ def source_only(data: Moons) -> float:
     return accuracy(net, data.test, data.test_labels)
 
 
-KEYS: dict[str, dict] = {"coral": {"weight": 10.0}}
+KEYS: dict[str, dict] = {"coral": {"weight": 10.0}, "mmd": {"weight": 1.0}}
 HELPFUL = ["target_oracle", "fine_tune", "adabn", "mmd", "coral", "dann", "cdan", "ccsa"]
 
 

@@ -35,6 +35,11 @@ class AlignmentConfig(FewLabelsConfig):
 
 
 @dataclass
+class MMDConfig(AlignmentConfig):
+    weight: float = 50.0
+
+
+@dataclass
 class DANNConfig(AlignmentConfig):
     hidden: int = 256
 
@@ -68,7 +73,7 @@ ADAPTATIONS: dict[str, type] = {
     "target_oracle": AdaptationConfig,
     "fine_tune": FineTuneConfig,
     "adabn": AdaptationConfig,
-    "mmd": AlignmentConfig,
+    "mmd": MMDConfig,
     "coral": AlignmentConfig,
     "dann": DANNConfig,
     "cdan": CDANConfig,
