@@ -40,6 +40,11 @@ class MMDConfig(AlignmentConfig):
 
 
 @dataclass
+class CORALConfig(AlignmentConfig):
+    weight: float = 1000.0
+
+
+@dataclass
 class DANNConfig(AlignmentConfig):
     hidden: int = 256
 
@@ -74,7 +79,7 @@ ADAPTATIONS: dict[str, type] = {
     "fine_tune": FineTuneConfig,
     "adabn": AdaptationConfig,
     "mmd": MMDConfig,
-    "coral": AlignmentConfig,
+    "coral": CORALConfig,
     "dann": DANNConfig,
     "cdan": CDANConfig,
     "ccsa": CCSAConfig,
