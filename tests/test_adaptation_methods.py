@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from tests.adaptation_kit import Moons, accuracy, make_method, moons, point_net, train_on_moons
@@ -11,6 +12,8 @@ from tlcl.adaptation.losses import ccsa, coral, dann_strength, mk_mmd
 from tlcl.adaptation.methods.base import both_domains, classify, vectors, width
 from tlcl.adaptation.methods.registry import METHODS
 from tlcl.adaptation.pairs import HIDDEN
+from tlcl.config import conf_dir
+from tlcl.config_adaptation import ADAPTATIONS
 from tlcl.models.blocks import Blocks
 
 
@@ -177,3 +180,10 @@ def test_each_domain_has_its_own_statistics_and_the_target_keeps_them(data: Moon
     assert all(module.momentum == 0.1 for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d))
     assert (width(net, "layer1"), width(net, "features")) == (32, 32)
     assert net.training  # `width` leaves the mode as it was
+
+
+@pytest.mark.parametrize("name", ADAPTATIONS)
+def test_the_shipped_file_has_exactly_the_fields_and_defaults(name: str) -> None:
+    shipped = OmegaConf.to_container(OmegaConf.load(conf_dir() / "adaptation" / f"{name}.yaml"))
+    assert shipped == vars(ADAPTATIONS[name](name))
+    assert METHODS.keys() == ADAPTATIONS.keys()
