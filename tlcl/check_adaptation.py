@@ -1,6 +1,6 @@
 """Whether the config of a domain adaptation makes sense; a part of `tlcl.parse`."""
 
-from tlcl.config import Config
+from tlcl.config import Config, DataConfig, FewLabelSplitsConfig
 from tlcl.config_adaptation import NEED_LABELS, UNCACHED, AdaptationConfig, CCSAConfig
 from tlcl.errors import UserError
 
@@ -25,19 +25,51 @@ def check_adaptation(config: Config) -> None:
             "set trainer.devices=1"
         )
     for group, data in (("source", config.source), ("data", config.data)):
-        for key, unused in UNCACHED.items():
-            if getattr(data, key) not in unused:
-                raise UserError(
-                    f"{group}.{key}={getattr(data, key)} is for frozen blocks that are computed once; adaptation "
-                    "computes them in every epoch: leave it out"
-                )
+        _check_uncached(group, data)
     if config.adaptation is not None:
         _check_method(config, config.adaptation)
 
 
+def check_few_labels(config: Config) -> None:
+    """That a job on ready-made splits with few target labels has methods, and no keys that the splits decide.
+
+    Raises:
+        UserError: it has not; one sentence that names the key.
+    """
+    assert isinstance(config.data, FewLabelSplitsConfig)
+    for group in ("source", "continual", "method"):
+        if getattr(config, group) is not None:
+            raise UserError(f"data=few_label_splits is source and target in one; leave out {group}")
+    if (config.adaptation is None) == (config.compare is None):
+        raise UserError(
+            "data=few_label_splits needs either one method, e.g. adaptation=ccsa, or several: compare=adaptation"
+        )
+    if config.trainer.devices != 1:
+        raise UserError(f"trainer.devices={config.trainer.devices}: the splits are small; set trainer.devices=1")
+    for key, only in (("train_size", None), ("val_size", 0)):
+        if getattr(config.data, key) != only:
+            raise UserError(f"data.{key}={getattr(config.data, key)}: the splits are as they are; leave it out")
+    _check_uncached("data", config.data)
+    if config.adaptation is not None:
+        if config.adaptation.validator != "last":
+            raise UserError(
+                f"adaptation.validator={config.adaptation.validator}: the splits have no validation images; "
+                "set adaptation.validator=last"
+            )
+        _check_method(config, config.adaptation)
+
+
+def _check_uncached(group: str, data: DataConfig) -> None:
+    for key, unused in UNCACHED.items():
+        if getattr(data, key) not in unused:
+            raise UserError(
+                f"{group}.{key}={getattr(data, key)} is for frozen blocks that are computed once; adaptation "
+                "computes them in every epoch: leave it out"
+            )
+
+
 def _check_method(config: Config, method: AdaptationConfig) -> None:
     """That the method of adaptation has what it needs, and that the tested epoch is chosen in one way."""
-    assert config.source is not None
     wanted = "last" if method.validator == "last" else "best"
     if config.trainer.select != wanted:
         raise UserError(
@@ -47,7 +79,7 @@ def _check_method(config: Config, method: AdaptationConfig) -> None:
         if method.name == "target_oracle":
             raise UserError("target_oracle does not learn the source; set adaptation.validator=last")
         for group, data in (("source", config.source), ("data", config.data)):
-            if data.val_size == 0:
+            if data is not None and data.val_size == 0:
                 raise UserError(f"{group}.val_size=0 leaves adaptation.validator=source_entropy no images")
     if method.name in NEED_LABELS and getattr(method, "target_labels", 0) == 0:
         raise UserError(

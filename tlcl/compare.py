@@ -62,8 +62,8 @@ ADAPTATION = Family("adaptation", ADAPTATIONS, _prepare_adaptation, adaptation.r
 
 
 def family_of(composed: DictConfig) -> Family:
-    """Methods of domain adaptation where there is a source domain, else of continual learning."""
-    return CONTINUAL if composed.get("source") is None else ADAPTATION
+    """Methods of continual learning where there are tasks, else of domain adaptation."""
+    return CONTINUAL if composed.get("continual") is not None else ADAPTATION
 
 
 def method_group(text: str, family: Family) -> dict[str, Any]:

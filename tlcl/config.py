@@ -64,6 +64,13 @@ class ImageFolderConfig(DataConfig):
 
 
 @dataclass
+class FewLabelSplitsConfig(DataConfig):
+    root: str = "???"
+    shots: list[int] | None = None
+    repetitions: list[int] | None = None
+
+
+@dataclass
 class ModelConfig:
     """Keys that every backbone has."""
 
@@ -162,6 +169,7 @@ DATA: dict[str, type] = {
     "rendered_digits": RenderedDigitsConfig,
     "cifar10": Cifar10Config,
     "image_folder": ImageFolderConfig,
+    "few_label_splits": FewLabelSplitsConfig,
 }
 # Which dataclass a group takes is decided by the one key that names the choice.
 VARIANTS: dict[str, tuple[str, dict[str, type]]] = {

@@ -10,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from tlcl import compare
+from tlcl.adaptation import few_labels
 from tlcl.adaptation import run as adaptation
 from tlcl.config import conf_dir
 from tlcl.continual import run as continual
@@ -24,6 +25,8 @@ Job = Callable[[DictConfig, RunDirectory], dict[str, Any]]
 
 def job_of(composed: DictConfig) -> Job:
     """What a config describes: fine-tuning, a continual stream, a domain adaptation, or a comparison of methods."""
+    if composed.data.get("source") == "few_label_splits":
+        return few_labels.run
     if composed.get("compare") is not None:
         return compare.run
     if composed.get("source") is not None:

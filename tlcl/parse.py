@@ -15,8 +15,8 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from tlcl.check_adaptation import check_adaptation
-from tlcl.config import CHOICES, MINIMA, OPTIONAL, PLAIN, SUPREMA, VARIANTS, Config, conf_dir
+from tlcl.check_adaptation import check_adaptation, check_few_labels
+from tlcl.config import CHOICES, MINIMA, OPTIONAL, PLAIN, SUPREMA, VARIANTS, Config, FewLabelSplitsConfig, conf_dir
 from tlcl.errors import UserError
 
 
@@ -127,6 +127,9 @@ def _check_cache(config: Config) -> None:
 
 def _check_job(config: Config) -> None:
     """That the optional groups fit each other."""
+    if isinstance(config.data, FewLabelSplitsConfig):
+        check_few_labels(config)
+        return
     if config.source is not None:
         check_adaptation(config)
         return

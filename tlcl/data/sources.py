@@ -6,6 +6,7 @@ from tlcl.config import (
     Cifar10Config,
     DataConfig,
     DigitsConfig,
+    FewLabelSplitsConfig,
     ImageFolderConfig,
     LettersConfig,
     RenderedDigitsConfig,
@@ -16,6 +17,7 @@ from tlcl.data.image_folder import load_image_folder
 from tlcl.data.image_tensors import Source
 from tlcl.data.letters import load_letters
 from tlcl.data.rendered_digits import load_rendered_digits
+from tlcl.errors import UserError
 
 
 def load_source(config: DataConfig, cache_dir: str) -> Source:
@@ -35,5 +37,7 @@ def load_source(config: DataConfig, cache_dir: str) -> Source:
             return load_cifar10(config)
         case ImageFolderConfig():
             return load_image_folder(config, Path(cache_dir))
+        case FewLabelSplitsConfig():
+            raise UserError("data=few_label_splits is many data sets; they are for +experiment=adapt_ccsa")
         case _:
             raise TypeError(f"no loader for {type(config).__name__}")

@@ -10,6 +10,7 @@ from tlcl.tracking.adaptation_report import write_adaptation_report
 from tlcl.tracking.compare_report import save_compare_plots, write_compare_report
 from tlcl.tracking.continual_plots import save_continual_plots
 from tlcl.tracking.continual_report import write_continual_report
+from tlcl.tracking.few_label_report import save_few_label_plots, write_few_label_report
 from tlcl.tracking.plots import save_plots
 from tlcl.tracking.report import write_report
 
@@ -17,6 +18,9 @@ from tlcl.tracking.report import write_report
 def render(run_dir: Path) -> Path:
     """Draw the plots and write `report.html`; returns its path."""
     config = cast(DictConfig, OmegaConf.load(run_dir / "config.yaml"))
+    if config.data.get("source") == "few_label_splits":
+        save_few_label_plots(run_dir)
+        return write_few_label_report(run_dir)
     if config.get("compare") is not None:
         save_compare_plots(run_dir)
         return write_compare_report(run_dir)
