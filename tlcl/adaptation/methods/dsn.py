@@ -8,7 +8,7 @@ from torch import Tensor
 from tlcl.adaptation.dsn_losses import difference, scale_invariant_mse
 from tlcl.adaptation.dsn_networks import Decoder, code_width, codes, inputs_of, private_encoder
 from tlcl.adaptation.losses import domain_adversarial, mk_mmd, reverse_gradient
-from tlcl.adaptation.methods.base import Method, Step, classify
+from tlcl.adaptation.methods.base import Method, Step, classify, running_averages_kept
 from tlcl.adaptation.methods.discriminator import discriminator
 from tlcl.models.blocks import INPUTS, Blocks
 
@@ -23,8 +23,8 @@ class DSN(Method):
     (`dann`, the reversal at strength 1 as in the authors' code) or by `mmd`, counts from step `similarity_from` on;
     until then the shared code is learnt without it. The weights hold for `tlcl.adaptation.dsn_losses`.
 
-    Both domains pass the shared encoder together (see `both_domains`), each private encoder sees its own. Only the
-    network is tested and exported.
+    Each domain passes the shared encoder by itself (see `both_domains` for what that is to BatchNorm) and its own
+    private one. Only the network is tested and exported.
     """
 
     steps: Tensor
@@ -67,14 +67,15 @@ class DSN(Method):
     ) -> Step:
         config = self.config
         images = [inputs_of(net, source), inputs_of(net, target)]
-        outputs = net(torch.cat(images), start=INPUTS, stop=config.block)
-        sizes = [len(source), len(target)]
-        logits = net(outputs, start=config.block).split(sizes)
-        shared = codes(outputs).split(sizes)
+        with running_averages_kept(net):
+            ours = net(images[0], start=INPUTS, stop=config.block)
+            our_logits = net(ours, start=config.block)
+        theirs = net(images[1], start=INPUTS, stop=config.block)
+        shared = [codes(ours), codes(theirs)]
         encoders = (self.source_encoder, self.target_encoder)
         domains = [self.separation(*parts) for parts in zip(images, shared, encoders, strict=True)]
         parts = {
-            "task": classify(logits[0], source_labels) + classify(logits[1], target_labels),
+            "task": classify(our_logits, source_labels) + classify(net(theirs, start=config.block), target_labels),
             "reconstruction": domains[0][0] + domains[1][0],
             "difference": domains[0][1] + domains[1][1],
         }
@@ -87,4 +88,4 @@ class DSN(Method):
             parts["similarity"] = self.similarity(shared[0], shared[1])
             loss = loss + config.weight * parts["similarity"]
         self.steps += 1
-        return Step(loss, logits[0], source_labels, parts)
+        return Step(loss, our_logits, source_labels, parts)
