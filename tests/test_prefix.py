@@ -134,6 +134,21 @@ def test_a_cached_run_equals_an_uncached_one(
     ]
     assert [line["kept_in"] for line in records] == 2 * kept_in
     assert not any(line["found"] for line in records)
+    # Nothing is frozen in the end: none of the test images.
+    assert len(list((tmp_path / "cache").glob("prefix/*"))) == 2 * kept_in.count("file")
+
+
+def test_epochs_whose_outputs_have_no_room_train_on_images(
+    tmp_path: Path, uncached: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Room for the features, and for layer3 of the validation images alone, which would serve nothing."""
+    room = ["data.cache_prefix=ram", f"data.cache_gib={240_000 / 2**30}"]
+    path = trained(tmp_path, *THAWING, *room)
+    same_run(uncached("plain"), path)
+    records = summary(path)["prefix_cache"]
+    assert [(line["of"], line["place"]) for line in records] == [("train", "features"), ("val", "features")]
+    (warning,) = [record.getMessage() for record in caplog.records if "data.cache_gib" in record.getMessage()]
+    assert "layer3" in warning
 
 
 # Before a milestone, right at the next, and in the epoch in which nothing is cached any more.
