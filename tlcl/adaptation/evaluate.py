@@ -30,15 +30,24 @@ class Responses(NamedTuple):
         return float((self.probabilities.argmax(1) == labels).double().mean())
 
 
-def responses(net: Blocks, images: Tensor, place: str, device: torch.device, precision: str) -> Responses:
-    """Of images uint8 (N, C, H, W), in eval mode; float32 on the CPU."""
+def responses(
+    net: Blocks,
+    images: Tensor,
+    place: str,
+    device: torch.device,
+    precision: str,
+    progress: str | None = None,
+) -> Responses:
+    """Of images uint8 (N, C, H, W), in eval mode; float32 on the CPU. `progress`: label of a progress bar."""
     net.to(device).eval()
 
     def both(batch: Tensor) -> Tensor:
         outputs = net(batch, stop=place)
         return torch.cat([net(outputs, start=place).float(), vectors(outputs).float()], 1)
 
-    together = in_batches(both, images, batch_size=EVAL_BATCH, device=device, precision=precision)
+    together = in_batches(
+        both, images, batch_size=EVAL_BATCH, device=device, precision=precision, progress=progress
+    )
     classes = net.classifier.out_features
     return Responses(together[:, classes:], together[:, :classes].softmax(1))
 
