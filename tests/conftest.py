@@ -68,6 +68,7 @@ def train_cli(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]
 @pytest.fixture(autouse=True, scope="session")
 def _two_threads() -> None:
     """Equal thread counts give equal sums, in shared fixtures and in the processes that tests start too."""
-    threads = min(2, os.cpu_count() or 1)  # more than cores only slow the suite
+    # more than cores only slow the suite
+    threads = min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)

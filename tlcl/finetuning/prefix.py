@@ -1,6 +1,7 @@
 """The frozen blocks computed once: which of their outputs are worth it, and the callback that serves them."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -87,6 +88,11 @@ class ServePrefix(L.Callback):
     def _compute(self, net: Blocks, device: torch.device, first: int) -> dict[str, tuple[Held, Held]]:
         trainer, keeping = self.config.trainer, Keeping.of(self.config)
         places = worth_caching(net, self.config.schedule, trainer.epochs, self.versions.count, first)
+        if not places and self.versions.count > 1:
+            log.info(
+                "the frozen blocks are computed in every epoch: in so few epochs that is less than computing %d "
+                "versions of each image once", self.versions.count,
+            )  # fmt: skip
         sides = []
         for indices, versions in ((self.data.split.train, self.versions), (self.data.split.val, Versions(1))):
             images = self.data.inputs[indices]
@@ -124,7 +130,8 @@ def classify(
         images: uint8 (n, C, H, W).
         progress: label of a progress bar, None for none.
     """
-    place, keeping = network.place, Keeping.of(config)
+    place = network.place
+    keeping = replace(Keeping.of(config), dtype="float32")  # it is the exported model that is tested
     chosen: nn.Module = network
     if keeping.mode != "off" and place is not None and keeping.where(place, 0) == "file":
         shown = progress is not None
