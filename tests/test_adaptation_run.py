@@ -180,7 +180,7 @@ def test_resume_is_bitwise_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_entropy_validator_takes_its_best_epoch(tmp_path: Path) -> None:
-    path = go(config_of(tmp_path, "adaptation=mmd", *ENTROPY, "optim.lr=0.2"), run)
+    path = go(config_of(tmp_path, "adaptation=mmd", *ENTROPY, "optim.lr=0.05"), run)
     lines = read_lines(path / "metrics.jsonl")
     scores = [line["val/acc"] - line["val/target_entropy"] for line in lines]
     assert scores[1] == source_entropy(lines[1])[0]

@@ -210,7 +210,7 @@ def test_equal_seeds_equal_networks() -> None:
     first, second, other = (build_model(RESNET, 10, seed)[0].state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert not torch.equal(first["blocks.head.fc.weight"], other["blocks.head.fc.weight"])
-    assert set(BACKBONES) == {"resnet18", "efficientnet_lite0"}
+    assert set(BACKBONES) == {"resnet18", "efficientnet_lite0", "small_cnn"}
 
 
 @pytest.mark.parametrize("config", [RESNET, LITE0], ids=lambda config: config.name)

@@ -49,7 +49,7 @@ def test_every_record_is_there(finished: Path) -> None:
         "checkpoints/last.ckpt", "checkpoints/best.ckpt",
     }  # fmt: skip
     assert not [name for name in names if "partial" in name or "previous" in name or "incoming" in name]
-    assert len(list((finished / "plots").glob("*.png"))) == 4
+    assert len(list((finished / "plots").glob("*.png"))) == 5
     lines = read_lines(finished / "metrics.jsonl")
     assert [line["epoch"] for line in lines] == [0, 1, 2]
     assert [line["trainable"] for line in lines] == [["head"], ["layer4", "head"], ["layer4", "head"]]
@@ -286,4 +286,4 @@ print(json.dumps([module.__file__ for name, module in sys.modules.items() if nam
 
 
 def test_backbones_have_the_same_block_names() -> None:
-    assert sorted(BACKBONES) == ["efficientnet_lite0", "resnet18"]
+    assert sorted(BACKBONES) == ["efficientnet_lite0", "resnet18", "small_cnn"]

@@ -18,7 +18,7 @@ from tlcl.tracking.report import write_report
 def render(run_dir: Path) -> Path:
     """Draw the plots and write `report.html`; returns its path."""
     config = cast(DictConfig, OmegaConf.load(run_dir / "config.yaml"))
-    if config.data.get("source") == "few_label_splits":
+    if OmegaConf.select(config, "data.source") == "few_label_splits":
         save_few_label_plots(run_dir)
         return write_few_label_report(run_dir)
     if config.get("compare") is not None:
