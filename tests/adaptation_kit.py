@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from tlcl.adaptation.methods.base import ALL, Method
 from tlcl.adaptation.methods.registry import build_method
-from tlcl.adaptation.pairs import hide_labels
+from tlcl.adaptation.pairs import Pair, hide_labels
 from tlcl.config_adaptation import ADAPTATIONS
+from tlcl.data.datamodule import Batch
 from tlcl.models.blocks import Blocks, InputTransform
 
 # A job of a second or two: rendered digits to real ones with the small CNN.
@@ -67,6 +68,14 @@ def make_method(name: str, net: Blocks, seed: int = 0, **keys: Any) -> Method:
     return build_method(ADAPTATIONS[name](name, **keys), net, seed)
 
 
+def pair(source: Tensor, source_labels: Tensor, target: Tensor, target_labels: Tensor) -> Pair:
+    """Batches of both domains, as a step of training gets them."""
+    return Pair(
+        *(Batch(images, labels, torch.arange(len(labels)))
+          for images, labels in ((source, source_labels), (target, target_labels)))
+    )  # fmt: skip
+
+
 def train_on_moons(name: str, data: Moons, steps: int = 400, **keys: Any) -> tuple[Blocks, list[float]]:
     """Train by plain SGD; five labelled target points a class where the method wants some.
 
@@ -86,9 +95,8 @@ def train_on_moons(name: str, data: Moons, steps: int = 400, **keys: Any) -> tup
     for step in range(steps):
         ours = torch.randperm(300, generator=random)[:64]
         theirs = torch.randperm(300, generator=random)[:64] if method.unlabelled else known
-        result = method.loss(
-            net, data.source[ours], data.source_labels[ours], data.target[theirs], hidden[theirs], step / steps
-        )
+        both = pair(data.source[ours], data.source_labels[ours], data.target[theirs], hidden[theirs])
+        result = method.loss(net, both, step / steps)
         optimizer.zero_grad()
         result.loss.backward()
         optimizer.step()

@@ -7,7 +7,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from tests.adaptation_kit import Moons, accuracy, make_method, moons, point_net, train_on_moons
+from tests.adaptation_kit import Moons, accuracy, make_method, moons, pair, point_net, train_on_moons
 from tlcl.adaptation.losses import ccsa, coral, dann_strength, mk_mmd
 from tlcl.adaptation.methods.base import both_domains, classify, vectors, width
 from tlcl.adaptation.methods.registry import METHODS
@@ -50,7 +50,7 @@ def batch(data: Moons, target_labels: Tensor | None = None) -> tuple[Tensor, Ten
 def test_the_loss_depends_on_no_hidden_label(name: str, data: Moons) -> None:
     """Nothing but -1 is there to see; the source alone has a task loss."""
     net = point_net()
-    step = make_method(name, net).loss(net, *batch(data), 0.3)
+    step = make_method(name, net).loss(net, pair(*batch(data)), 0.3)
     expected = classify(step.logits, step.labels)
     assert torch.equal(step.parts["task"], expected)
     assert torch.equal(step.labels, data.source_labels[:32])
@@ -60,7 +60,7 @@ def test_the_loss_depends_on_no_hidden_label(name: str, data: Moons) -> None:
 def test_target_images_with_a_label_are_classified_too(name: str, data: Moons) -> None:
     net, labels = point_net(), torch.full((24,), HIDDEN)
     labels[[3, 5]] = data.target_labels[[3, 5]]
-    step = make_method(name, net).loss(net, *batch(data, labels), 0.3)
+    step = make_method(name, net).loss(net, pair(*batch(data, labels)), 0.3)
     domains = both_domains(net, data.source[:32], data.target[:24], "features")
     few = torch.nn.functional.cross_entropy(domains.target_logits[[3, 5]], labels[[3, 5]])
     torch.testing.assert_close(step.parts["task"], classify(step.logits, step.labels) + few)
@@ -72,7 +72,7 @@ def test_task_loss_plus_weighted_alignment(name: str, function, progress: float,
     net = point_net()
     for ramp, factor in (("dann", dann_strength(progress)), ("none", 1.0)):
         method = make_method(name, net, weight=3.0, ramp=ramp, block="layer1")
-        step = method.loss(net, *batch(data), progress)
+        step = method.loss(net, pair(*batch(data)), progress)
         domains = both_domains(net, data.source[:32], data.target[:24], "layer1")
         torch.testing.assert_close(step.parts["alignment"], function(domains.source, domains.target))
         torch.testing.assert_close(step.loss, step.parts["task"] + 3 * factor * step.parts["alignment"])
@@ -81,7 +81,7 @@ def test_task_loss_plus_weighted_alignment(name: str, function, progress: float,
 def test_ccsa_weighs_pairs_against_classification(data: Moons) -> None:
     net = point_net()
     labels = data.target_labels[:24]
-    step = make_method("ccsa", net, weight=0.25, margin=2.0).loss(net, *batch(data, labels), 0.5)
+    step = make_method("ccsa", net, weight=0.25, margin=2.0).loss(net, pair(*batch(data, labels)), 0.5)
     domains = both_domains(net, data.source[:32], data.target[:24], "features")
     pairs = ccsa(domains.source, data.source_labels[:32], domains.target, labels, margin=2.0)
     torch.testing.assert_close(step.loss, 0.75 * classify(step.logits, step.labels) + 0.25 * pairs)
@@ -98,7 +98,7 @@ def test_the_reversed_gradient_follows_the_ramp(name: str, progress: float, data
     net = point_net()
     method = make_method(name, net, weight=0.5)
     once = make_method(name, net, weight=0.5, ramp="none")  # the same discriminator
-    step, whole = (each.loss(net, *batch(data), progress) for each in (method, once))
+    step, whole = (each.loss(net, pair(*batch(data)), progress) for each in (method, once))
     for got, full in zip(
         head_gradients(net, step.parts["alignment"]), head_gradients(net, whole.parts["alignment"]), strict=True
     ):
@@ -114,7 +114,7 @@ def test_the_reversed_gradient_follows_the_ramp(name: str, progress: float, data
 def test_descent_on_the_loss_is_ascent_of_the_network_on_the_domain_loss(data: Moons) -> None:
     net = point_net()
     method = make_method("dann", net, ramp="none")
-    step = method.loss(net, *batch(data), 0.5)
+    step = method.loss(net, pair(*batch(data)), 0.5)
     reversed_ = head_gradients(net, step.parts["alignment"])
     domains = both_domains(net, data.source[:32], data.target[:24], "features")
     scores = [method.discriminator(side).squeeze(1) for side in (domains.source, domains.target)]  # type: ignore[operator]
@@ -127,7 +127,7 @@ def test_cdan_sees_features_times_classes(data: Moons) -> None:
     net = point_net()
     assert make_method("cdan", net).discriminator[0].in_features == 32 * 2  # type: ignore[index]
     plain, weighted = (
-        make_method("cdan", net, entropy=entropy).loss(net, *batch(data), 0.5) for entropy in (False, True)
+        make_method("cdan", net, entropy=entropy).loss(net, pair(*batch(data)), 0.5) for entropy in (False, True)
     )
     assert not torch.equal(plain.parts["alignment"], weighted.parts["alignment"])
 
@@ -153,7 +153,7 @@ def test_fine_tuning_goes_from_the_source_to_the_labelled_target(data: Moons) ->
     net, labels = point_net(), data.target_labels[:24]
     method = make_method("fine_tune", net, source_share=0.5)
     for progress, expected in ((0.0, data.source_labels[:32]), (0.49, data.source_labels[:32]), (0.5, labels)):
-        assert torch.equal(method.loss(net, *batch(data, labels), progress).labels, expected)
+        assert torch.equal(method.loss(net, pair(*batch(data, labels)), progress).labels, expected)
 
 
 def test_task_loss_skips_images_without_a_label() -> None:

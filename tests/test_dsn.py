@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.adaptation_kit import pair
 from tests.conftest import composed, go
 from tlcl.adaptation import run as adaptation
 from tlcl.adaptation.dsn_losses import difference, scale_invariant_mse
@@ -70,7 +71,7 @@ def reached(part: Tensor, net: Blocks, method: DSN) -> set[str]:
 def test_each_loss_reaches_its_parts_alone() -> None:
     """The classification, above all, teaches no private encoder."""
     net, method = learner()
-    parts = method.loss(net, *batch(), 0.0).parts
+    parts = method.loss(net, pair(*batch()), 0.0).parts
     private = {"source encoder", "target encoder"}
     assert tuple(parts) == PARTS
     assert reached(parts["task"], net, method) == {"shared", "classifier"}
@@ -83,7 +84,7 @@ def test_the_loss_is_the_weighted_sum_of_both_domains_parts() -> None:
     weights = {"reconstruction": 0.5, "difference": 3.0, "weight": 0.7, "similarity": "mmd"}
     net, method = learner(**weights)
     source, labels, target, hidden = batch()
-    step = method.loss(net, source, labels, target, hidden, 0.0)
+    step = method.loss(net, pair(source, labels, target, hidden), 0.0)
     images = [net(part, stop=INPUTS) for part in (source, target)]
     shared = [codes(net(part, start=INPUTS, stop="features")) for part in images]
     private = [codes(method.source_encoder(images[0])), codes(method.target_encoder(images[1]))]
@@ -105,14 +106,14 @@ def test_labelled_targets_are_classified_too() -> None:
     source, labels, target, hidden = batch()
     known = hidden.clone()
     known[0] = 2
-    parts = [method.loss(net, source, labels, target, some, 0.0).parts["task"] for some in (hidden, known)]
+    parts = [method.loss(net, pair(source, labels, target, some), 0.0).parts["task"] for some in (hidden, known)]
     extra = torch.nn.functional.cross_entropy(net(target[:1]), known[:1])
     torch.testing.assert_close(parts[1], parts[0] + extra)
 
 
 def test_the_similarity_begins_at_the_stated_step() -> None:
     net, method = learner(similarity_from=2)
-    steps = [method.loss(net, *batch(), 0.0) for _ in range(4)]
+    steps = [method.loss(net, pair(*batch()), 0.0) for _ in range(4)]
     assert [PARTS[3] in step.parts for step in steps] == [False, False, True, True]
     torch.testing.assert_close(steps[2].loss - steps[1].loss, 0.25 * steps[2].parts["similarity"])
     other = learner(similarity_from=2)[1]
@@ -137,7 +138,7 @@ def test_learns_to_rebuild_both_domains_with_separate_codes(model: ModelConfig, 
     optimizer = torch.optim.Adam([*net.parameters(), *method.parameters()], lr=2e-3)
     history = []
     for _ in range(20):
-        step = method.loss(net, *batch(), 0.0)
+        step = method.loss(net, pair(*batch()), 0.0)
         optimizer.zero_grad()
         step.loss.backward()
         optimizer.step()

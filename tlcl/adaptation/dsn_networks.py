@@ -2,10 +2,10 @@
 
 import copy
 
-import torch
 from torch import Tensor, nn
 
-from tlcl.models.blocks import INPUTS, Blocks
+from tlcl.adaptation.methods.base import sample_outputs
+from tlcl.models.blocks import Blocks
 
 
 def codes(outputs: Tensor) -> Tensor:
@@ -15,14 +15,7 @@ def codes(outputs: Tensor) -> Tensor:
 
 def code_width(net: Blocks, block: str) -> int:
     """D of the `codes` of a block's outputs."""
-    size = net.inputs.size
-    images = torch.zeros((2, 3, size, size), dtype=torch.uint8, device=net.inputs.mean.device)
-    training = net.training
-    net.eval()
-    with torch.no_grad():
-        outputs: Tensor = net(images, stop=block)
-    net.train(training)
-    return int(codes(outputs).shape[1])
+    return int(codes(sample_outputs(net, block)).shape[1])
 
 
 def private_encoder(net: Blocks, block: str) -> nn.Sequential:
@@ -77,9 +70,3 @@ class Decoder(nn.Module):
         picture = self.hidden(code).relu().unflatten(1, (3, self.side, self.side))
         images: Tensor = self.fine(self.coarse(picture))
         return images
-
-
-def inputs_of(net: Blocks, images: Tensor) -> Tensor:
-    """What the network makes of uint8 images (B, C, H, W) before its first block: (B, 3, size, size)."""
-    inputs: Tensor = net(images, stop=INPUTS)
-    return inputs

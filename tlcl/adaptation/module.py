@@ -33,10 +33,7 @@ class AdaptationModule(FinetuningModule):
         return self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches))
 
     def training_step(self, batch: Pair, batch_idx: int) -> Tensor:  # type: ignore[override]
-        source, target = batch
-        step = self.method.loss(
-            self.net, source.images, source.labels, target.images, target.labels, self.progress()
-        )
+        step = self.method.loss(self.net, batch, self.progress())
         self.note_loss(step.loss, batch_idx)
         self.train_acc(step.logits.detach(), step.labels)
         terms = {"train/loss": step.loss, **{f"train/{name}": value for name, value in step.parts.items()}}

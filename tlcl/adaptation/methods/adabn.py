@@ -2,8 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from tlcl.adaptation.methods.base import batch_norm_momentum
 from tlcl.adaptation.methods.source_only import SourceOnly
 from tlcl.models.blocks import Blocks
 
@@ -21,14 +21,10 @@ class AdaBN(SourceOnly):
     @torch.no_grad()
     def finish(self, net: Blocks, target: Tensor) -> None:
         net.eval()
-        layers = [module for module in net.modules() if isinstance(module, _BatchNorm)]
-        momenta = [layer.momentum for layer in layers]
-        for layer in layers:
-            layer.reset_running_stats()
-            layer.momentum = None  # an average in which all batches weigh the same
-            layer.train()
-        for images in target.tensor_split(-(-len(target) // BATCH)):
-            net(images.to(net.inputs.mean.device))
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
+        with batch_norm_momentum(net, None) as layers:
+            for layer in layers:
+                layer.reset_running_stats()
+                layer.train()
+            for images in target.tensor_split(-(-len(target) // BATCH)):
+                net(images.to(net.inputs.mean.device))
         net.eval()

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tlcl.adaptation.losses import dann_strength
+from tlcl.adaptation.pairs import Pair
 from tlcl.config_adaptation import AlignmentConfig
+from tlcl.data.datamodule import Batch
 from tlcl.models.blocks import Blocks
 
 NONE, FEW, ALL = "none", "few", "all"  # labels of the target
@@ -32,7 +34,7 @@ class Step(NamedTuple):
 
 
 class Domains(NamedTuple):
-    """A pass of each: the aligned block's outputs as vectors (n, D) and (m, D), logits (n, K) and (m, K)."""
+    """A pass of each: the aligned block's outputs (n, ...) and (m, ...), logits (n, K) and (m, K)."""
 
     source: Tensor
     target: Tensor
@@ -56,21 +58,32 @@ def classify(logits: Tensor, labels: Tensor) -> Tensor:
     return total / (labels >= 0).sum().clamp_min(1)
 
 
+def single_domain(net: Blocks, batch: Batch) -> Step:
+    """The cross-entropy of one domain's batch is all there is."""
+    logits = net(batch.images)
+    task = classify(logits, batch.labels)
+    return Step(task, logits, batch.labels, {"task": task})
+
+
 @contextmanager
-def running_averages_kept(net: nn.Module) -> Iterator[None]:
-    """BatchNorm layers in training normalise by the batch as ever, but their running averages do not move."""
+def batch_norm_momentum(net: nn.Module, momentum: float | None) -> Iterator[list[_BatchNorm]]:
+    """The BatchNorm layers, which in training move their running averages by `momentum` meanwhile.
+
+    With 0 the averages stay as they are, while each batch is normalised as ever; with None they become the mean
+    over all batches since they were reset.
+    """
     layers = [module for module in net.modules() if isinstance(module, _BatchNorm)]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
-        layer.momentum = 0.0
+        layer.momentum = momentum
     try:
-        yield
+        yield layers
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
 
 
-def both_domains(net: Blocks, source: Tensor, target: Tensor, block: str) -> Domains:
+def passes(net: Blocks, source: Tensor, target: Tensor, block: str, start: str | None = None) -> Domains:
     """A pass of each domain, so that BatchNorm normalises each by its own statistics.
 
     As in the authors' code of CDAN, and as in domain-specific batch normalisation (Chang et al. 2019): a change of
@@ -79,14 +92,21 @@ def both_domains(net: Blocks, source: Tensor, target: Tensor, block: str) -> Dom
     accuracy suffers. To networks without BatchNorm it is all the same.
 
     Args:
-        source, target: uint8 (n, C, H, W) and (m, C', H', W'); size and channels may differ.
+        source, target: uint8 (n, C, H, W) and (m, C', H', W'), whose size and channels may differ; or outputs of
+            `start`.
         block: whose outputs are compared.
     """
-    with running_averages_kept(net):
-        ours = net(source, stop=block)
+    with batch_norm_momentum(net, 0.0):
+        ours = net(source, start=start, stop=block)
         our_logits = net(ours, start=block)
-    theirs = net(target, stop=block)
-    return Domains(vectors(ours), vectors(theirs), our_logits, net(theirs, start=block))
+    theirs = net(target, start=start, stop=block)
+    return Domains(ours, theirs, our_logits, net(theirs, start=block))
+
+
+def both_domains(net: Blocks, source: Tensor, target: Tensor, block: str) -> Domains:
+    """As `passes`, with the block's outputs as `vectors` (n, D) and (m, D)."""
+    domains = passes(net, source, target, block)
+    return domains._replace(source=vectors(domains.source), target=vectors(domains.target))
 
 
 class Method(nn.Module):
@@ -112,21 +132,12 @@ class Method(nn.Module):
         super().__init__()
         self.config = config
 
-    def loss(
-        self,
-        net: Blocks,
-        source: Tensor,
-        source_labels: Tensor,
-        target: Tensor,
-        target_labels: Tensor,
-        progress: float,
-    ) -> Step:
+    def loss(self, net: Blocks, pair: Pair, progress: float) -> Step:
         """The loss of one step.
 
         Args:
-            source, target: uint8 (n, C, H, W) and (m, C', H', W').
-            source_labels: int64 (n,).
-            target_labels: int64 (m,), -1 where the class is hidden.
+            pair: a batch of each domain, whose sizes, of batches and images, may differ; target labels are -1 where
+                the class is hidden.
             progress: share of all training steps done, 0 <= progress < 1.
         """
         raise NotImplementedError
@@ -155,24 +166,17 @@ class AligningMethod(Method):
         """What is minimised."""
         return task + strength(self.config, progress) * alignment
 
-    def loss(
-        self,
-        net: Blocks,
-        source: Tensor,
-        source_labels: Tensor,
-        target: Tensor,
-        target_labels: Tensor,
-        progress: float,
-    ) -> Step:
-        domains = both_domains(net, source, target, self.config.block)
-        task = classify(domains.source_logits, source_labels) + classify(domains.target_logits, target_labels)
+    def loss(self, net: Blocks, pair: Pair, progress: float) -> Step:
+        source, target = pair
+        domains = both_domains(net, source.images, target.images, self.config.block)
+        task = classify(domains.source_logits, source.labels) + classify(domains.target_logits, target.labels)
         alignment = self.alignment(domains, progress)
         loss = self.total(task, alignment, progress)
-        return Step(loss, domains.source_logits, source_labels, {"task": task, "alignment": alignment})
+        return Step(loss, domains.source_logits, source.labels, {"task": task, "alignment": alignment})
 
 
-def width(net: Blocks, block: str) -> int:
-    """D of the `vectors` of a block's outputs."""
+def sample_outputs(net: Blocks, block: str) -> Tensor:
+    """A block's outputs for two black images, for their shape; the network's mode stays as it was."""
     size = net.inputs.size
     images = torch.zeros((2, 3, size, size), dtype=torch.uint8, device=net.inputs.mean.device)
     training = net.training
@@ -180,4 +184,9 @@ def width(net: Blocks, block: str) -> int:
     with torch.no_grad():
         outputs: Tensor = net(images, stop=block)
     net.train(training)
-    return int(vectors(outputs).shape[1])
+    return outputs
+
+
+def width(net: Blocks, block: str) -> int:
+    """D of the `vectors` of a block's outputs."""
+    return int(vectors(sample_outputs(net, block)).shape[1])

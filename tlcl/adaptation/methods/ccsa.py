@@ -1,9 +1,8 @@
 """Few labelled target images: equal classes together, different ones a margin apart."""
 
-from torch import Tensor
-
 from tlcl.adaptation.losses import ccsa
 from tlcl.adaptation.methods.base import Method, Step, both_domains, classify, strength
+from tlcl.adaptation.pairs import Pair
 from tlcl.models.blocks import Blocks
 
 
@@ -18,18 +17,11 @@ class CCSA(Method):
 
     unlabelled = False
 
-    def loss(
-        self,
-        net: Blocks,
-        source: Tensor,
-        source_labels: Tensor,
-        target: Tensor,
-        target_labels: Tensor,
-        progress: float,
-    ) -> Step:
-        domains = both_domains(net, source, target, self.config.block)
-        task = classify(domains.source_logits, source_labels)
-        pairs = ccsa(domains.source, source_labels, domains.target, target_labels, self.config.margin)
+    def loss(self, net: Blocks, pair: Pair, progress: float) -> Step:
+        source, target = pair
+        domains = both_domains(net, source.images, target.images, self.config.block)
+        task = classify(domains.source_logits, source.labels)
+        pairs = ccsa(domains.source, source.labels, domains.target, target.labels, self.config.margin)
         weight = strength(self.config, progress)
         loss = (1 - weight) * task + weight * pairs
-        return Step(loss, domains.source_logits, source_labels, {"task": task, "alignment": pairs})
+        return Step(loss, domains.source_logits, source.labels, {"task": task, "alignment": pairs})

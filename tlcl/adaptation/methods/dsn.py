@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from tlcl.adaptation.dsn_losses import difference, scale_invariant_mse
-from tlcl.adaptation.dsn_networks import Decoder, code_width, codes, inputs_of, private_encoder
+from tlcl.adaptation.dsn_networks import Decoder, code_width, codes, private_encoder
 from tlcl.adaptation.losses import domain_adversarial, mk_mmd, reverse_gradient
-from tlcl.adaptation.methods.base import Method, Step, classify, running_averages_kept
+from tlcl.adaptation.methods.base import Method, Step, classify, passes
 from tlcl.adaptation.methods.discriminator import discriminator
+from tlcl.adaptation.pairs import Pair
 from tlcl.models.blocks import INPUTS, Blocks
 
 
@@ -23,7 +24,7 @@ class DSN(Method):
     (`dann`, the reversal at strength 1 as in the authors' code) or by `mmd`, counts from step `similarity_from` on;
     until then the shared code is learnt without it. The weights hold for `tlcl.adaptation.dsn_losses`.
 
-    Each domain passes the shared encoder by itself (see `both_domains` for what that is to BatchNorm) and its own
+    Each domain passes the shared encoder by itself (see `passes` for what that is to BatchNorm) and its own
     private one. Only the network is tested and exported.
     """
 
@@ -56,26 +57,16 @@ class DSN(Method):
         private = codes(encoder(images))
         return scale_invariant_mse(images, self.decoder(shared + private)), difference(private, shared)
 
-    def loss(
-        self,
-        net: Blocks,
-        source: Tensor,
-        source_labels: Tensor,
-        target: Tensor,
-        target_labels: Tensor,
-        progress: float,
-    ) -> Step:
+    def loss(self, net: Blocks, pair: Pair, progress: float) -> Step:
         config = self.config
-        images = [inputs_of(net, source), inputs_of(net, target)]
-        with running_averages_kept(net):
-            ours = net(images[0], start=INPUTS, stop=config.block)
-            our_logits = net(ours, start=config.block)
-        theirs = net(images[1], start=INPUTS, stop=config.block)
-        shared = [codes(ours), codes(theirs)]
+        images = [net(batch.images, stop=INPUTS) for batch in pair]
+        both = passes(net, images[0], images[1], config.block, start=INPUTS)
+        shared = [codes(both.source), codes(both.target)]
         encoders = (self.source_encoder, self.target_encoder)
         domains = [self.separation(*parts) for parts in zip(images, shared, encoders, strict=True)]
         parts = {
-            "task": classify(our_logits, source_labels) + classify(net(theirs, start=config.block), target_labels),
+            "task": classify(both.source_logits, pair.source.labels)
+            + classify(both.target_logits, pair.target.labels),
             "reconstruction": domains[0][0] + domains[1][0],
             "difference": domains[0][1] + domains[1][1],
         }
@@ -88,4 +79,4 @@ class DSN(Method):
             parts["similarity"] = self.similarity(shared[0], shared[1])
             loss = loss + config.weight * parts["similarity"]
         self.steps += 1
-        return Step(loss, our_logits, source_labels, parts)
+        return Step(loss, both.source_logits, pair.source.labels, parts)

@@ -1,8 +1,7 @@
 """First the source, then the few labelled target images: the baseline of methods with few labels."""
 
-from torch import Tensor
-
-from tlcl.adaptation.methods.base import Method, Step, classify
+from tlcl.adaptation.methods.base import Method, Step, single_domain
+from tlcl.adaptation.pairs import Pair
 from tlcl.models.blocks import Blocks
 
 
@@ -14,17 +13,5 @@ class FineTune(Method):
 
     unlabelled = False
 
-    def loss(
-        self,
-        net: Blocks,
-        source: Tensor,
-        source_labels: Tensor,
-        target: Tensor,
-        target_labels: Tensor,
-        progress: float,
-    ) -> Step:
-        first = progress < self.config.source_share
-        images, labels = (source, source_labels) if first else (target, target_labels)
-        logits = net(images)
-        task = classify(logits, labels)
-        return Step(task, logits, labels, {"task": task})
+    def loss(self, net: Blocks, pair: Pair, progress: float) -> Step:
+        return single_domain(net, pair.source if progress < self.config.source_share else pair.target)

@@ -1,8 +1,7 @@
 """No adaptation: the lower end of the scale."""
 
-from torch import Tensor
-
-from tlcl.adaptation.methods.base import NONE, Method, Step, classify
+from tlcl.adaptation.methods.base import NONE, Method, Step, single_domain
+from tlcl.adaptation.pairs import Pair
 from tlcl.models.blocks import Blocks
 
 
@@ -11,15 +10,5 @@ class SourceOnly(Method):
 
     supervision = NONE
 
-    def loss(
-        self,
-        net: Blocks,
-        source: Tensor,
-        source_labels: Tensor,
-        target: Tensor,
-        target_labels: Tensor,
-        progress: float,
-    ) -> Step:
-        logits = net(source)
-        task = classify(logits, source_labels)
-        return Step(task, logits, source_labels, {"task": task})
+    def loss(self, net: Blocks, pair: Pair, progress: float) -> Step:
+        return single_domain(net, pair.source)

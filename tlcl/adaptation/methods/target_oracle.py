@@ -1,8 +1,7 @@
 """All target labels: the upper end of the scale."""
 
-from torch import Tensor
-
-from tlcl.adaptation.methods.base import ALL, Method, Step, classify
+from tlcl.adaptation.methods.base import ALL, Method, Step, single_domain
+from tlcl.adaptation.pairs import Pair
 from tlcl.models.blocks import Blocks
 
 
@@ -14,15 +13,5 @@ class TargetOracle(Method):
 
     supervision = ALL
 
-    def loss(
-        self,
-        net: Blocks,
-        source: Tensor,
-        source_labels: Tensor,
-        target: Tensor,
-        target_labels: Tensor,
-        progress: float,
-    ) -> Step:
-        logits = net(target)
-        task = classify(logits, target_labels)
-        return Step(task, logits, target_labels, {"task": task})
+    def loss(self, net: Blocks, pair: Pair, progress: float) -> Step:
+        return single_domain(net, pair.target)
