@@ -13,10 +13,11 @@ import torch
 from tests.conftest import go
 from tlcl.adaptation import few_labels
 from tlcl.adaptation.pairs import HIDDEN
+from tlcl.compose import composed_config
 from tlcl.config import FewLabelSplitsConfig
 from tlcl.data.few_label_splits import find_splits, load_split
 from tlcl.errors import TrainingError, UserError
-from tlcl.jobs import composed_config, job_of
+from tlcl.jobs import job_of
 from tlcl.parse import parse_config
 from tlcl.tracking.few_label_report import tables
 from tlcl.tracking.few_label_table import published, read_cells, rows_of

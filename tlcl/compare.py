@@ -18,11 +18,12 @@ from tlcl.config_adaptation import ADAPTATIONS
 from tlcl.config_continual import METHODS
 from tlcl.continual import run as continual
 from tlcl.data.sources import load_source
-from tlcl.errors import Interrupted, TrainingError, UserError
+from tlcl.errors import Interrupted, UserError
 from tlcl.finetuning.trainer import settle
 from tlcl.parse import parse_config
+from tlcl.resumable import Job, finish
 from tlcl.tracking.compare_table import figures_of, write_table
-from tlcl.tracking.records import RunDirectory, environment
+from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.render import render
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Family:
     group: str
     names: Collection[str]
     prepare: Callable[[list[Config]], None]
-    run: Callable[[DictConfig, RunDirectory], dict[str, Any]]
+    run: Job
 
 
 CONTINUAL = Family("method", METHODS, _prepare_continual, continual.run)
@@ -139,10 +140,9 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """
     settle(parse_config(composed.copy()), composed)
     planned = children(composed, directory.path)
-    if not (directory.path / "config.yaml").exists():
+    if not directory.begun:
         _check_against_data(planned)
-        directory.write_config(composed)
-        directory.write_json("environment.json", environment(int(composed.seed)))
+    directory.begin(composed)
     runs = [(text, seed, Path(child.run_dir)) for text, seed, child in planned]
     job, figures = family_of(composed).run, figures_of(composed)
     stopped: dict[str, str] = {}
@@ -151,20 +151,13 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     for text, seed, child in bar:
         path = Path(child.run_dir)
         log.info("%s, seed %d", text, seed)
-        inner = RunDirectory(path, resume=(path / "config.yaml").is_file())
         try:
-            finished = inner.read_json("summary.json") or {}
-            if finished.get("status") != "complete":
-                job(child, inner)
-            elif not (path / "report.html").is_file():  # killed before it was drawn
-                render(path)
-        except TrainingError as error:
-            if isinstance(error, Interrupted):
-                raise Interrupted(directory.path) from None
-            log.warning("warning: %s, seed %d stopped: %s", text, seed, error)
-            stopped[path.name] = str(error)
-        finally:
-            inner.close()
+            why = finish(job, child, path)
+        except Interrupted:
+            raise Interrupted(directory.path) from None
+        if why is not None:
+            log.warning("warning: %s, seed %d stopped: %s", text, seed, why)
+            stopped[path.name] = why
         table = write_table(directory.path, runs, figures)
     summary = {
         "status": "complete",

@@ -27,13 +27,13 @@ import torch
 
 from tlcl.adaptation.distance import leep, logme, mmd_distance, proxy_a_distance
 from tlcl.adaptation.evaluate import Responses, responses
+from tlcl.compose import composed_config
 from tlcl.config import Config, DataConfig, DigitsConfig, LettersConfig, RenderedDigitsConfig
 from tlcl.data.image_folder import load_folder
 from tlcl.data.image_tensors import ImageTensors
 from tlcl.data.sources import load_source
 from tlcl.errors import UserError, run_cli
 from tlcl.finetuning.run import run as finetune
-from tlcl.jobs import composed_config
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
 from tlcl.parse import parse_config

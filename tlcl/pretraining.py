@@ -7,12 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 import tlcl
-from tlcl.config import Config, conf_dir
+from tlcl.compose import composed_config
+from tlcl.config import Config
 from tlcl.models.weights import RUN_MODEL, file_sha256
 from tlcl.tracking.records import RunDirectory
 
@@ -37,9 +36,7 @@ def letters_recipe(config: Config) -> DictConfig:
     ]
     if hasattr(config.model, "stem"):
         overrides.append(f"model.stem={config.model.stem}")
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
-        recipe = compose("config", overrides)
+    recipe = composed_config(overrides)
     recipe.cache_dir = config.cache_dir
     parts = {
         "recipe": {key: OmegaConf.to_container(recipe[key]) for key in ("data", "model", "optim", "thaw")},

@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from tlcl import compare
 from tlcl.atomic import atomic_write_text
+from tlcl.compose import composed_config
 from tlcl.errors import Interrupted, UserError, run_cli
-from tlcl.jobs import composed_config, finish
+from tlcl.jobs import finish
 from tlcl.memory import keep_freed_memory
 from tlcl.tracking.records import environment
 from tlcl.tracking.study_report import ADAPTATION, CONTINUAL, GRID, LAYERWISE, write_study_report

@@ -29,7 +29,7 @@ from tlcl.inference import predict
 from tlcl.models.build import build_model
 from tlcl.parse import parse_config
 from tlcl.tracking.few_label_table import CELLS, write_few_label_table
-from tlcl.tracking.records import RunDirectory, environment
+from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.render import render
 
 log = logging.getLogger(__name__)
@@ -116,9 +116,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     for _, _, child in planned:  # a mistake in the last method shows at once
         assert child.adaptation is not None
         build_method(child.adaptation, build_model(child.model, 2, child.seed)[0], child.seed)
-    if not (directory.path / "config.yaml").exists():
-        directory.write_config(composed)
-        directory.write_json("environment.json", environment(config.seed))
+    directory.begin(composed)
     folder, stopped = directory.path / CELLS, dict[str, str]()
     folder.mkdir(exist_ok=True)
     with tqdm(

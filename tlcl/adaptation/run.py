@@ -15,7 +15,7 @@ from tlcl.finetuning.run import duplicates, export, parameter_counts, record_tes
 from tlcl.finetuning.trainer import settle
 from tlcl.parse import parse_config
 from tlcl.tracking.checkpoint import PREVIOUS
-from tlcl.tracking.records import RunDirectory, environment, read_lines
+from tlcl.tracking.records import RunDirectory, read_lines
 from tlcl.tracking.render import render
 from tlcl.tracking.time_plot import seconds_by_part
 from tlcl.tracking.timings import Stopwatch
@@ -38,10 +38,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     domains = load_domains(config)
     net, backbone, method, data, known = prepare(config, domains)
     origin = start_weights(config, net, backbone)
-    # From here on the run exists: a user's mistake leaves no directory that "already holds a run".
-    if not (directory.path / "config.yaml").exists():
-        directory.write_config(composed)
-        directory.write_json("environment.json", environment(config.seed))
+    directory.begin(composed)
     if config.trainer.channels_last:
         net.to(memory_format=torch.channels_last)
     classes, place = domains.target.pool.classes, aligned_place(config)

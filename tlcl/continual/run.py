@@ -39,7 +39,7 @@ from tlcl.parse import parse_config
 from tlcl.tracking.accuracy_matrix import write_matrix
 from tlcl.tracking.checkpoint import LAST, PREVIOUS
 from tlcl.tracking.continual_plots import save_matrix_plots
-from tlcl.tracking.records import RunDirectory, environment, read_lines
+from tlcl.tracking.records import RunDirectory, read_lines
 from tlcl.tracking.render import render
 from tlcl.tracking.time_plot import seconds_by_part
 from tlcl.tracking.wandb import finish_wandb
@@ -115,10 +115,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     learner = prepare(config, source)
     stream, net, backbone = learner.stream, learner.net, learner.backbone
     weights = start_network(config, stream, net, backbone)
-    # From here on the run exists: a user's mistake leaves no directory that "already holds a run".
-    if not (directory.path / "config.yaml").exists():
-        directory.write_config(composed)
-        directory.write_json("environment.json", environment(config.seed))
+    directory.begin(composed)
     inputs, test_inputs, versions = stream.source.pool.images, stream.source.test.images, None
     held = frozen_outputs(config, learner, device) if learner.place else None
     if held is not None:

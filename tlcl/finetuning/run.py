@@ -35,7 +35,7 @@ from tlcl.tracking.checkpoint import (
     read_checkpoint,
 )
 from tlcl.tracking.plots import save_plots
-from tlcl.tracking.records import EpochRecords, RunDirectory, environment, read_lines
+from tlcl.tracking.records import EpochRecords, RunDirectory, read_lines
 from tlcl.tracking.report import write_report
 from tlcl.tracking.time_plot import seconds_by_part
 from tlcl.tracking.timings import EpochTimings, Stopwatch
@@ -190,10 +190,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     data = ImageDataModule(source, config.data, config.seed)
     net, backbone = build_model(config.model, len(data.classes), config.seed)
     origin = start_weights(config, net, backbone)
-    # From here on the run exists: a user's mistake leaves no directory that "already holds a run".
-    if not (directory.path / "config.yaml").exists():
-        directory.write_config(composed)
-        directory.write_json("environment.json", environment(config.seed))
+    directory.begin(composed)
     if config.trainer.channels_last:
         net.to(memory_format=torch.channels_last)
 

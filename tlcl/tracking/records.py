@@ -56,7 +56,7 @@ class RunDirectory:
         except OSError:
             self._lock.close()
             raise UserError(f"another process is writing to {path}; choose another run_dir or wait") from None
-        if not resume and (path / "config.yaml").exists():
+        if not resume and self.begun:
             self.close()
             raise UserError(
                 f"{path} already holds a run; go on with it by +resume={path} or choose another run_dir"
@@ -70,9 +70,20 @@ class RunDirectory:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    def write_config(self, composed: DictConfig) -> None:
-        """The resolved config, from which `+resume` starts."""
-        atomic_write_text(self.path / "config.yaml", OmegaConf.to_yaml(composed, resolve=True))
+    @property
+    def begun(self) -> bool:
+        """Whether a run began here."""
+        return (self.path / "config.yaml").exists()
+
+    def begin(self, composed: DictConfig) -> None:
+        """From here on the run exists, unless it did: config and environment are written.
+
+        Called after all that can be a user's mistake, which so leaves no directory that "already holds a run".
+        """
+        if not self.begun:
+            # The resolved config, from which `+resume` starts.
+            atomic_write_text(self.path / "config.yaml", OmegaConf.to_yaml(composed, resolve=True))
+            self.write_json("environment.json", environment(int(composed.seed)))
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         atomic_write_text(self.path / name, json.dumps(content, indent=2) + "\n")

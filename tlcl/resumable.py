@@ -1,0 +1,38 @@
+"""One run in a directory of its own, among others: done, gone on with, or begun."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from tlcl.errors import Interrupted, TrainingError
+from tlcl.tracking.records import RunDirectory
+from tlcl.tracking.render import render
+
+Job = Callable[[DictConfig, RunDirectory], dict[str, Any]]
+
+
+def finish(job: Job, composed: DictConfig, path: Path) -> str | None:
+    """Run `job` in `path`, or the rest of it; nothing when it is complete.
+
+    Returns:
+        Why it stopped, when its loss was not finite, so that the others can go on; else None.
+
+    Raises:
+        UserError: a mistake in the config; Interrupted: by Ctrl-C.
+    """
+    directory = RunDirectory(path, resume=(path / "config.yaml").is_file())
+    try:
+        finished = directory.read_json("summary.json") or {}
+        if finished.get("status") != "complete":
+            job(composed, directory)
+        elif not (path / "report.html").is_file():  # killed before it was drawn
+            render(path)
+    except Interrupted:
+        raise
+    except TrainingError as error:
+        return str(error)
+    finally:
+        directory.close()
+    return None
