@@ -23,7 +23,7 @@ from tlcl.tracking.plots import (
 )
 from tlcl.tracking.records import read_lines
 from tlcl.tracking.report import read_object
-from tlcl.tracking.time_plot import time_bars
+from tlcl.tracking.time_plot import time_figures
 
 NAMED = 20  # classes that colours can tell apart
 DOMAINS = (("source", BLUE, "o"), ("target", ORANGE, "x"))
@@ -109,10 +109,8 @@ def save_adaptation_plots(run_dir: Path) -> list[Path]:
     stored, classes = read_embedding(run_dir), read_object(run_dir / "labels.json").get("classes", [])
     if stored is not None and classes:
         figures["embedding"] = embedding_maps(*stored, classes)
-    metrics, timings = read_lines(run_dir / "metrics.jsonl"), read_lines(run_dir / "timings.jsonl")
+    metrics = read_lines(run_dir / "metrics.jsonl")
     if metrics:
         figures["curves"] = adaptation_curves(metrics)
         figures["thaw"] = thaw_timeline(metrics)
-    if timings:
-        figures["time"] = time_bars(timings)
-    return save_figures(run_dir, {**figures, **tested_figures(run_dir)})
+    return save_figures(run_dir, {**figures, **time_figures(run_dir), **tested_figures(run_dir)})

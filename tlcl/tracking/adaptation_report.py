@@ -4,18 +4,15 @@ from pathlib import Path
 
 from tlcl.tracking.plots import read_predictions
 from tlcl.tracking.records import read_lines
-from tlcl.tracking.report import (
-    ALTERNATIVES as FINETUNING_ALTERNATIVES,
-)
+from tlcl.tracking.report import ALTERNATIVES as FINETUNING_ALTERNATIVES
+from tlcl.tracking.report import RECORDS as FINETUNING_RECORDS
 from tlcl.tracking.report import (
     base_context,
-    confused_pairs,
     embedded_plots,
     missing_records,
-    per_class,
     read_object,
     render_page,
-    wilson_interval,
+    tested_context,
 )
 
 CAPTIONS = {
@@ -32,15 +29,7 @@ ALTERNATIVES = {
     "embedding": "Scatter plots of both domains' test images before and after, coloured by domain and by class",
     "curves": "Line charts of accuracies, the target's prediction entropy and the loss terms against the epoch",
 }
-RECORDS = {
-    "config.yaml": "the config",
-    "environment.json": "versions, commit and command",
-    "metrics.jsonl": "the epochs' figures",
-    "summary.json": "the summary",
-    "labels.json": "the class names",
-    "test_predictions.npz": "the test predictions",
-    "embedding.npz": "the map of both domains",
-}
+RECORDS = {**FINETUNING_RECORDS, "embedding.npz": "the map of both domains"}
 VALIDATORS = {
     "last": "the last epoch, whatever its figures",
     "source_entropy": "the highest source validation accuracy minus target prediction entropy",
@@ -60,14 +49,6 @@ def write_adaptation_report(run_dir: Path) -> Path:
         "plots": embedded_plots(run_dir, CAPTIONS, ALTERNATIVES),
         "epochs": len(metrics),
         "validators": VALIDATORS,
-        "interval": None,
-        "rows": [],
-        "pairs": [],
+        **tested_context(tested),
     }
-    if tested is not None:
-        labels, probabilities, classes = tested[:3]
-        right = int((probabilities.argmax(1) == labels).sum())
-        context["interval"] = wilson_interval(right, len(labels))
-        context["rows"] = per_class(labels, probabilities, classes)
-        context["pairs"] = confused_pairs(labels, probabilities, classes)
     return render_page(run_dir, "adaptation_report.html.j2", context)

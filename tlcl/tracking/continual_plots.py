@@ -15,7 +15,7 @@ from tlcl.continual.metrics import cumulative_accuracy
 from tlcl.tracking.accuracy_matrix import Measured, read_matrix
 from tlcl.tracking.plots import BLUE, GREY, ORANGE, save_figures, tested_figures
 from tlcl.tracking.records import read_lines
-from tlcl.tracking.time_plot import time_bars
+from tlcl.tracking.time_plot import time_figures
 
 NAMED = 14  # tasks whose names fit below an axis
 
@@ -153,7 +153,5 @@ def save_continual_plots(run_dir: Path) -> list[Path]:
     """Draw what the records in `run_dir` allow into `plots/`; an interrupted run has fewer pictures."""
     lines = read_lines(run_dir / "metrics.jsonl")
     training = {"training": training_curve(lines)} if lines else {}
-    timings = read_lines(run_dir / "timings.jsonl")
-    if timings:
-        training["time"] = time_bars(timings)
-    return save_matrix_plots(run_dir) + save_figures(run_dir, {**training, **tested_figures(run_dir)})
+    figures = {**training, **time_figures(run_dir), **tested_figures(run_dir)}
+    return save_matrix_plots(run_dir) + save_figures(run_dir, figures)

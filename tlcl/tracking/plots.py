@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from tlcl.atomic import atomic_open
 from tlcl.tracking.records import read_lines
-from tlcl.tracking.time_plot import time_bars
+from tlcl.tracking.time_plot import time_figures
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#D9D9D9"
 SHOW_COUNTS = 20
@@ -258,7 +258,4 @@ def save_plots(run_dir: Path) -> list[Path]:
     if metrics:
         figures["curves"] = learning_curves(metrics)
         figures["thaw"] = thaw_timeline(metrics)
-    timings = read_lines(run_dir / "timings.jsonl")
-    if timings:
-        figures["time"] = time_bars(timings)
-    return save_figures(run_dir, {**figures, **tested_figures(run_dir)})
+    return save_figures(run_dir, {**figures, **time_figures(run_dir), **tested_figures(run_dir)})

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from sklearn.metrics import precision_recall_fscore_support
 
 from tlcl.atomic import atomic_write_text
-from tlcl.tracking.plots import confusion_counts, read_predictions
+from tlcl.tracking.plots import Predictions, confusion_counts, read_predictions
 from tlcl.tracking.records import read_lines
 
 CAPTIONS = {
@@ -138,6 +138,23 @@ def render_page(run_dir: Path, template: str, context: Mapping[str, Any]) -> Pat
     return path
 
 
+def tested_context(tested: Predictions | None) -> dict[str, Any]:
+    """What a page says of the test images: the accuracy's 95 % interval, a row a class, the most confused pairs."""
+    if tested is None:
+        return {"interval": None, "rows": [], "pairs": []}
+    labels, probabilities, classes = tested[:3]
+    return {
+        "interval": wilson_interval(right_answers(tested), len(labels)),
+        "rows": per_class(labels, probabilities, classes),
+        "pairs": confused_pairs(labels, probabilities, classes),
+    }
+
+
+def right_answers(tested: Predictions) -> int:
+    """How many test images are classified as they are labelled."""
+    return int((tested.probabilities.argmax(1) == tested.labels).sum())
+
+
 def write_report(run_dir: Path) -> Path:
     """Write `report.html` (no outside resource, no script) from what is there; says what is not."""
     summary, environment = read_object(run_dir / "summary.json"), read_object(run_dir / "environment.json")
@@ -159,16 +176,10 @@ def write_report(run_dir: Path) -> Path:
         "epoch_seconds": float(np.median(seconds)) if seconds else None,
         "test_acc": summary.get("test_acc"),
         "test_size": summary.get("test_size"),
-        "interval": None,
-        "rows": [],
-        "pairs": [],
+        **tested_context(tested),
     }
     if tested is not None:
-        labels, probabilities, classes = tested[:3]
-        right = int((probabilities.argmax(1) == labels).sum())
         # A run killed between its predictions and its summary has a test accuracy all the same.
-        context["test_acc"], context["test_size"] = right / max(1, len(labels)), len(labels)
-        context["interval"] = wilson_interval(right, len(labels))
-        context["rows"] = per_class(labels, probabilities, classes)
-        context["pairs"] = confused_pairs(labels, probabilities, classes)
+        size = len(tested.labels)
+        context["test_acc"], context["test_size"] = right_answers(tested) / max(1, size), size
     return render_page(run_dir, "report.html.j2", context)

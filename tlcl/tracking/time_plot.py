@@ -1,12 +1,14 @@
 """Where the time of each epoch went, as a picture and as one line of totals."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from tlcl.tracking.records import read_lines
 from tlcl.tracking.timings import PARTS
 
 COLOURS = {
@@ -32,6 +34,12 @@ def seconds_by_part(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     totals = {part: round(sum(line.get(part, 0.0) for line in lines), 3) for part in PARTS}
     whole = sum(line["seconds"] for line in lines)
     return {**totals, "between": round(max(0.0, whole - sum(totals.values())), 3)}
+
+
+def time_figures(run_dir: Path) -> dict[str, Figure]:
+    """`time`, when the run has timings."""
+    timings = read_lines(run_dir / "timings.jsonl")
+    return {"time": time_bars(timings)} if timings else {}
 
 
 def time_bars(lines: Sequence[Mapping[str, Any]]) -> Figure:
