@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,11 @@ class FrozenBlocks:
     precision: str
     progress: bool
 
+    @cached_property
+    def images_content(self) -> str:
+        """A hash of the images, for the keys of all their outputs."""
+        return _content(self.images)
+
     def run(self, batches: Iterable[Tensor], start: str | None, stop: str) -> Iterator[Tensor]:
         """The outputs of `stop`, on the device."""
         return outputs(
@@ -229,8 +235,13 @@ def _hold(blocks: FrozenBlocks, place: str, keeping: Keeping, before: Sequence[H
     return Held(place, values[:, 0] if versions == 1 else values, versions, where, found, seconds)
 
 
-def _bytes(tensor: Tensor) -> Any:
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+def _content(tensor: Tensor) -> str:
+    """A hash of a tensor; of its strides too, since another memory format is computed by other kernels."""
+    about = f"{tensor.dtype} {tuple(tensor.shape)} {tensor.stride()}"
+    digest = hashlib.blake2b(about.encode(), digest_size=16)
+    content: Any = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    digest.update(content)
+    return digest.hexdigest()
 
 
 def _key(blocks: FrozenBlocks, place: str, layout: Layout, before: Sequence[Held], keeping: Keeping) -> str:
@@ -245,8 +256,7 @@ def _key(blocks: FrozenBlocks, place: str, layout: Layout, before: Sequence[Held
     digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
     frozen = [name for name in net.places[: net.places.index(place) + 1] if name != FEATURES]
     body = [(f"{name}.{key}", value) for name in frozen for key, value in net.block(name).state_dict().items()]
-    for name, tensor in [*body, ("mean", net.inputs.mean), ("std", net.inputs.std), ("images", blocks.images)]:
-        # Strides too: another memory format is computed by other kernels.
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.stride()}".encode())
-        digest.update(_bytes(tensor))
+    for name, tensor in [*body, ("mean", net.inputs.mean), ("std", net.inputs.std)]:
+        digest.update(f"{name} {_content(tensor)}".encode())
+    digest.update(blocks.images_content.encode())
     return digest.hexdigest()

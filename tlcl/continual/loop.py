@@ -15,7 +15,7 @@ from tlcl.continual.metrics import average_accuracy, cumulative_accuracy
 from tlcl.continual.module import ContinualModule
 from tlcl.continual.state import History, Resumption, resume_point, save_between_tasks
 from tlcl.continual.stream import Stream, Task
-from tlcl.data.datamodule import IndexedDataModule
+from tlcl.data.datamodule import EVAL_BATCH, IndexedDataModule
 from tlcl.data.splits import Split
 from tlcl.finetuning.thaw import Thaw
 from tlcl.finetuning.trainer import build_trainer, fit
@@ -105,7 +105,7 @@ class TaskLoop:
         data = TaskData(self.inputs, self.stream.source.pool.labels, task.split.train)
         self._ready()
         if self.method.closed_form:
-            for inputs, labels in data.batches(256, self.device):
+            for inputs, labels in data.batches(EVAL_BATCH, self.device):
                 self.method.observe_features(inputs, labels)
         else:
             self._fit(task, checkpoint, history)
@@ -150,7 +150,7 @@ class TaskLoop:
         return in_batches(
             lambda rows: self.method.predict(self.network, inputs[rows.cpu()].to(self.device)),
             which,
-            batch_size=max(256, self.config.data.batch_size),
+            batch_size=max(EVAL_BATCH, self.config.data.batch_size),
             device=self.device,
             precision=self.config.trainer.precision,
         )

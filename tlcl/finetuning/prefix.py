@@ -88,11 +88,13 @@ class ServePrefix(L.Callback):
     def _compute(self, net: Blocks, device: torch.device, first: int) -> dict[str, tuple[Held, Held]]:
         trainer, keeping = self.config.trainer, Keeping.of(self.config)
         places = worth_caching(net, self.config.schedule, trainer.epochs, self.versions.count, first)
-        if not places and self.versions.count > 1:
-            log.info(
-                "the frozen blocks are computed in every epoch: in so few epochs that is less than computing %d "
-                "versions of each image once", self.versions.count,
-            )  # fmt: skip
+        if not places:
+            if self.versions.count > 1:
+                log.info(
+                    "the frozen blocks are computed in every epoch: in so few epochs that is less than "
+                    "computing %d versions of each image once", self.versions.count,
+                )  # fmt: skip
+            return {}
         sides = []
         for indices, versions in ((self.data.split.train, self.versions), (self.data.split.val, Versions(1))):
             images = self.data.inputs[indices]

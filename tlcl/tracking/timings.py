@@ -11,7 +11,6 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import nn
 
 from tlcl.models.blocks import Blocks
-from tlcl.models.tail import last_frozen
 from tlcl.tracking.records import RunDirectory
 
 PARTS = ("data", "prefix", "tail", "validation", "checkpoint")
@@ -60,10 +59,9 @@ class EpochTimings(Checkpoint):
         self._mark = time.perf_counter()
         net: Blocks = pl_module.net  # type: ignore[assignment]
         trainable: frozenset[str] = pl_module.trainable_blocks  # type: ignore[assignment]
-        place = last_frozen(net, trainable)
-        if place is None or pl_module.device.type == "cuda":
-            return
         frozen = [name for name in net.names if name not in trainable]
+        if not frozen or pl_module.device.type == "cuda":
+            return
         self._handles = [
             net.inputs.register_forward_pre_hook(self._prefix_begins),
             net.block(frozen[-1]).register_forward_hook(self._prefix_ends),
