@@ -15,11 +15,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tlcl.compose import NULL_GROUP, hydra_sentence
 from tlcl.config import conf_dir
 from tlcl.errors import Interrupted, UserError, run_cli
 from tlcl.jobs import job_of
 from tlcl.memory import keep_freed_memory
-from tlcl.parse import parse_config, unknown_key
+from tlcl.parse import parse_config
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.render import render
 
@@ -66,25 +67,6 @@ def hydra_main(composed: DictConfig) -> float:
     return run_cli(lambda: float(start(composed).get("test_acc", float("nan"))))
 
 
-def _hydra_sentence(error: Exception) -> UserError:
-    """Hydra's own complaints in our form."""
-    text = str(error)
-    for opening in ("Could not override '", "Could not append to config. An item is already at '"):
-        if text.startswith(opening):
-            key = text.removeprefix(opening).split("'")[0]
-            if opening.startswith("Could not append"):
-                return UserError(f"'{key}' is already in the config; set it without the +")
-            return unknown_key(key)
-    if isinstance(error, MissingConfigException):
-        _, _, options = text.partition("Available options")
-        lines = [line.strip() for line in options.splitlines()[1:]]
-        known = [line for line in lines if line and not line.startswith(("Config search", "provider="))]
-        hint = f"; there are {', '.join(known)}" if known else ""
-        return UserError(f"there is no config '{error.missing_cfg_file}'{hint}")
-    first = text.splitlines()[0] if text else type(error).__name__
-    return UserError(f"the command line cannot be understood: {first}")
-
-
 def _program() -> None:
     wanted = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra pass errors on instead of printing them
@@ -93,11 +75,11 @@ def _program() -> None:
     except (HydraException, MissingConfigException, OmegaConfBaseException) as error:
         if wanted == "1":
             raise
-        raise _hydra_sentence(error) from None
+        raise hydra_sentence(error) from None
     except ValueError as error:
-        if wanted == "1" or not str(error).startswith("Config group override must be"):
+        if wanted == "1" or not str(error).startswith(NULL_GROUP):
             raise
-        raise UserError("a config group cannot be set to null; take it out with ~, e.g. '~method'") from None
+        raise hydra_sentence(error) from None
     finally:
         os.environ.pop("HYDRA_FULL_ERROR") if wanted is None else os.environ.update(HYDRA_FULL_ERROR=wanted)
 
