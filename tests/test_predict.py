@@ -1,5 +1,6 @@
 import csv
 import io
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,23 @@ def test_bad_files_are_all_named_or_left_out(
     table = predictions(trained, [folder], batch_size=8, skip_bad=True, progress=False)
     assert len(table.splitlines()) == 21
     assert "text.jpg" in capsys.readouterr().err
+
+
+def test_a_tar_file_is_what_it_holds(trained: Path, folder: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "packed.tar.gz"
+    with tarfile.open(packed, "w:gz") as archive:
+        for path in sorted(folder.glob("*.png")):
+            archive.add(path, f"some folder/{path.name}")
+    options = {"batch_size": 7, "skip_bad": False, "progress": False}
+    ours, theirs = (
+        list(csv.DictReader(io.StringIO(predictions(trained, paths, **options))))  # type: ignore[arg-type]
+        for paths in ([packed], sorted(folder.glob("*.png")))
+    )
+    assert [row["file"] for row in ours] == [str(packed / "some folder" / Path(row["file"]).name) for row in theirs]
+    assert [row["p(3)"] for row in ours] == [row["p(3)"] for row in theirs]
+    packed.write_bytes(packed.read_bytes()[:900])
+    with pytest.raises(UserError, match="cannot be read as a tar file"):
+        predictions(trained, [packed], **options)  # type: ignore[arg-type]
 
 
 def test_command_line(

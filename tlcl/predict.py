@@ -4,17 +4,21 @@ import argparse
 import csv
 import json
 import sys
+import tarfile
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from tlcl.atomic import atomic_write_text
 from tlcl.config import Config
 from tlcl.continual.learner import trained_classifier
 from tlcl.data.decode import BadImage, decode_image
-from tlcl.data.image_folder import LISTED
+from tlcl.data.image_folder import LISTED, read_files
 from tlcl.data.walk import image_paths
 from tlcl.errors import UserError, run_cli
 from tlcl.finetuning.prefix import classify, split_at_frozen
@@ -68,17 +72,44 @@ def find_images(paths: list[Path]) -> list[Path]:
     return found
 
 
-def predictions(run_dir: Path, paths: list[Path], *, batch_size: int, skip_bad: bool, progress: bool) -> str:
-    """CSV text: file, prediction, confidence, and one probability column a class.
+def read_contents(paths: list[Path]) -> Iterator[tuple[Path, bytes | OSError]]:
+    """(name, bytes) of all that `find_images` finds, or why it cannot be read; a tar file named is what it holds.
 
     Raises:
-        UserError: unreadable images, all of them named, unless `skip_bad`.
+        UserError: as `find_images`, and a damaged tar file.
     """
-    net, labels, config = load_run(run_dir)
-    files, images, bad = [], [], []
-    for file in tqdm(find_images(paths), desc="decode", unit=" images", disable=not progress):
+    for path in find_images(paths):
         try:
-            images.append(decode_image(file.read_bytes(), labels["size"], labels["channels"]))
+            packed = path in paths and tarfile.is_tarfile(path)
+            content = b"" if packed else path.read_bytes()
+        except OSError as error:
+            yield path, error
+            continue
+        if packed:
+            yield from ((path / name, inside) for name, inside in read_files(path))
+        else:
+            yield path, content
+
+
+class Images(NamedTuple):
+    """The readable images: uint8 (N, channels, size, size), and the names of their files."""
+
+    files: list[Path]
+    images: Tensor
+
+
+def read_images(paths: list[Path], size: int, channels: int, *, skip_bad: bool, progress: bool) -> Images:
+    """Decode a user's images as the run's own were decoded.
+
+    Raises:
+        UserError: unreadable images, all of them named, unless `skip_bad`, which names them on standard error.
+    """
+    files, images, bad = [], [], []
+    for file, content in tqdm(read_contents(paths), desc="decode", unit=" images", disable=not progress):
+        try:
+            if isinstance(content, OSError):
+                raise content
+            images.append(decode_image(content, size, channels))
             files.append(file)
         except (BadImage, OSError) as error:
             bad.append(f"{str(file)!r} ({error})")
@@ -92,15 +123,37 @@ def predictions(run_dir: Path, paths: list[Path], *, batch_size: int, skip_bad: 
         raise UserError("none of the files is a readable image")
     for line in bad:
         print(f"left out {line}", file=sys.stderr)
-    device = torch.device("cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu")
-    probabilities = classify(
+    return Images(files, torch.stack(images))
+
+
+def device_for(config: Config) -> torch.device:
+    """Where a finished run's network works: a GPU if there is one, unless the run was kept on the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu")
+
+
+def class_probabilities(
+    net: Blocks | Split, images: Tensor, config: Config, *, batch_size: int, progress: bool
+) -> Tensor:
+    """What the network and config of `load_run` say of images: float32 (N, K), rows sum to 1."""
+    return classify(
         net if isinstance(net, Split) else split_at_frozen(net, config),
-        torch.stack(images),
+        images,
         config,
-        device,
+        device_for(config),
         batch_size=batch_size,
         progress="predict" if progress else None,
     )
+
+
+def predictions(run_dir: Path, paths: list[Path], *, batch_size: int, skip_bad: bool, progress: bool) -> str:
+    """CSV text: file, prediction, confidence, and one probability column a class.
+
+    Raises:
+        UserError: as `load_run` and `read_images`.
+    """
+    net, labels, config = load_run(run_dir)
+    files, images = read_images(paths, labels["size"], labels["channels"], skip_bad=skip_bad, progress=progress)
+    probabilities = class_probabilities(net, images, config, batch_size=batch_size, progress=progress)
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["file", "prediction", "confidence", *(f"p({name})" for name in labels["classes"])])
@@ -115,7 +168,7 @@ def predictions(run_dir: Path, paths: list[Path], *, batch_size: int, skip_bad: 
 def _program() -> None:
     parser = argparse.ArgumentParser(prog="tlcl-predict", description=__doc__)
     parser.add_argument("run_dir", type=Path, help="directory of a finished run")
-    parser.add_argument("images", type=Path, nargs="+", help="image files, or folders of them")
+    parser.add_argument("images", type=Path, nargs="+", help="image files, folders or tar files of them")
     parser.add_argument("--csv", type=Path, help="write the table here instead of printing it")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable files out and name them")
