@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tlcl import study
+from tlcl import steps, study
 from tlcl.errors import Interrupted
-from tlcl.study import QUICK, Scale, Step
+from tlcl.steps import Step
+from tlcl.study import QUICK, Scale
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_a_stopped_study_goes_on_and_ends_in_one_report(
     tmp_path: Path, tiny: Scale, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TLCL_CACHE", str(tmp_path / "cache"))
-    finish, done = study.finish, []
+    finish, done = steps.finish, []
 
     def interrupted(config: object, path: Path) -> str | None:
         if len(done) == 2:
@@ -43,11 +44,11 @@ def test_a_stopped_study_goes_on_and_ends_in_one_report(
         done.append(path)
         return finish(config, path)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(study, "finish", interrupted)
+    monkeypatch.setattr(steps, "finish", interrupted)
     with pytest.raises(Interrupted):
         study.study(tmp_path / "study", tiny)
     stamps = {path: (path / "summary.json").stat().st_mtime_ns for path in done}
-    monkeypatch.setattr(study, "finish", finish)
+    monkeypatch.setattr(steps, "finish", finish)
     report = study.study(tmp_path / "study", tiny)
     page = report.read_text()
     for title in ("How much should be retrained?", "What is forgotten", "What if the target has no labels?"):
@@ -62,7 +63,7 @@ def test_a_run_whose_loss_is_not_finite_does_not_end_the_study(
     tmp_path: Path, tiny: Scale, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Step] = []
-    monkeypatch.setattr(study, "finish", lambda config, path: seen.append(path) or "the loss is not finite")
+    monkeypatch.setattr(steps, "finish", lambda config, path: seen.append(path) or "the loss is not finite")
     page = study.study(tmp_path / "study", tiny).read_text()
     assert len(seen) == len(study.steps(tmp_path / "study", tiny))
     assert "depth0_size40_seed0: the loss is not finite" in page

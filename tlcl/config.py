@@ -7,6 +7,7 @@ from typing import Any
 from tlcl import config_adaptation, config_continual
 from tlcl.config_adaptation import AdaptationConfig
 from tlcl.config_continual import CompareConfig, ContinualConfig, MethodConfig
+from tlcl.data.shifts import SHIFTS
 from tlcl.finetuning.schedule import ThawSchedule
 
 
@@ -34,7 +35,7 @@ class DataConfig:
 
 @dataclass
 class DigitsConfig(DataConfig):
-    pass
+    shift: str = "none"
 
 
 @dataclass
@@ -156,6 +157,7 @@ class Config:
     compare: CompareConfig | None = None
     source: DataConfig | None = None
     adaptation: AdaptationConfig | None = None
+    extend: list[str] = field(default_factory=list)
 
     @property
     def schedule(self) -> ThawSchedule:
@@ -193,7 +195,7 @@ PLAIN: dict[str, type] = {
     "continual": ContinualConfig,
     "compare": CompareConfig,
 }
-OPTIONAL = ("continual", "method", "compare", "source", "adaptation")  # groups that a job may lack
+OPTIONAL = ("continual", "method", "compare", "source", "adaptation", "extend")  # what a job may lack
 CHOICES: dict[str, tuple[str, ...]] = {
     "optim.name": ("sgd", "adamw"),
     "optim.schedule": ("constant", "cosine"),
@@ -203,6 +205,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "trainer.select": ("best", "last"),
     "logger.mode": ("auto", "online", "offline"),
     "data.on_bad_image": ("error", "skip"),
+    "data.shift": ("none", *SHIFTS),
     "data.channels": (1, 3),  # type: ignore[dict-item]
     "model.stem": ("imagenet", "cifar"),
     **config_continual.CHOICES,

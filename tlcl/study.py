@@ -6,28 +6,17 @@ directory of its own below OUT; a study that was stopped goes on by the same com
 """
 
 import argparse
-import contextlib
-import json
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig
-from tqdm import tqdm
-
 from tlcl import compare
-from tlcl.atomic import atomic_write_text
 from tlcl.compose import composed_config
-from tlcl.errors import Interrupted, UserError, run_cli
-from tlcl.jobs import finish
-from tlcl.memory import keep_freed_memory
-from tlcl.tracking.records import environment
+from tlcl.errors import run_cli
+from tlcl.steps import QUIET, Step, run_steps
 from tlcl.tracking.study_report import ADAPTATION, CONTINUAL, GRID, LAYERWISE, write_study_report
 
-COMMON = ["logger=none", "trainer.progress=false"]
 DEPTHS = range(6)
-BAR = "{desc} {percentage:3.0f}% |{bar}| {elapsed}, {remaining} left{postfix}"
 
 
 @dataclass(frozen=True)
@@ -66,15 +55,6 @@ QUICK = Scale(
 )
 
 
-@dataclass(frozen=True)
-class Step:
-    """One run of the study; `weight`: about its seconds on two cores, for the progress bar."""
-
-    path: Path
-    config: DictConfig
-    weight: float
-
-
 def grid_steps(root: Path, scale: Scale) -> Iterator[Step]:
     """Every freeze depth with every number of labelled images; without crops, so that frozen blocks are cached."""
     for seed in scale.seeds:
@@ -84,7 +64,7 @@ def grid_steps(root: Path, scale: Scale) -> Iterator[Step]:
                     f"name=grid depth {depth}", f"thaw.depth={depth}", f"data.train_size={size}", f"seed={seed}",
                     f"trainer.epochs={scale.epochs}", "data.batch_size=32", "data.crop_padding=0",
                 ]  # fmt: skip
-                config = composed_config([*COMMON, *scale.shorter, *overrides])
+                config = composed_config([*QUIET, *scale.shorter, *overrides])
                 weight = 2 + 0.0002 * (depth + 1) * size * scale.epochs
                 yield Step(root / GRID / "runs" / f"depth{depth}_size{size}_seed{seed}", config, weight)
 
@@ -92,7 +72,7 @@ def grid_steps(root: Path, scale: Scale) -> Iterator[Step]:
 def compare_steps(root: Path, scale: Scale, experiment: str, methods: tuple[str, ...], part: str) -> Iterator[Step]:
     """The runs of a comparison, and last the comparison itself, which finds them done and makes the table."""
     config = composed_config(
-        [*COMMON, *scale.shorter, f"+experiment={experiment}", f"compare.methods=[{','.join(methods)}]",
+        [*QUIET, *scale.shorter, f"+experiment={experiment}", f"compare.methods=[{','.join(methods)}]",
          "compare.seeds=[0]"]
     )  # fmt: skip
     config.run_dir = str(root / part)
@@ -103,7 +83,7 @@ def compare_steps(root: Path, scale: Scale, experiment: str, methods: tuple[str,
 
 def steps(root: Path, scale: Scale) -> list[Step]:
     """Every run of the study, in order."""
-    layerwise = composed_config([*COMMON, *scale.shorter, "+experiment=finetune_layerwise", *_milestones(scale)])
+    layerwise = composed_config([*QUIET, *scale.shorter, "+experiment=finetune_layerwise", *_milestones(scale)])
     return [
         Step(root / LAYERWISE, layerwise, 60),
         *grid_steps(root, scale),
@@ -120,34 +100,9 @@ def study(root: Path, scale: Scale) -> Path:
     """Run what is not done yet and write the report; returns its path.
 
     Raises:
-        UserError, Interrupted: see `tlcl.errors`.
+        UserError, Interrupted: see `run_steps`.
     """
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        log = open(root / "study.log", "a")  # noqa: SIM115 (closed below)
-    except OSError as error:
-        raise UserError(f"--out={root} cannot be written: {error.strerror or error}") from None
-    logging.basicConfig(stream=log, level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    keep_freed_memory()
-    atomic_write_text(root / "environment.json", json.dumps(environment(scale.seeds[0]), indent=2) + "\n")
-    planned: list[Step] = steps(root, scale)
-    stopped: list[str] = []
-    try:
-        total = round(sum(step.weight for step in planned))
-        with tqdm(total=total, desc="study", bar_format=BAR) as bar:
-            for step in planned:
-                bar.set_postfix_str(str(step.path.relative_to(root)))
-                with contextlib.redirect_stdout(log):
-                    why = finish(step.config, step.path)
-                if why:
-                    stopped.append(f"{step.path.name}: {why}")
-                bar.update(round(step.weight))
-    except Interrupted:
-        raise Interrupted(root) from None
-    finally:
-        log.close()
-    return write_study_report(root, stopped)
+    return write_study_report(root, run_steps(root, steps(root, scale), "study"))
 
 
 def _program() -> None:

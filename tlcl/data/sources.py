@@ -1,6 +1,8 @@
 """From the `data` group to a decoded source."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tlcl.config import (
     Cifar10Config,
@@ -17,7 +19,10 @@ from tlcl.data.image_folder import load_image_folder
 from tlcl.data.image_tensors import Source
 from tlcl.data.letters import load_letters
 from tlcl.data.rendered_digits import load_rendered_digits
+from tlcl.data.shifts import shifted
 from tlcl.errors import UserError
+
+LOADERS: dict[str, Callable[[Any], Source]] = {}  # by `data.source`, of a user's own files; see `tlcl.extend`
 
 
 def load_source(config: DataConfig, cache_dir: str) -> Source:
@@ -26,9 +31,11 @@ def load_source(config: DataConfig, cache_dir: str) -> Source:
     Raises:
         UserError: the data cannot be had; the sentence says what would help.
     """
+    if config.source in LOADERS:
+        return LOADERS[config.source](config)
     match config:
         case DigitsConfig():
-            return load_digits()
+            return shifted(load_digits(), config.shift)
         case LettersConfig():
             return load_letters(config.images_per_class)
         case RenderedDigitsConfig():
