@@ -1,8 +1,8 @@
 """`python -m benchmarks`: every benchmark, one after another; the tables go to `benchmarks/RESULTS.md`.
 
-Each is a command of its own, so that none meets what another left behind. The file is written anew after each
-section and holds the figures of this run alone. With --quick everything runs at sizes too small to mean anything,
-and the text goes to the standard output. The machine has to be idle.
+Each is a command of its own, so that none meets what another left behind, and a section with its date, machine and
+versions; with --only the other sections stay as they are. With --quick everything runs at sizes too small to mean
+anything, and the text goes to the standard output. The machine has to be idle.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import time
 from datetime import date
 from pathlib import Path
 
-from benchmarks.common import Benchmark, facts, progress
+from benchmarks.common import Benchmark, progress
 from tlcl.atomic import atomic_write_text
 
 NAMES = ("startup", "finetune", "head_phase", "cost", "memory", "compile", "continual")
@@ -27,13 +27,13 @@ def load(name: str) -> Benchmark:
 
 
 def run(benchmark: Benchmark, arguments: list[str]) -> str:
-    """The section that its command prints below the machine's facts."""
+    """What its command prints: the machine's facts, then the section."""
     process = subprocess.run(
         [sys.executable, "-m", benchmark.module, *arguments], stdout=subprocess.PIPE, text=True
     )
     if process.returncode != 0:
         raise SystemExit(process.returncode)
-    return process.stdout.partition("\n\n")[2]
+    return process.stdout.rstrip()
 
 
 def arguments_for(benchmark: Benchmark, options: argparse.Namespace) -> list[str]:
@@ -53,6 +53,19 @@ def command(benchmark: Benchmark, arguments: list[str], tar: Path | None) -> str
     return " ".join(["python -m", benchmark.module, shlex.join(shown)]).strip()
 
 
+def earlier(path: Path) -> dict[str, str]:
+    """The sections of a page, by title."""
+    parts = path.read_text().split("\n## ")[1:] if path.is_file() else []
+    return {title: text.strip() for title, _, text in (part.partition("\n") for part in parts)}
+
+
+def page(sections: dict[str, str]) -> str:
+    """All sections, in the order of `NAMES`."""
+    titles = [title for title in (load(name).title for name in NAMES) if title in sections]
+    text = "".join(f"\n## {title}\n\n{sections[title]}\n" for title in titles)
+    return f"# Benchmarks\n\nWritten by `python -m benchmarks`; the figures of one section are of one run.\n{text}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -65,12 +78,7 @@ def main() -> None:
     options = parser.parse_args()
     out = options.out or (None if options.quick else RESULTS)
 
-    text = (
-        "# Benchmarks\n\nWritten by `python -m benchmarks`; "
-        f"every figure was measured in one run, on {date.today()}, on this machine:\n\n{facts()}\n"
-    )
-    if options.quick:
-        text += "\n**A quick run: the sizes are too small for the figures to mean anything.**\n"
+    sections = {} if out is None else earlier(out)
     for name in options.only:
         benchmark = load(name)
         arguments = arguments_for(benchmark, options)
@@ -79,11 +87,11 @@ def main() -> None:
         section = run(benchmark, arguments)
         minutes = (time.perf_counter() - start) / 60
         progress(f"{name}: {minutes:.1f} minutes")
-        text += f"\n## {benchmark.title}\n\n`{shown}`\n\n{section.rstrip()}\n"
+        sections[benchmark.title] = f"`{shown}`, {date.today()}, on {section}"
         if out is not None:
-            atomic_write_text(out, text)
+            atomic_write_text(out, page(sections))
     if out is None:
-        sys.stdout.write(text)
+        sys.stdout.write(f"**A quick run: too small for the figures to mean anything.**\n\n{page(sections)}")
 
 
 if __name__ == "__main__":
