@@ -12,6 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 import tlcl
 from tlcl.compose import composed_config
 from tlcl.config import Config
+from tlcl.locks import one_at_a_time
+from tlcl.models.build import BACKBONES
 from tlcl.models.weights import RUN_MODEL, file_sha256
 from tlcl.tracking.records import RunDirectory
 
@@ -38,39 +40,57 @@ def letters_recipe(config: Config) -> DictConfig:
         overrides.append(f"model.stem={config.model.stem}")
     recipe = composed_config(overrides)
     recipe.cache_dir = config.cache_dir
+    code = BACKBONES[config.model.name].code
+    if code:
+        recipe.extend = config.extend
     parts = {
         "recipe": {key: OmegaConf.to_container(recipe[key]) for key in ("data", "model", "optim", "thaw")},
         "trainer": {key: recipe.trainer[key] for key in ("epochs", "precision", "channels_last", "select")},
         "versions": [tlcl.__version__, torch.__version__.split("+")[0]],
+        **({"code": code} if code else {}),
     }
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     recipe.run_dir = str(Path(config.cache_dir) / "pretrained" / f"{config.model.name}-letters-{digest}")
     return recipe
 
 
+def _whole(path: Path) -> bool:
+    """Whether a finished pretraining is there, with the weights that its summary names."""
+    summary, weights = path / "summary.json", path / RUN_MODEL
+    if not (summary.is_file() and weights.is_file()):
+        return False
+    return json.loads(summary.read_text()).get("model_sha256") == file_sha256(weights)
+
+
 def pretrained_on_letters(config: Config, run: Callable[[DictConfig, RunDirectory], object]) -> Path:
     """The run directory of the pretrained backbone; trained now by `run` unless it is there, whole and unchanged.
 
     An interrupted pretraining goes on from its last checkpoint; one whose weights no longer have the hash in
-    their summary is made anew.
+    their summary is made anew. Of several processes that need it one trains and the others wait.
     """
     recipe = letters_recipe(config)
     path = Path(recipe.run_dir)
-    summary = path / "summary.json"
-    if summary.is_file() and (path / RUN_MODEL).is_file():
-        wanted = json.loads(summary.read_text()).get("model_sha256")
-        if wanted == file_sha256(path / RUN_MODEL):
-            log.info("backbone pretrained on letters: %s (sha256 %s)", path, wanted[:12])
-            return path
+
+    def waiting() -> None:
+        log.info("waiting for another process that pretrains the backbone on letters in %s", path)
+
+    if not _whole(path):
+        with one_at_a_time(path.with_name(f"{path.name}.lock"), waiting):
+            if not _whole(path):  # another process may have trained it meanwhile
+                _pretrain(recipe, path, run)
+    log.info("backbone pretrained on letters: %s", path)
+    return path
+
+
+def _pretrain(recipe: DictConfig, path: Path, run: Callable[[DictConfig, RunDirectory], object]) -> None:
+    if (path / "summary.json").is_file():
         log.warning("warning: %s does not have the hash in its summary; it is pretrained again", path / RUN_MODEL)
-        summary.unlink()
+        (path / "summary.json").unlink()
         for old in (path / "checkpoints").glob("*.ckpt"):
             old.unlink()
     log.info("pretraining the backbone on letters, once; kept in %s", path)
-    started = (path / "config.yaml").is_file()
-    directory = RunDirectory(path, resume=started)
+    directory = RunDirectory(path, resume=(path / "config.yaml").is_file())
     try:
         run(recipe, directory)
     finally:
         directory.close()
-    return path
