@@ -1,0 +1,221 @@
+"""Runs from Python, for notebooks: `run` is a command line of `tlcl-train`, `Run` the directory that it leaves.
+
+    from tlcl.api import run
+    done = run(["+experiment=finetune_layerwise", "logger=none"])
+    done.summary["test_acc"], done.metrics[-1]["val/acc"]
+    done.plot("curves")
+"""
+
+import contextlib
+import csv
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from io import StringIO
+from itertools import count
+from pathlib import Path
+from typing import IO, Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from tlcl.compose import composed_config
+from tlcl.errors import TrainingError, UserError
+from tlcl.jobs import finish
+from tlcl.memory import keep_freed_memory
+from tlcl.parse import parse_config
+from tlcl.predict import predictions
+from tlcl.tracking.accuracy_matrix import Measured, read_matrix
+from tlcl.tracking.compare_table import read_table
+from tlcl.tracking.records import read_lines
+from tlcl.tracking.report import read_object
+
+LOG = "log.txt"  # in the run's directory: what the command would have printed
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file that a notebook shows."""
+
+    path: Path
+
+    def _repr_png_(self) -> bytes:
+        return self.path.read_bytes()
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """What a run left in the directory `path`, whoever made it; read when it is asked for.
+
+    Raises:
+        UserError: there is no run.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        if not (self.path / "config.yaml").is_file():
+            raise UserError(f"{self.path} is no tlcl run directory: it has no config.yaml")
+
+    def __repr__(self) -> str:
+        state = str(self.summary.get("status", "not complete"))
+        accuracy = self.summary.get("test_acc")
+        return f"{self.path}: {state}" + ("" if accuracy is None else f", test accuracy {accuracy:.1%}")
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """The resolved config."""
+        return cast(DictConfig, OmegaConf.load(self.path / "config.yaml"))
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """`summary.json`; empty while the run is not complete."""
+        return read_object(self.path / "summary.json")
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """A dict an epoch, with keys such as `val/acc` (0 to 1) and `trainable`."""
+        return read_lines(self.path / "metrics.jsonl")
+
+    @property
+    def matrix(self) -> Measured:
+        """The accuracy matrix of a continual run.
+
+        Raises:
+            UserError: the run has none.
+        """
+        measured = read_matrix(self.path)
+        if measured is None:
+            raise UserError(f"{self.path} has no accuracy matrix: it is no continual run, or no task is done")
+        return measured
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """The rows of a comparison, best first; see `tlcl.tracking.compare_table.write_table`.
+
+        Raises:
+            UserError: the run is no comparison.
+        """
+        rows = read_table(self.path)
+        if not rows:
+            raise UserError(f"{self.path} has no table: it is no comparison of methods")
+        return rows
+
+    @property
+    def runs(self) -> dict[str, "Run"]:
+        """The runs of a comparison by their folders' names, such as `er_seed0`; empty for another run."""
+        folders = sorted(path.parent for path in self.path.glob("runs/*/config.yaml"))
+        return {folder.name: Run(folder) for folder in folders}
+
+    @property
+    def report(self) -> Path:
+        """The page that shows it all."""
+        return self.path / "report.html"
+
+    def plot(self, name: str) -> Picture:
+        """The report's picture `plots/NAME.png`.
+
+        Raises:
+            UserError: there is none of this name; the sentence says which there are.
+        """
+        known = sorted(path.stem for path in (self.path / "plots").glob("*.png"))
+        if name not in known:
+            raise UserError(f"{self.path} has no plot {name!r}; there are {', '.join(known) or 'none yet'}")
+        return Picture(self.path / "plots" / f"{name}.png")
+
+    def predict(self, images: str | Path | Sequence[str | Path], *, skip_bad: bool = False) -> list[dict[str, Any]]:
+        """Classify image files, or all files of folders, as `tlcl-predict` does.
+
+        Returns:
+            A dict an image: `file`, `prediction`, `confidence` (0 to 1), and `p(CLASS)` (0 to 1) of each class.
+
+        Raises:
+            UserError: see `tlcl.predict.predictions`.
+        """
+        named = [images] if isinstance(images, str | Path) else images
+        text = predictions(
+            self.path, [Path(one) for one in named], batch_size=256, skip_bad=skip_bad, progress=False
+        )
+        texts = ("file", "prediction")
+        return [
+            {key: value if key in texts else float(value) for key, value in row.items()}
+            for row in csv.DictReader(StringIO(text))
+        ]
+
+
+def run(overrides: Sequence[str]) -> Run:
+    """What `tlcl-train OVERRIDES...` does, in a new directory and in silence: its output goes to `log.txt` there.
+
+    The directory is `run_dir`; where that is taken, a number is added to it.
+
+    Raises:
+        UserError: a mistake in the overrides or in what they name.
+        TrainingError: the loss is not finite; Interrupted: by Ctrl-C, see `resume`.
+    """
+    if any(item.startswith(("resume=", "+resume=")) for item in overrides):
+        raise UserError("a run is gone on with by tlcl.api.resume(RUN_DIR)")
+    composed = composed_config(list(overrides))
+    path = _unused(Path(parse_config(composed.copy()).run_dir))
+    with _called("tlcl-train", *overrides):
+        return _finished(composed, path)
+
+
+def resume(path: str | Path) -> Run:
+    """Go on with a run that was stopped, by its own config; one that is complete is only read.
+
+    Raises:
+        as `run`.
+    """
+    begun = Run(Path(path).expanduser())
+    return _finished(begun.config.copy(), begun.path)
+
+
+def _unused(path: Path) -> Path:
+    tries = (path if number == 1 else path.with_name(f"{path.name}_{number}") for number in count(1))
+    return next(free for free in tries if not (free / "config.yaml").exists())
+
+
+def _finished(composed: DictConfig, path: Path) -> Run:
+    keep_freed_memory()
+    with _quiet(path):
+        why = finish(composed, path)
+    if why is not None:
+        raise TrainingError(why)
+    return Run(path)
+
+
+@contextlib.contextmanager
+def _called(*arguments: str) -> Iterator[None]:
+    """The run's record names its command; a notebook's own would be how its kernel was started."""
+    before, sys.argv = sys.argv, list(arguments)
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+@contextlib.contextmanager
+def _quiet(path: Path) -> Iterator[None]:
+    """What is printed and logged at level INFO goes to the file; warnings are shown as well."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    ours = logging.getLogger("tlcl")
+    level = ours.level
+    with _opened(path / LOG) as file, contextlib.redirect_stdout(file):
+        handler = logging.StreamHandler(file)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        ours.addHandler(handler)
+        ours.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            ours.removeHandler(handler)
+            ours.setLevel(level)
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "a", buffering=1)
+    except OSError as error:
+        raise UserError(f"run_dir={path.parent} cannot be written: {error.strerror or error}") from None
