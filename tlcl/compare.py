@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
@@ -67,6 +68,12 @@ def family_of(composed: DictConfig) -> Family:
     return CONTINUAL if composed.get("continual") is not None else ADAPTATION
 
 
+def _group_file(group: str, name: str) -> Any:
+    """What `group=name` composes: a file of conf/, or what a user's own file has registered."""
+    path = conf_dir() / group / f"{name}.yaml"
+    return OmegaConf.load(path) if path.is_file() else ConfigStore.instance().load(f"{group}/{name}.yaml").node
+
+
 def method_group(text: str, family: Family) -> dict[str, Any]:
     """The group that `NAME KEY=VALUE ...` stands for: NAME.yaml of the family's folder in conf/, with changes.
 
@@ -82,7 +89,7 @@ def method_group(text: str, family: Family) -> dict[str, Any]:
     if any(change.startswith("name=") for change in changes):
         raise UserError(f"compare.methods: {text!r} changes the name; write the method's own name in its place")
     try:
-        shipped = OmegaConf.load(conf_dir() / family.group / f"{name}.yaml")
+        shipped = _group_file(family.group, name)
         merged = OmegaConf.merge(shipped, OmegaConf.from_dotlist(changes))
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(f"compare.methods: {text!r} cannot be read: {str(error).splitlines()[0]}") from None

@@ -131,6 +131,7 @@ class WandbConfig(LoggerConfig):
     entity: str | None = None
     group: str | None = None
     tags: list[str] = field(default_factory=list)
+    log_model: str = "reference"
 
 
 @dataclass
@@ -204,6 +205,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
     "trainer.select": ("best", "last"),
     "logger.mode": ("auto", "online", "offline"),
+    "logger.log_model": ("reference", "file", "none"),
     "data.on_bad_image": ("error", "skip"),
     "data.shift": ("none", *SHIFTS),
     "data.channels": (1, 3),  # type: ignore[dict-item]

@@ -18,6 +18,7 @@ from omegaconf.errors import (
 from tlcl.check_adaptation import check_adaptation, check_few_labels
 from tlcl.config import CHOICES, MINIMA, OPTIONAL, PLAIN, SUPREMA, VARIANTS, Config, FewLabelSplitsConfig, conf_dir
 from tlcl.errors import UserError
+from tlcl.extensions import settle
 
 
 def known_keys() -> list[str]:
@@ -160,8 +161,21 @@ def _check_job(config: Config) -> None:
         )
 
 
+def _own_files(composed: DictConfig) -> list[str]:
+    """Run the user's own files that `extend` names, so that what they add is known; writes their hashes."""
+    given = composed.get("extend")
+    if given is None:  # runs from before there was such a key
+        return []
+    if not OmegaConf.is_list(given) or not all(isinstance(item, str) for item in given):
+        raise UserError(f"extend={given} must be a list of files, e.g. 'extend=[my_method.py]'")
+    composed.extend = settle(given)
+    return list(composed.extend)
+
+
 def parse_config(composed: DictConfig) -> Config:
     """Check a composed config and return it typed, with `~` expanded in paths.
+
+    The files of `extend` run, and their hashes are written into `composed`, for the record.
 
     Raises:
         UserError: an unknown or missing key, a value of the wrong type or out of range, an impossible thaw
@@ -179,7 +193,7 @@ def parse_config(composed: DictConfig) -> Config:
     if missing:
         raise UserError(f"the config lacks {', '.join(missing)}")
 
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"extend": _own_files(composed)}
     for group, schema in PLAIN.items():
         if composed.get(group) is not None or group not in OPTIONAL:
             values[group] = _typed(group, schema, composed[group])

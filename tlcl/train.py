@@ -5,6 +5,7 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tlcl.compose import NULL_GROUP, hydra_sentence
 from tlcl.config import conf_dir
 from tlcl.errors import Interrupted, UserError, run_cli
+from tlcl.extensions import allow_named
 from tlcl.jobs import job_of
 from tlcl.memory import keep_freed_memory
 from tlcl.parse import parse_config
@@ -32,7 +34,8 @@ def start(composed: DictConfig) -> dict[str, Any]:
     OmegaConf.set_struct(composed, False)
     resume = composed.pop("resume", None)
     if resume is not None:
-        given = [item for item in HydraConfig.get().overrides.task if not item.startswith(("+resume=", "resume="))]
+        ours = ("+resume=", "resume=", "extend=")  # extend, to allow the run's own files again
+        given = [item for item in HydraConfig.get().overrides.task if not item.startswith(ours)]
         if given:
             raise UserError(f"+resume goes on with the run's own config; leave out {' '.join(given)}")
         path = Path(str(resume)).expanduser()
@@ -68,6 +71,7 @@ def hydra_main(composed: DictConfig) -> float:
 
 
 def _program() -> None:
+    allow_named(sys.argv[1:])
     wanted = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra pass errors on instead of printing them
     try:

@@ -49,14 +49,15 @@ class Blocks(nn.Module):
         inputs: turns uint8 images into what the first block takes.
         blocks: name -> module, in order, the last one named `head` and a Sequential that ends in a Linear, before
             which nothing learns or draws random numbers.
+        code: as in `Backbone`.
 
     Raises:
         ValueError: the last block is not such a head.
     """
 
-    def __init__(self, inputs: InputTransform, blocks: Mapping[str, nn.Module]) -> None:
+    def __init__(self, inputs: InputTransform, blocks: Mapping[str, nn.Module], code: str = "") -> None:
         super().__init__()
-        self.inputs = inputs
+        self.inputs, self.code = inputs, code
         self.blocks = nn.ModuleDict(dict(blocks))
         self.names = tuple(blocks)
         if self.names[-1] != "head":
@@ -139,6 +140,8 @@ class Backbone:
         imagenet: the ImageNet state dict in native keys.
         foreign_key: key of another well-known format of the same network -> native key; the identity by default.
         head: prefix of the classifier in native keys, which is never loaded: the head is new for each target.
+        code: hash of the user's own file that the backbone comes from, empty for those of this package: what was
+            computed with an older version of the file is not used with a newer one.
     """
 
     name: str
@@ -149,6 +152,7 @@ class Backbone:
     imagenet: Callable[[], dict[str, Tensor]]
     head: str
     foreign_key: Callable[[str], str] = str
+    code: str = ""
 
     def native_state(self, net: Blocks) -> dict[str, Tensor]:
         """The weights of `net` under the names of the library it comes from, so that others can load them."""

