@@ -1,5 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# A process a core, each with one thread; a file's tests share what they train.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
 
 .PHONY: quickstart study test test-fast lint bench clean
 .DEFAULT_GOAL := quickstart
@@ -19,10 +21,10 @@ study: .venv/.installed  ## all questions on the embedded data, one report, abou
 test: .venv/.installed  ## lint, types and the whole test suite
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: .venv/.installed  ## without the slow tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 lint: .venv/.installed
 	$(BIN)/ruff check --fix .

@@ -66,9 +66,10 @@ def train_cli(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _two_threads() -> None:
+def _threads() -> None:
     """Equal thread counts give equal sums, in shared fixtures and in the processes that tests start too."""
     # more than cores only slow the suite
-    threads = min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = max(1, min(2, cores // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
     torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)
