@@ -28,8 +28,6 @@ class DSN(Method):
     private one. Only the network is tested and exported.
     """
 
-    steps: Tensor
-
     def __init__(self, config: Any, net: Blocks) -> None:
         super().__init__(config, net)
         width = code_width(net, config.block)
@@ -38,7 +36,14 @@ class DSN(Method):
         self.decoder = Decoder(width, net.inputs.size)
         # With mmd nothing tells the domains apart that would have to be learnt.
         self.discriminator = discriminator(width, config.hidden) if config.similarity == "dann" else None
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # taken; in the checkpoint
+        self.steps = 0  # taken; a plain number, since reading a tensor's would make a GPU wait in every step
+
+    def get_extra_state(self) -> dict[str, int]:
+        """What the checkpoint holds beside parameters and buffers."""
+        return {"steps": self.steps}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.steps = state["steps"]
 
     def similarity(self, source: Tensor, target: Tensor) -> Tensor:
         """Of shared codes (n, D) and (m, D): a scalar, small for domains that cannot be told apart."""
@@ -75,7 +80,7 @@ class DSN(Method):
             + config.reconstruction * parts["reconstruction"]
             + config.difference * parts["difference"]
         )
-        if int(self.steps) >= config.similarity_from:
+        if self.steps >= config.similarity_from:
             parts["similarity"] = self.similarity(shared[0], shared[1])
             loss = loss + config.weight * parts["similarity"]
         self.steps += 1
