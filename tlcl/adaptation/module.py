@@ -10,7 +10,7 @@ from tlcl.adaptation.methods.base import Method
 from tlcl.adaptation.pairs import SOURCE, Pair
 from tlcl.config import OptimConfig
 from tlcl.data.datamodule import Batch
-from tlcl.finetuning.module import FinetuningModule
+from tlcl.finetuning.module import ONCE_AN_EPOCH, FinetuningModule
 from tlcl.finetuning.optimizer import build_optimizer, build_scheduler
 from tlcl.models.blocks import Blocks
 
@@ -18,8 +18,8 @@ from tlcl.models.blocks import Blocks
 class AdaptationModule(FinetuningModule):
     """Fine-tuning whose loss a method makes of a source batch and a target batch.
 
-    Logs, once an epoch, `train/loss`, `train/acc`, `train/NAME` for each part of the method's loss, `val/loss` and
-    `val/acc` of the source, and `val/target_entropy`, the target's mean prediction entropy in 0..1 (1: uniform).
+    Measures, once an epoch, `train/loss`, `train/acc`, `train/NAME` for each part of the method's loss, `val/loss`
+    and `val/acc` of the source, and `val/target_entropy`, the target's mean prediction entropy in 0..1 (1: uniform).
     """
 
     def __init__(
@@ -37,20 +37,20 @@ class AdaptationModule(FinetuningModule):
         self.note_loss(step.loss, batch_idx)
         self.train_acc(step.logits.detach(), step.labels)
         terms = {"train/loss": step.loss, **{f"train/{name}": value for name, value in step.parts.items()}}
-        self.log_dict(terms, on_step=False, on_epoch=True, batch_size=len(step.labels))
-        self.log("train/acc", self.train_acc, on_step=False, on_epoch=True)
+        self.log_dict(terms, batch_size=len(step.labels), **ONCE_AN_EPOCH)
+        self.log("train/acc", self.train_acc, **ONCE_AN_EPOCH)
         return step.loss
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = SOURCE) -> None:
-        logits, once = self(batch.images), {"on_epoch": True, "add_dataloader_idx": False}
+        logits, once = self(batch.images), {**ONCE_AN_EPOCH, "add_dataloader_idx": False}
         if dataloader_idx == SOURCE:
             loss = nn.functional.cross_entropy(logits.float(), batch.labels)
             self.val_acc(logits, batch.labels)
-            self.log("val/loss", loss, batch_size=len(batch.labels), **once)  # type: ignore[arg-type]
-            self.log("val/acc", self.val_acc, **once)  # type: ignore[arg-type]
+            self.log("val/loss", loss, batch_size=len(batch.labels), **once)
+            self.log("val/acc", self.val_acc, **once)
         else:
             entropy = prediction_entropy(logits.float().softmax(1)).mean() / math.log(self.num_classes)
-            self.log("val/target_entropy", entropy, batch_size=len(logits), **once)  # type: ignore[arg-type]
+            self.log("val/target_entropy", entropy, batch_size=len(logits), **once)
 
     def learning_rates(self) -> dict[str, float]:
         """The current rate of each block; what the method trains beside the network learns at the head's."""

@@ -1,6 +1,7 @@
 """The loop over the tasks: train, measure on every task, keep, go on."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from tlcl.config import Config
 from tlcl.continual.methods.base import Method, Network, TaskData
-from tlcl.continual.metrics import average_accuracy, cumulative_accuracy
+from tlcl.continual.metrics import average_accuracy, cumulative_accuracy, forgetting
 from tlcl.continual.module import ContinualModule
 from tlcl.continual.state import History, Resumption, resume_point, save_between_tasks
 from tlcl.continual.stream import Stream, Task
@@ -188,6 +189,9 @@ def task_figures(history: History, index: int, sizes: list[int]) -> dict[str, fl
         "continual/cumulative_accuracy": float(cumulative_accuracy(matrix, sizes)[index]),
         "continual/average_accuracy": float(average_accuracy(matrix)[index]),
     }
+    forgotten = float(forgetting(matrix).mean()) if index else math.nan
+    if not math.isnan(forgotten):  # there is none after the first task, nor in a joint training
+        figures["continual/forgetting"] = forgotten
     figures |= {
         f"continual/accuracy_task_{task + 1}": value
         for task, value in enumerate(history.rows[index])

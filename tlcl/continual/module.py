@@ -8,7 +8,7 @@ from torch import Tensor
 from tlcl.config import OptimConfig
 from tlcl.continual.methods.base import Method, Network
 from tlcl.data.datamodule import Batch
-from tlcl.finetuning.module import FinetuningModule
+from tlcl.finetuning.module import ONCE_AN_EPOCH, FinetuningModule
 from tlcl.models.blocks import Blocks
 from tlcl.seeding import derive_seed
 
@@ -68,6 +68,6 @@ class ContinualModule(FinetuningModule):
         logits = logits.detach()
         method.after_step(network, batch, logits)
         self.train_acc(logits.masked_fill(~method.competing[batch.labels], -torch.inf), batch.labels)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.labels))
-        self.log("train/acc", self.train_acc, on_step=False, on_epoch=True)
+        self.log("train/loss", loss, batch_size=len(batch.labels), **ONCE_AN_EPOCH)
+        self.log("train/acc", self.train_acc, **ONCE_AN_EPOCH)
         return loss.detach()

@@ -16,11 +16,14 @@ from tlcl.finetuning.thaw import modes_for
 from tlcl.models.blocks import Blocks
 from tlcl.seeding import derive_seed
 
+# Loggers get the whole epoch in one row from `EpochRecords`.
+ONCE_AN_EPOCH: dict[str, Any] = {"on_step": False, "on_epoch": True, "logger": False}
+
 
 class FinetuningModule(L.LightningModule):
     """Cross-entropy classification with freezable blocks.
 
-    Logs `train/loss`, `train/acc`, `val/loss`, `val/acc` (in 0..1) and `lr/<block>` once an epoch.
+    Measures `train/loss`, `train/acc`, `val/loss` and `val/acc` (in 0..1) once an epoch.
 
     Raises:
         TrainingError: a training loss that is not finite; names epoch, batch, learning rates and thawed blocks.
@@ -61,8 +64,8 @@ class FinetuningModule(L.LightningModule):
         loss = nn.functional.cross_entropy(logits.float(), batch.labels)
         self.note_loss(loss, batch_idx)
         self.train_acc(logits.detach(), batch.labels)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.labels), sync_dist=True)
-        self.log("train/acc", self.train_acc, on_step=False, on_epoch=True)
+        self.log("train/loss", loss, batch_size=len(batch.labels), sync_dist=True, **ONCE_AN_EPOCH)
+        self.log("train/acc", self.train_acc, **ONCE_AN_EPOCH)
         return loss
 
     def note_loss(self, loss: Tensor, batch_idx: int) -> None:
@@ -79,8 +82,8 @@ class FinetuningModule(L.LightningModule):
         logits = self(batch.images)
         loss = nn.functional.cross_entropy(logits.float(), batch.labels)
         self.val_acc(logits, batch.labels)
-        self.log("val/loss", loss, on_epoch=True, batch_size=len(batch.labels), sync_dist=True)
-        self.log("val/acc", self.val_acc, on_epoch=True)
+        self.log("val/loss", loss, batch_size=len(batch.labels), sync_dist=True, **ONCE_AN_EPOCH)
+        self.log("val/acc", self.val_acc, **ONCE_AN_EPOCH)
 
     def on_validation_epoch_start(self) -> None:
         if not self.trainer.sanity_checking:

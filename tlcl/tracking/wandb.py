@@ -5,11 +5,11 @@ import os
 import secrets
 from typing import Any, Literal
 
-from lightning.pytorch.loggers import WandbLogger
-
 from tlcl.config import Config, WandbConfig
 from tlcl.errors import UserError
 from tlcl.tracking.records import RunDirectory
+from tlcl.tracking.run_history import flattened, job_name
+from tlcl.tracking.wandb_logger import RunLogger
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +30,14 @@ def resolve_mode(mode: str) -> Literal["online", "offline"]:
     return "online" if has_key else "offline"
 
 
-def _connect(config: Config, mode: Literal["online", "offline"], run_id: str, save_dir: str) -> WandbLogger:
+def _connect(config: Config, mode: Literal["online", "offline"], run_id: str, save_dir: str) -> RunLogger:
     """Start the W&B run; an online one that cannot reach its server fails within a minute."""
     import wandb
 
     options = config.logger
     assert isinstance(options, WandbConfig)
-    logger = WandbLogger(
+    logger = RunLogger(
+        options.log_model,
         name=config.name,
         save_dir=save_dir,
         id=run_id,
@@ -44,19 +45,17 @@ def _connect(config: Config, mode: Literal["online", "offline"], run_id: str, sa
         entity=options.entity,
         group=options.group,
         tags=options.tags,
+        job_type=job_name(vars(config)),
         offline=mode == "offline",
-        log_model=False,
         resume="allow" if mode == "online" else None,
         settings=wandb.Settings(mode=mode, silent=True, x_disable_stats=True, init_timeout=60),
     )
-    logger.experiment.define_metric("epoch", hidden=True)
-    logger.experiment.define_metric("*", step_metric="epoch")
-    logger.experiment.define_metric("task", hidden=True)
-    logger.experiment.define_metric("continual/*", step_metric="task")
+    for axis in ("epoch", "task"):
+        logger.experiment.define_metric(axis, hidden=True)
     return logger
 
 
-def build_wandb(config: Config, directory: RunDirectory, composed: dict[str, Any]) -> WandbLogger:
+def build_wandb(config: Config, directory: RunDirectory, composed: dict[str, Any]) -> RunLogger:
     """The logger of this run directory; a resumed run goes on under its W&B id.
 
     `logger.mode=auto` goes offline, with a warning, when there is a key but the server cannot be reached.
@@ -84,20 +83,25 @@ def build_wandb(config: Config, directory: RunDirectory, composed: dict[str, Any
         log.warning("warning: W&B cannot be reached (%s); this run is recorded offline", reason)
         mode = "offline"
         logger = _connect(config, mode, run_id, str(directory.path))
-    logger.experiment.config.update(composed, allow_val_change=True)
+    with logger.spared():
+        logger.experiment.config.update(composed, allow_val_change=True)
     uploaded = f"offline; upload with: wandb sync {directory.path}/wandb/offline-run-*"
     log.info("W&B: %s", logger.experiment.url if mode == "online" else uploaded)
     return logger
 
 
 def finish_wandb(logger: Any, directory: RunDirectory, summary: dict[str, Any]) -> None:
-    """Send the final figures and plots, and close the run so that the next one of a sweep is its own."""
-    import wandb
+    """Send the final figures, plots, tables and models, and close the run so that the next of a sweep is its own.
 
-    numbers = {key: value for key, value in summary.items() if isinstance(value, int | float)}
-    logger.experiment.summary.update(numbers)
-    plots = {
-        f"plots/{path.stem}": wandb.Image(str(path)) for path in sorted((directory.path / "plots").glob("*.png"))
-    }
-    logger.experiment.log(plots)
-    logger.experiment.finish()
+    Called when the run directory is complete: what W&B does not take costs a warning.
+    """
+    from tlcl.tracking.wandb_artifacts import log_lineage
+    from tlcl.tracking.wandb_media import run_media
+
+    assert isinstance(logger, RunLogger)
+    with logger.spared():
+        logger.experiment.summary.update(flattened(summary))
+        logger.experiment.log(run_media(directory.path))
+        if logger.model_kept_as != "none":
+            log_lineage(logger.experiment, directory.path, summary, upload=logger.model_kept_as == "file")
+    logger.close()

@@ -1,0 +1,102 @@
+"""A run as W&B shows it: what was measured along the way and at the end, under the keys that are logged there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from tlcl.tracking.records import read_lines
+from tlcl.tracking.report import read_object
+
+JOBS = ("finetune", "continual", "adapt", "compare")
+
+
+def job_name(config: Mapping[str, Any]) -> str:
+    """Which of `JOBS` a run's config describes."""
+    if config.get("compare") is not None:
+        return "compare"
+    if config.get("source") is not None:
+        return "adapt"
+    return "finetune" if config.get("continual") is None else "continual"
+
+
+def flattened(nested: Mapping[str, Any], join: str = "/") -> dict[str, Any]:
+    """The texts, truth values and numbers, those of inner groups as GROUP/NAME; lists and None are left out."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}{join}{name}": inner for name, inner in flattened(value, join).items()}
+        elif isinstance(value, str | int | float):
+            flat[str(key)] = value
+    return flat
+
+
+def epoch_row(line: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+    """What is logged of a line of `metrics.jsonl`; epochs count on from task to task.
+
+    Args:
+        epochs: of each task.
+    """
+    figures = {key: value for key, value in line.items() if "/" in key}
+    total = line["epoch"] + line.get("task", 0) * epochs
+    return {**figures, "trainable_blocks": len(line["trainable"]), "epoch": total}
+
+
+def task_row(line: Mapping[str, Any]) -> dict[str, Any]:
+    """What is logged of a line of `tasks.jsonl`."""
+    places = ("task", "seconds")
+    return {
+        **{f"continual/{key}": value for key, value in line.items() if key not in places},
+        "task": line["task"],
+    }
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """One run.
+
+    Attributes:
+        path: the run directory.
+        config, summary: flat; nested keys of the config are joined by a dot, those of the summary by a slash.
+        history: rows in the order of logging.
+    """
+
+    path: Path
+    name: str
+    job: str
+    group: str
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    history: list[dict[str, Any]]
+
+    @property
+    def finished(self) -> bool:
+        return self.summary.get("status") == "complete"
+
+    def curve(self, x: str, y: str) -> list[tuple[float, float]]:
+        """(x, y) of each row that has both."""
+        return [(row[x], row[y]) for row in self.history if x in row and y in row]
+
+
+def read_run(path: Path) -> LoggedRun | None:
+    """The run recorded in `path`; None when its config cannot be read."""
+    try:
+        config = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path / "config.yaml")))
+        epochs, name = int(config["trainer"]["epochs"]), str(config["name"])
+    except (OSError, YAMLError, OmegaConfBaseException, KeyError, TypeError, ValueError):
+        return None
+    rows = [epoch_row(line, epochs) for line in read_lines(path / "metrics.jsonl")]
+    rows += [task_row(line) for line in read_lines(path / "tasks.jsonl")]
+    return LoggedRun(
+        path,
+        name,
+        job_name(config),
+        str((config.get("logger") or {}).get("group") or path.parent.name),
+        flattened(config, "."),
+        flattened(read_object(path / "summary.json")),
+        rows,
+    )
