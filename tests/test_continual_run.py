@@ -17,7 +17,6 @@ from omegaconf import DictConfig
 
 from tests import conftest
 from tests.conftest import FAST, composed
-from tests.wandb_file import history
 from tlcl import compare
 from tlcl.continual import loop
 from tlcl.continual.loop import TaskLoop
@@ -197,26 +196,6 @@ def test_sigkill_at_a_random_moment(tmp_path: Path, train_cli: Cli) -> None:
     done = train_cli("+resume=run")
     assert done.returncode == 0, done.stderr
     same_results(tmp_path / "whole", tmp_path / "run")
-
-
-@pytest.mark.slow
-def test_wandb_gets_the_curve_on_the_task_axis(train_cli: Cli, tmp_path: Path) -> None:
-    """Stored offline and read back: cumulative-class accuracy and each task's accuracy after each task."""
-    quiet = [item for item in FAST if not item.startswith("logger")]
-    result = train_cli(*quiet, *TASKS, "method=naive", "logger.mode=offline", "data.train_size=60", "run_dir=run")
-    assert result.returncode == 0, result.stderr
-    (stored,) = (tmp_path / "run").rglob("*.wandb")
-    rows = [row for row in history(stored) if "continual/cumulative_accuracy" in row]
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert [row["task"] for row in rows] == [1, 2, 3]
-    assert [row["continual/cumulative_accuracy"] for row in rows] == summary["cumulative_accuracy"]
-    measured = read_matrix(tmp_path / "run")
-    assert measured is not None
-    for number, row in enumerate(rows):
-        for task in range(number + 1):
-            assert row[f"continual/accuracy_task_{task + 1}"] == measured.matrix[number, task]
-    losses = [row["train/loss"] for row in history(stored) if "train/loss" in row and "trainable_blocks" in row]
-    assert losses == [line["train/loss"] for line in read_lines(tmp_path / "run" / "metrics.jsonl")]
 
 
 @pytest.mark.usefixtures("_undrawn")

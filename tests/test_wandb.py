@@ -45,7 +45,9 @@ def stored(run_dir: Path) -> Path:
 
 def rows(run_dir: Path) -> list[dict[str, Any]]:
     """The rows of figures, without what W&B and Lightning add to each."""
-    own = [{key: row[key] for key in row if not key.startswith(("_", "trainer/"))} for row in history(stored(run_dir))]
+    own = [
+        {key: row[key] for key in row if not key.startswith(("_", "trainer/"))} for row in history(stored(run_dir))
+    ]
     return [row for row in own if "epoch" in row or "task" in row]
 
 

@@ -41,7 +41,9 @@ def models(path: Path) -> dict[str, Any]:
     """What was recorded of artifacts of type model: `used` and `logged`."""
     found = [record.artifact for record in records(path) if record.HasField("artifact")]
     return {
-        "used" if artifact.use_after_commit else "logged": artifact for artifact in found if artifact.type == "model"
+        "used" if artifact.use_after_commit else "logged": artifact
+        for artifact in found
+        if artifact.type == "model"
     }
 
 

@@ -19,7 +19,8 @@ class AdaptationModule(FinetuningModule):
     """Fine-tuning whose loss a method makes of a source batch and a target batch.
 
     Measures, once an epoch, `train/loss`, `train/acc`, `train/NAME` for each part of the method's loss, `val/loss`
-    and `val/acc` of the source, and `val/target_entropy`, the target's mean prediction entropy in 0..1 (1: uniform).
+    and `val/acc` of the source, and `val/target_entropy`, the target's mean prediction entropy in 0..1 (1:
+    uniform).
     """
 
     def __init__(
