@@ -49,7 +49,7 @@ def test_every_record_is_there(finished: Path) -> None:
         "checkpoints/last.ckpt", "checkpoints/best.ckpt",
     }  # fmt: skip
     assert not [name for name in names if "partial" in name or "previous" in name or "incoming" in name]
-    assert len(list((finished / "plots").glob("*.png"))) == 5
+    assert len(list((finished / "plots").glob("*.png"))) == 6
     lines = read_lines(finished / "metrics.jsonl")
     assert [line["epoch"] for line in lines] == [0, 1, 2]
     assert [line["trainable"] for line in lines] == [["head"], ["layer4", "head"], ["layer4", "head"]]

@@ -16,6 +16,7 @@ from tlcl.config import Config
 from tlcl.data.datamodule import EVAL_BATCH, ImageDataModule
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.data.sources import load_source
+from tlcl.explain.cka import copy_before_training, similarities_on
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.finetuning.prefix import ServePrefix, classify, split_at_frozen, versions_for
 from tlcl.finetuning.thaw import Thaw
@@ -193,6 +194,8 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     directory.begin(composed)
     if config.trainer.channels_last:
         net.to(memory_format=torch.channels_last)
+    trained = config.schedule.trainable(config.trainer.epochs - 1)
+    untrained = copy_before_training(net, trained)
 
     module = FinetuningModule(net, len(data.classes), config.optim, config.seed, config.trainer.log_every)
     watch, versions = Stopwatch(), versions_for(config)
@@ -212,8 +215,6 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         progress=None,
     )
     scores = record_test(directory, probabilities, source.test)
-    schedule = config.schedule
-    trained = schedule.trainable(config.trainer.epochs - 1)
     summary: dict[str, Any] = {
         "status": "complete",
         "name": config.name,
@@ -230,6 +231,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         "skipped_images": source.skipped,
         "duplicates_train_test": duplicates(source),
         "weights": vars(origin),
+        "cka": similarities_on(source.test.images, untrained, net, device, config.trainer.precision),
         "model_sha256": export(directory, config, net, backbone, data.classes, source.pool.images),
         "parameters": parameter_counts(net, trained),
         "trained_blocks": [name for name in net.names if name in trained],

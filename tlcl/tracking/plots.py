@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from tlcl.atomic import atomic_open
+from tlcl.tracking.cka_plot import cka_figures
 from tlcl.tracking.records import read_lines
 from tlcl.tracking.time_plot import time_figures
 
@@ -258,4 +259,5 @@ def save_plots(run_dir: Path) -> list[Path]:
     if metrics:
         figures["curves"] = learning_curves(metrics)
         figures["thaw"] = thaw_timeline(metrics)
-    return save_figures(run_dir, {**figures, **time_figures(run_dir), **tested_figures(run_dir)})
+    more = (cka_figures(run_dir), time_figures(run_dir), tested_figures(run_dir))
+    return save_figures(run_dir, figures | more[0] | more[1] | more[2])

@@ -18,6 +18,8 @@ from tlcl.tracking.records import read_lines
 CAPTIONS = {
     "curves": "Accuracy and loss in each epoch; a dashed line marks the epoch at whose start blocks thaw.",
     "thaw": "Which blocks were trained in which epoch, and how fast.",
+    "cka": "How alike each block's outputs for the same images are before and after training (linear CKA): 1 the "
+    "same but for rotation and scale, 0 unrelated.",
     "confusion": "Test images by true and predicted class; the colour is the share of the true class.",
     "mistakes": "The mistakes the network was surest of: true class → prediction.",
     "time": "Where the time of each epoch went; the totals are in the legend.",
@@ -26,6 +28,7 @@ CAPTIONS = {
 ALTERNATIVES = {
     "curves": "Line charts of training and validation accuracy and loss against the epoch",
     "thaw": "Chart with a row for each block from head to stem, coloured in the epochs in which it was trained",
+    "cka": "Bar chart: similarity of each block's outputs before and after training; figures are in summary.json",
     "confusion": "Heat map of true against predicted classes; its figures by class are in the table below",
     "mistakes": "Grid of misclassified test images, each with its true class, predicted class and confidence",
     "time": "Stacked bars of the seconds of each epoch; the totals are in summary.json",
