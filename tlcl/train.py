@@ -12,10 +12,10 @@ from typing import Any, cast
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tlcl import sweep
 from tlcl.compose import NULL_GROUP, hydra_sentence
 from tlcl.config import conf_dir
 from tlcl.errors import Interrupted, UserError, run_cli
@@ -23,10 +23,13 @@ from tlcl.extensions import allow_named
 from tlcl.jobs import job_of
 from tlcl.memory import keep_freed_memory
 from tlcl.parse import parse_config
+from tlcl.sweep_job import run_job
+from tlcl.tracking.figures import validation_figure
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.render import render
 
 log = logging.getLogger(__name__)
+NO_TRIAL = "No trials are completed yet"  # how Optuna's ValueError begins
 
 
 def start(composed: DictConfig) -> dict[str, Any]:
@@ -48,13 +51,9 @@ def start(composed: DictConfig) -> dict[str, Any]:
             directory.close()
             return finished
     else:
-        config = parse_config(composed)
-        sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
-        path = Path(HydraConfig.get().runtime.output_dir) if sweeping else Path(config.run_dir)
+        path = Path(parse_config(composed).run_dir)
         composed.run_dir = str(path)
         directory = RunDirectory(path, resume=False)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    keep_freed_memory()
     try:
         return job_of(composed)(composed, directory)
     except KeyboardInterrupt:
@@ -64,26 +63,39 @@ def start(composed: DictConfig) -> dict[str, Any]:
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="config")
-def hydra_main(composed: DictConfig) -> float:
-    """What Hydra calls for each job; the return value is what an optimising sweeper maximises."""
+def hydra_main(composed: DictConfig) -> float | None:
+    """What Hydra calls for a run or a job of a sweep; returns what a search maximises, a validation figure."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    keep_freed_memory()
     # Here, because Hydra adds lines of its own to errors that pass through it.
-    return run_cli(lambda: float(start(composed).get("test_acc", float("nan"))))
+    if sweep.current() is not None:
+        return run_cli(lambda: run_job(composed))
+    return validation_figure(run_cli(lambda: start(composed)))
 
 
 def _program() -> None:
     allow_named(sys.argv[1:])
+    sys.argv[1:] = sweep.resumed_command(sys.argv[1:])
     wanted = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra pass errors on instead of printing them
     try:
         hydra_main()
+    except KeyboardInterrupt:
+        root = sweep.current()
+        if root is None:
+            raise
+        raise Interrupted(root) from None
     except (HydraException, MissingConfigException, OmegaConfBaseException) as error:
         if wanted == "1":
             raise
         raise hydra_sentence(error) from None
     except ValueError as error:
-        if wanted == "1" or not str(error).startswith(NULL_GROUP):
+        if wanted != "1" and str(error).startswith(NULL_GROUP):
+            raise hydra_sentence(error) from None
+        root = sweep.current()
+        if root is None or not str(error).startswith(NO_TRIAL):
             raise
-        raise hydra_sentence(error) from None
+        sweep.conclude(root)  # every job of a search failed
     finally:
         os.environ.pop("HYDRA_FULL_ERROR") if wanted is None else os.environ.update(HYDRA_FULL_ERROR=wanted)
 

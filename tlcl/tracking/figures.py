@@ -19,12 +19,12 @@ MEANING = {
 def validation_figure(summary: Mapping[str, Any]) -> float | None:
     """What a search maximises and runs are chosen by; no test image and no hidden target label is in it.
 
-    Fine-tuning: validation accuracy of the selected epoch, 0 to 1. Continual learning: accuracy on the validation images
-    of all classes after the last task, 0 to 1. Adaptation: `source_entropy` of the tested epoch, -1 to 1 (see
-    `tlcl.adaptation.validator`), or the source's validation accuracy where no target image was held out.
+    Fine-tuning: validation accuracy of the selected epoch, 0 to 1. Continual learning: accuracy on the validation
+    images of all classes after the last task, 0 to 1. Adaptation: `source_entropy` of the tested epoch, -1 to 1
+    (see `tlcl.adaptation.validator`), or the source's validation accuracy where no target image was held out.
 
     Returns:
-        None for a job that has none: a comparison, a continual run with data.val_size=0, a run that is not complete.
+        None for a job that has none: a comparison, a continual run with data.val_size=0, one that is not complete.
     """
     job, chosen = summary.get("job"), summary.get("selected") or {}
     if job == "finetune":

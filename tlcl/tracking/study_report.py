@@ -1,15 +1,21 @@
 """The one page of a study: what its runs say together, with a link to each part's own report."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
+from tlcl.atomic import atomic_write_text
 from tlcl.tracking.compare_table import mean_std
 from tlcl.tracking.plots import save_figures
 from tlcl.tracking.report import base_context, embedded_plots, read_object, render_page
-from tlcl.tracking.sweep_plots import depth_curves, depth_heatmap
-from tlcl.tracking.sweep_table import Cell, best_depths, read_cells, write_grid
+from tlcl.tracking.sweep_plots import DEPTH, heat_map, lines
+from tlcl.tracking.sweep_records import COMPLETE, Job
+from tlcl.tracking.sweep_table import Row, best_of_each, csv_text, records_of, rows_of
 
+SIZE, STUDY = "data.train_size", "study.json"
 LAYERWISE, GRID, CONTINUAL, ADAPTATION = "layerwise", "grid", "continual", "adaptation"
 TITLES = {
     LAYERWISE: "Layer by layer: the head first, then layer4, then layer3",
@@ -28,7 +34,8 @@ PICTURES = {
     },
     GRID: {
         "depth_heatmap": (
-            "Test accuracy in %, mean ± standard deviation over the seeds; the best depth of each row is framed.",
+            "Test accuracy in %, mean ± standard deviation over the seeds. Framed: the depth that the validation "
+            "images choose in each row.",
             "Heat map of test accuracy, freeze depth against labelled images; its figures are in grid.csv",
         ),
         "depth_curves": (
@@ -50,14 +57,26 @@ PICTURES = {
 }
 
 
-def grid_sentence(cells: Sequence[Cell]) -> str:
+def grid_rows(runs: Sequence[Path]) -> list[Row]:
+    """A row for each freeze depth and number of labelled images of the complete runs in these directories."""
+    jobs = []
+    for number, path in enumerate(runs):
+        summary = read_object(path / "summary.json")
+        depth = OmegaConf.select(OmegaConf.load(path / "config.yaml"), DEPTH) if summary else None
+        if summary.get("status") == COMPLETE and depth is not None:
+            settings = {SIZE: summary["train_size"], DEPTH: depth}
+            jobs.append(Job(number, path, settings, COMPLETE, "", summary))
+    return rows_of(jobs, [SIZE, DEPTH])
+
+
+def grid_sentence(rows: Sequence[Row]) -> str:
     """The grid's finding in words."""
     parts = []
-    for size, depth in best_depths(cells).items():
-        best = next(cell for cell in cells if (cell.size, cell.depth) == (size, depth))
+    for row in best_of_each(rows, [SIZE]):
+        size, depth = row.settings[SIZE], row.settings[DEPTH]
         blocks = "the head alone" if depth == 0 else f"the head and the last {depth} blocks"
-        parts.append(f"with {size:,} labels {blocks} ({100 * (mean_std(best.accuracies)[0] or 0):.1f} %)")
-    return f"Best on the test images: {'; '.join(parts)}." if parts else ""
+        parts.append(f"with {size:,} labels {blocks} ({100 * (mean_std(row.test)[0] or 0):.1f} %)")
+    return f"Chosen on validation images (in brackets, test accuracy): {'; '.join(parts)}." if parts else ""
 
 
 def write_study_report(root: Path, stopped: Sequence[str]) -> Path:
@@ -66,12 +85,14 @@ def write_study_report(root: Path, stopped: Sequence[str]) -> Path:
     Args:
         stopped: sentences on runs whose loss was not finite.
     """
-    cells = read_cells(sorted((root / GRID / "runs").glob("*")))
+    atomic_write_text(root / STUDY, json.dumps({"stopped": list(stopped)}) + "\n")
+    rows = grid_rows(sorted((root / GRID / "runs").glob("*")))
     sentences: dict[str, str] = {}
-    if cells:
-        save_figures(root / GRID, {"depth_heatmap": depth_heatmap(cells), "depth_curves": depth_curves(cells)})
-        write_grid(root / GRID, cells)
-        sentences[GRID] = grid_sentence(cells)
+    if rows:
+        figures = {"depth_heatmap": heat_map(rows, DEPTH, SIZE), "depth_curves": lines(rows, DEPTH)}
+        save_figures(root / GRID, figures)
+        atomic_write_text(root / GRID / "grid.csv", csv_text(records_of(rows)))
+        sentences[GRID] = grid_sentence(rows)
     summary = read_object(root / LAYERWISE / "summary.json")
     if summary:
         sentences[LAYERWISE] = f"Test accuracy {100 * summary['test_acc']:.1f} % on {summary['test_size']} images."

@@ -1,0 +1,134 @@
+"""What a sweep's directory records: its plan in sweep.json, each job's settings and how the job stands."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tlcl.tracking.report import read_object
+
+SWEEP, JOB, FAILED = "sweep.json", "job.json", "failed.json"
+COMPLETE, FAILURE, BEGUN, MISSING = "complete", "failed", "begun", "missing"
+POOLED = "seed"  # runs that differ in this key alone are repetitions
+
+Value = int | float | str | bool | None
+
+
+class Job(NamedTuple):
+    """One job of a sweep.
+
+    Attributes:
+        number: its place in the sweep, from 0; the default name of its directory.
+        path: its directory, relative to the sweep's; None when it has not begun.
+        settings: key -> value as the command line gives it, of every key the job was given.
+        status: complete, failed, begun (running, or killed) or missing.
+        reason: why it failed, one sentence.
+        summary: of the complete run; else empty.
+    """
+
+    number: int
+    path: Path | None
+    settings: dict[str, Value]
+    status: str
+    reason: str
+    summary: dict[str, Any]
+
+
+class Sweep(NamedTuple):
+    """A sweep's records.
+
+    Attributes:
+        jobs: in order of their numbers; planned ones that have not begun included, where the plan names them.
+        keys: those whose values vary, in the command line's order, without the seed.
+        planned: how many jobs there are to be.
+        search: whether a sampler proposes the jobs, so that the plan cannot name them.
+    """
+
+    jobs: list[Job]
+    keys: list[str]
+    planned: int
+    search: bool
+
+
+def parse_value(text: str) -> Value:
+    """A value of the command line: `50`, `1e-3`, `true`, `null`; anything else is a text, without its quotes."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    words: dict[str, Value] = {"true": True, "false": False, "null": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+
+
+def settings_of(overrides: Sequence[str]) -> dict[str, Value]:
+    """`["+experiment=a", "thaw.depth=0", "~method"]` gives {experiment: a, thaw.depth: 0, method: "taken out"}."""
+    settings: dict[str, Value] = {}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if override.startswith("~"):
+            settings[key[1:]] = "taken out"
+        elif equals:
+            settings[key.lstrip("+")] = parse_value(value)
+    return settings
+
+
+def varying(settings: Sequence[Mapping[str, Value]]) -> list[str]:
+    """The keys that not all of these have with the same value, in order, without the seed."""
+    keys = dict.fromkeys(key for one in settings for key in one)
+    return [key for key in keys if key != POOLED and len({repr(one.get(key, "absent")) for one in settings}) > 1]
+
+
+def read_job(path: Path, root: Path) -> Job | None:
+    """The job that is recorded in `path`, below the sweep's directory `root`; None when there is none."""
+    about = read_object(path / JOB)
+    if not about:
+        return None
+    summary, failed = read_object(path / "summary.json"), read_object(path / FAILED)
+    complete = summary.get("status") == COMPLETE
+    settings = settings_of(about["overrides"])
+    if settings.get("data.train_size", 0) is None and complete:  # null: all there are
+        settings["data.train_size"] = summary.get("train_size")
+    return Job(
+        number=about["number"],
+        path=path.relative_to(root),
+        settings=settings,
+        status=COMPLETE if complete else FAILURE if failed else BEGUN,
+        reason="" if complete else failed.get("sentence", ""),
+        summary=summary if complete else {},
+    )
+
+
+def read_sweep(root: Path) -> Sweep:
+    """What the records in `root` say; no checkpoint and no data is read."""
+    plan = read_object(root / SWEEP)
+    found = {job.number: job for job in (read_job(path.parent, root) for path in root.rglob(JOB)) if job}
+    for number, overrides in enumerate(plan.get("jobs") or []):
+        if number not in found:
+            found[number] = Job(number, None, settings_of(overrides), MISSING, "", {})
+    jobs = [found[number] for number in sorted(found)]
+    keys = varying([job.settings for job in jobs])
+    return Sweep(jobs, keys, max(int(plan.get("planned") or 0), len(jobs)), plan.get("jobs") is None)
+
+
+def read_plan(root: Path) -> dict[str, Any] | None:
+    """`sweep.json`; None when there is none or it is damaged."""
+    try:
+        return dict(json.loads((root / SWEEP).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def described(settings: Mapping[str, Value], keys: Sequence[str]) -> str:
+    """`thaw.depth=0 seed=1`: these keys, and the seed where there is one; floats to four digits."""
+    shown = [key for key in dict.fromkeys((*keys, POOLED)) if key in settings]
+    return " ".join(f"{key}={shortened(settings[key])}" for key in shown)
+
+
+def shortened(value: Value) -> str:
+    """As it is shown to people."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
