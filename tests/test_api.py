@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import FAST
-from tlcl.api import Run, resume, run
+from tlcl.api import Run, resume, rows, run
 from tlcl.data.digits import load_digits
 from tlcl.errors import Interrupted, TrainingError, UserError
 from tlcl.tracking.records import EpochRecords
@@ -49,7 +49,7 @@ def test_plots_are_the_reports_pictures(finished: Run) -> None:
     shown = finished.plot("curves")._repr_png_()
     assert shown == (finished.path / "plots" / "curves.png").read_bytes()
     assert shown.startswith(b"\x89PNG")
-    with pytest.raises(UserError, match=r"no plot 'curve'; there are confusion, curves, .*thaw"):
+    with pytest.raises(UserError, match=r"no plot 'curve'; there are .*confusion, curves, .*thaw"):
         finished.plot("curve")
 
 
@@ -151,3 +151,14 @@ def test_a_comparison_has_a_table_and_runs_with_matrices(finished: Run) -> None:
     for name in ("matrix", "table"):
         with pytest.raises(UserError, match=str(finished.path)):
             getattr(finished, name)
+
+
+def test_rows_pool_the_runs_of_a_setting(finished: Run) -> None:
+    other = run([*SHORT, "seed=1"])
+    longer = run([*SHORT, "trainer.epochs=1"])
+    short, long = rows([finished, longer, other], ["trainer.epochs"])
+    assert (short.settings, long.settings) == ({"trainer.epochs": 1}, {"trainer.epochs": 2})
+    assert long.test == [finished.summary["test_acc"], other.summary["test_acc"]]
+    assert short.validation == [pytest.approx(longer.summary["selected"]["val_acc"])]
+    with pytest.raises(UserError, match=r"no value of 'method\.name'"):
+        rows([finished], ["method.name"])

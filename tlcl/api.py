@@ -30,6 +30,8 @@ from tlcl.tracking.accuracy_matrix import Measured, read_matrix
 from tlcl.tracking.compare_table import read_table
 from tlcl.tracking.records import read_lines
 from tlcl.tracking.report import read_object
+from tlcl.tracking.sweep_records import BEGUN, COMPLETE, Job
+from tlcl.tracking.sweep_table import Row, rows_of
 
 LOG = "log.txt"  # in the run's directory: what the command would have printed
 
@@ -142,6 +144,25 @@ class Run:
             {key: value if key in texts else float(value) for key, value in row.items()}
             for row in csv.DictReader(StringIO(text))
         ]
+
+
+def rows(runs: Sequence[Run], keys: Sequence[str]) -> list[Row]:
+    """The table of runs that differ in these config keys; the runs of one row (those of several seeds) are pooled.
+
+    `heat_map`, `lines` and `bars` of `tlcl.tracking.sweep_plots` draw it.
+
+    Raises:
+        UserError: a run whose config has no such key.
+    """
+    jobs = []
+    for number, one in enumerate(runs):
+        settings = {key: OmegaConf.select(one.config, key) for key in keys}
+        lacking = [key for key, value in settings.items() if value is None]
+        if lacking:
+            raise UserError(f"the config of {one.path} has no value of {lacking[0]!r}")
+        status = COMPLETE if one.summary.get("status") == "complete" else BEGUN
+        jobs.append(Job(number, one.path, settings, status, "", one.summary))
+    return rows_of(jobs, keys)
 
 
 def run(overrides: Sequence[str]) -> Run:
