@@ -7,7 +7,6 @@ from typing import Any
 from tlcl import config_adaptation, config_continual
 from tlcl.config_adaptation import AdaptationConfig
 from tlcl.config_continual import CompareConfig, ContinualConfig, MethodConfig
-from tlcl.data.shifts import SHIFTS
 from tlcl.finetuning.schedule import ThawSchedule
 
 
@@ -207,7 +206,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "logger.mode": ("auto", "online", "offline"),
     "logger.log_model": ("reference", "file", "none"),
     "data.on_bad_image": ("error", "skip"),
-    "data.shift": ("none", *SHIFTS),
+    "data.shift": ("none", "inverted", "noisy"),
     "data.channels": (1, 3),  # type: ignore[dict-item]
     "model.stem": ("imagenet", "cifar"),
     **config_continual.CHOICES,

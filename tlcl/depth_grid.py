@@ -122,12 +122,16 @@ def depth_grid(root: Path, targets: Sequence[Target], sizes: Sequence[int], seed
 
 def _program() -> None:
     parser = argparse.ArgumentParser(
-        prog="tlcl-depth-grid", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="tlcl-depth-grid",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: tlcl-depth-grid --images flowers=PATH --sizes 50 200 --seeds 0 1 2",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/depth_grid"), help="where runs and report go")
     parser.add_argument("--images", action="append", default=[], metavar="NAME=PATH", help="one more target")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[50, 200, 1000], help="labelled images")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    sizes, seeds = "labelled images (default 50 200 1000)", "of each cell (default 0 1 2)"
+    parser.add_argument("--sizes", type=int, nargs="+", default=[50, 200, 1000], metavar="N", help=sizes)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help=seeds)
     options = parser.parse_args()
     targets = [*EMBEDDED, *map(own_target, options.images)]
     print(f"report: {depth_grid(options.out, targets, options.sizes, options.seeds)}")

@@ -164,9 +164,13 @@ def table(result: dict[str, Any]) -> str:
 
 def _program() -> None:
     parser = argparse.ArgumentParser(
-        prog="tlcl-distance", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="tlcl-distance",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples: tlcl-distance rendered_digits digits\n"
+        "          tlcl-distance letters MY_IMAGES/ --model imagenet",
     )
-    parser.add_argument("source")
+    parser.add_argument("source", help="the domain that the network has learned, or is to learn, from")
     parser.add_argument("target", help="its class folders are the labels of LEEP and LogME")
     parser.add_argument(
         "--model", default="letters", help="letters (default) | imagenet | the directory of a finished run"

@@ -1,5 +1,6 @@
 """A user's mistake is one sentence and exit code 2, never a traceback."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,4 +33,7 @@ def run_cli(program: Callable[[], T]) -> T:
         raise SystemExit(2) from None
     except TrainingError as error:
         print(f"stopped: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except BrokenPipeError:  # what reads the output, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the rest would fail at the exit
         raise SystemExit(1) from None

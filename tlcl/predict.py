@@ -1,4 +1,8 @@
-"""`tlcl-predict RUN_DIR IMAGES...`: classify a user's images with the model of a run."""
+"""`tlcl-predict RUN_DIR IMAGES...`: classify your own images with the model of a finished run.
+
+Prints a table, or writes it with --csv: file, predicted class, confidence, and the probability of each class. The
+model is the run's chosen checkpoint; a continual run answers by its method's own rule, with all classes competing.
+"""
 
 import argparse
 import csv
@@ -166,11 +170,16 @@ def predictions(run_dir: Path, paths: list[Path], *, batch_size: int, skip_bad: 
 
 
 def _program() -> None:
-    parser = argparse.ArgumentParser(prog="tlcl-predict", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="tlcl-predict",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: tlcl-predict runs/finetune_layerwise/DATE NEW_IMAGES/ --csv predictions.csv",
+    )
     parser.add_argument("run_dir", type=Path, help="directory of a finished run")
     parser.add_argument("images", type=Path, nargs="+", help="image files, folders or tar files of them")
-    parser.add_argument("--csv", type=Path, help="write the table here instead of printing it")
-    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table here instead of printing it")
+    parser.add_argument("--batch-size", type=int, default=256, metavar="N", help="images at once (default 256)")
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable files out and name them")
     options = parser.parse_args()
     if options.batch_size < 1:

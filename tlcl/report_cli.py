@@ -33,7 +33,10 @@ def report(path: Path) -> Path:
 
 def _program() -> None:
     parser = argparse.ArgumentParser(
-        prog="tlcl-report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="tlcl-report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: tlcl-report runs/sweeps/finetune/DATE",
     )
     parser.add_argument("directory", type=Path, help="of a sweep, a run, a comparison or a study")
     print(f"report: {report(parser.parse_args().directory)}")

@@ -107,7 +107,10 @@ def study(root: Path, scale: Scale) -> Path:
 
 def _program() -> None:
     parser = argparse.ArgumentParser(
-        prog="tlcl-study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="tlcl-study",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: tlcl-study --quick --out runs/first_study",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/study"), help="where the runs and the report go")
     parser.add_argument("--quick", action="store_true", help="a minute instead of a quarter of an hour: a try")

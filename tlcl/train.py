@@ -15,18 +15,15 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tlcl import sweep
 from tlcl.compose import NULL_GROUP, hydra_sentence
 from tlcl.config import conf_dir
 from tlcl.errors import Interrupted, UserError, run_cli
 from tlcl.extensions import allow_named
-from tlcl.jobs import job_of
 from tlcl.memory import keep_freed_memory
 from tlcl.parse import parse_config
-from tlcl.sweep_job import run_job
 from tlcl.tracking.figures import validation_figure
-from tlcl.tracking.records import RunDirectory
-from tlcl.tracking.render import render
+
+# What needs torch is imported by the functions that use it: --help and the TAB key do not wait for it.
 
 log = logging.getLogger(__name__)
 NO_TRIAL = "No trials are completed yet"  # how Optuna's ValueError begins
@@ -34,6 +31,10 @@ NO_TRIAL = "No trials are completed yet"  # how Optuna's ValueError begins
 
 def start(composed: DictConfig) -> dict[str, Any]:
     """Open the run directory that the config names, or the one to resume, and run there."""
+    from tlcl.jobs import job_of
+    from tlcl.tracking.records import RunDirectory
+    from tlcl.tracking.render import render
+
     OmegaConf.set_struct(composed, False)
     resume = composed.pop("resume", None)
     if resume is not None:
@@ -65,6 +66,9 @@ def start(composed: DictConfig) -> dict[str, Any]:
 @hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="config")
 def hydra_main(composed: DictConfig) -> float | None:
     """What Hydra calls for a run or a job of a sweep; returns what a search maximises, a validation figure."""
+    from tlcl import sweep
+    from tlcl.sweep_job import run_job
+
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     keep_freed_memory()
     # Here, because Hydra adds lines of its own to errors that pass through it.
@@ -73,14 +77,25 @@ def hydra_main(composed: DictConfig) -> float | None:
     return validation_figure(run_cli(lambda: start(composed)))
 
 
+def _whole_command(arguments: list[str]) -> list[str]:
+    """The arguments, or what `+resume=DIR` of a sweep stands for."""
+    if not any(argument.startswith("+resume=") for argument in arguments):
+        return arguments
+    from tlcl import sweep
+
+    return sweep.resumed_command(arguments)
+
+
 def _program() -> None:
     allow_named(sys.argv[1:])
-    sys.argv[1:] = sweep.resumed_command(sys.argv[1:])
+    sys.argv[1:] = _whole_command(sys.argv[1:])
     wanted = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra pass errors on instead of printing them
     try:
         hydra_main()
     except KeyboardInterrupt:
+        from tlcl import sweep
+
         root = sweep.current()
         if root is None:
             raise
@@ -92,6 +107,8 @@ def _program() -> None:
     except ValueError as error:
         if wanted != "1" and str(error).startswith(NULL_GROUP):
             raise hydra_sentence(error) from None
+        from tlcl import sweep
+
         root = sweep.current()
         if root is None or not str(error).startswith(NO_TRIAL):
             raise
