@@ -53,7 +53,7 @@ def reordered(source: Source, classes: tuple[str, ...]) -> Source:
     place = torch.tensor([classes.index(name) for name in source.pool.classes])
 
     def moved(part: ImageTensors) -> ImageTensors:
-        return ImageTensors(part.images, place[part.labels], classes)
+        return replace(part, labels=place[part.labels], classes=classes)
 
     return replace(source, pool=moved(source.pool), test=moved(source.test))
 

@@ -25,7 +25,7 @@ from tlcl.data.walk import image_paths, is_image_name
 from tlcl.errors import UserError
 
 log = logging.getLogger(__name__)
-DECODER = "1"  # part of every cache key: raise it when decode_image gives other pixels
+DECODER = "2"  # part of every cache key: raise it when decode_image gives other pixels, or the files other parts
 LISTED = 20
 
 
@@ -135,12 +135,10 @@ def _decode_all(path: Path, files: list[tuple[PurePosixPath, bytes]], size: int,
     stray = [f"{str(name)!r} (not in a class folder)" for name, _ in files if len(name.parts) == 1]
     bad = stray + [result for result in results if isinstance(result, str)]
     good = [
-        (name.parts[0], result)
-        for (name, _), result in zip(in_class, results, strict=True)
-        if isinstance(result, Tensor)
+        (name, result) for (name, _), result in zip(in_class, results, strict=True) if isinstance(result, Tensor)
     ]
     classes = tuple(sorted({name.parts[0] for name, _ in in_class}))
-    empty = sorted(set(classes) - {label for label, _ in good})
+    empty = sorted(set(classes) - {name.parts[0] for name, _ in good})
     if len(classes) < 2:
         inside = "it holds none"
         if classes:
@@ -156,8 +154,9 @@ def _decode_all(path: Path, files: list[tuple[PurePosixPath, bytes]], size: int,
     return Decoded(
         ImageTensors(
             torch.stack([image for _, image in good]),
-            torch.tensor([number[label] for label, _ in good]),
+            torch.tensor([number[name.parts[0]] for name, _ in good]),
             classes,
+            tuple(map(str, (name for name, _ in good))),
         ),
         tuple(bad),
     )
@@ -165,7 +164,9 @@ def _decode_all(path: Path, files: list[tuple[PurePosixPath, bytes]], size: int,
 
 def _to_cache(cached: Path, decoded: Decoded) -> None:
     about = {"classes": json.dumps(decoded.data.classes), "skipped": json.dumps(decoded.skipped)}
-    tensors = {"images": decoded.data.images, "labels": decoded.data.labels}
+    # A tensor, as the header is limited; JSON, as bytes of a name that are no UTF-8 come back.
+    names = torch.frombuffer(bytearray(json.dumps(decoded.data.names).encode()), dtype=torch.uint8)
+    tensors = {"images": decoded.data.images, "labels": decoded.data.labels, "names": names}
     try:
         with atomic_open(cached) as file:
             file.write(save(tensors, about))
@@ -180,7 +181,10 @@ def _from_cache(cached: Path) -> Decoded | None:
         with safe_open(cached, framework="pt") as file:
             about = file.metadata()
             data = ImageTensors(
-                file.get_tensor("images"), file.get_tensor("labels"), tuple(json.loads(about["classes"]))
+                file.get_tensor("images"),
+                file.get_tensor("labels"),
+                tuple(json.loads(about["classes"])),
+                tuple(json.loads(file.get_tensor("names").numpy().tobytes())),
             )
             return Decoded(data, tuple(json.loads(about["skipped"])))
     except (SafetensorError, OSError, KeyError, ValueError, UserError):
@@ -212,6 +216,12 @@ def load_image_folder(config: ImageFolderConfig, cache: Path) -> Source:
     order = stratified_order(pool.data.labels, 0, "split/test")
     parts = [order[held_out:].sort().values, order[:held_out].sort().values]
     train, test_part = (
-        ImageTensors(pool.data.images[part], pool.data.labels[part], pool.data.classes) for part in parts
+        ImageTensors(
+            pool.data.images[part],
+            pool.data.labels[part],
+            pool.data.classes,
+            tuple(pool.data.names[index] for index in part.tolist()),
+        )
+        for part in parts
     )
     return Source(train, test_part, len(pool.skipped))

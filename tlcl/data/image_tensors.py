@@ -17,6 +17,7 @@ class ImageTensors:
         images: uint8 (N, C, H, W), C = 1 or 3.
         labels: int64 (N,), values 0..len(classes)-1.
         classes: class names, in the order of the labels.
+        names: the files that the images come from, below the folder or in the tar file; empty where there are none.
 
     Raises:
         UserError: fewer than two classes, no images, or shapes and types other than these.
@@ -25,6 +26,7 @@ class ImageTensors:
     images: Tensor
     labels: Tensor
     classes: tuple[str, ...]
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] not in (1, 3):
@@ -33,6 +35,8 @@ class ImageTensors:
             raise UserError(f"labels must be int64 ({len(self.images)},), not {self.labels.shape}")
         if len(self.classes) < 2:
             raise UserError(f"a classifier needs at least two classes; found {list(self.classes)}")
+        if self.names and len(self.names) != len(self.labels):
+            raise UserError(f"{len(self.labels)} images cannot have {len(self.names)} names")
         if len(self.labels) == 0:
             raise UserError("the data set holds no images")
         if not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):

@@ -1,0 +1,110 @@
+"""Grad-CAM: where in an image a network finds a class."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from tlcl.continual.learner import MethodScores
+from tlcl.errors import UserError
+from tlcl.inference import whole_batches
+from tlcl.models.blocks import FEATURES, Blocks
+from tlcl.models.tail import Split, Tail
+
+BATCH = 64  # images whose gradients are held at once
+FINE = 3  # places a side from which on a map says something
+
+
+def grad_cam(activations: Tensor, scores: Callable[[Tensor], Tensor], classes: Tensor) -> Tensor:
+    """Class-discriminative localisation maps (Selvaraju et al. 2017, "Grad-CAM", eq. 1 and 2).
+
+    alpha_k = mean over the places of dy / dA_k, for the score y of the class before the softmax and channel A_k;
+    the map is ReLU(sum_k alpha_k A_k). Behind global average pooling and a linear layer with weights w it is
+    CAM's, ReLU(sum_k w_k A_k), divided by the number of places.
+
+    Args:
+        activations: of a block, (B, C, H, W).
+        scores: the rest of the network, (B, C, H, W) -> (B, K), an image's scores from its own activations alone.
+        classes: int64 (B,), the class of each image that the map is of.
+
+    Returns:
+        (B, H, W), at least 0; all 0 where nothing speaks for the class.
+    """
+    with torch.enable_grad():
+        leaf = activations.detach().clone().requires_grad_()  # a clone: what inference mode made has no gradients
+        chosen = scores(leaf).gather(1, classes[:, None])
+        (gradient,) = torch.autograd.grad(chosen.sum(), leaf)
+    alpha = gradient.mean((2, 3))
+    return torch.einsum("bk,bkhw->bhw", alpha, activations).relu()
+
+
+def network_of(classifier: Blocks | Split) -> Blocks:
+    """The blocks of what `load_run` gives."""
+    return classifier.net if isinstance(classifier, Split) else classifier
+
+
+def scores_after(classifier: Blocks | Split, block: str, *, channels_last: bool) -> Callable[[Tensor], Tensor]:
+    """What makes a finished run's scores (B, K) of the outputs (B, C, H, W) of `block`.
+
+    A continual method's answer is its own rule; all of them are differentiable.
+    """
+    net = network_of(classifier)
+    if not isinstance(classifier, Split):
+        return partial(net, start=block)
+    rest = classifier.rest
+    if isinstance(rest, MethodScores):
+        return MethodScores(Tail(net, block, ndim=4, channels_last=channels_last), rest.method)
+    return lambda outputs: rest(net(outputs, start=block, stop=FEATURES))
+
+
+def block_of_maps(net: Blocks, image: Tensor, wanted: str | None) -> str:
+    """The block whose outputs the maps are of; without a wish the last whose maps are not too coarse.
+
+    Args:
+        image: uint8 (1, C, H, W), like those that will be explained.
+
+    Raises:
+        UserError: no such block, or its outputs have one place alone.
+    """
+    net.eval()
+    sides: dict[str, int] = {}
+    with torch.inference_mode():
+        for name in net.names[:-1]:
+            shape = net(image.to(net.inputs.mean.device), stop=name).shape
+            sides[name] = min(shape[2:]) if len(shape) == 4 else 1
+    mapped = [name for name, side in sides.items() if side > 1]
+    if wanted is not None and wanted not in sides:
+        raise UserError(f"--block={wanted} is not one of {', '.join(sides)}")
+    if not mapped or (wanted is not None and wanted not in mapped):
+        where = f"--block={wanted}" if wanted else "every block"
+        others = f"choose one of {', '.join(mapped)}, or " if mapped else ""
+        raise UserError(
+            f"{where} has one place for a whole image of model.input_size={net.inputs.size}, which makes no map; "
+            f"{others}train with a larger model.input_size"
+        )
+    fine = [name for name in mapped if sides[name] >= FINE]
+    return wanted or (fine or mapped)[-1]
+
+
+def class_maps(
+    classifier: Blocks | Split, images: Tensor, block: str, classes: Tensor, *, channels_last: bool, progress: bool
+) -> Tensor:
+    """Grad-CAM of images for several classes each, in float32: (N, M, H, W) on the CPU.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        classes: int64 (N, M).
+        progress: whether to show a bar.
+    """
+    net = network_of(classifier.eval())
+    scores, device = scores_after(classifier, block, channels_last=channels_last), net.inputs.mean.device
+    maps = []
+    slices = whole_batches(len(images), BATCH)
+    for part in tqdm(slices, desc="maps", unit=" batches", disable=not progress):
+        with torch.inference_mode():
+            activations = net(images[part].to(device), stop=block)
+        chosen = classes[part].to(device)
+        maps.append(torch.stack([grad_cam(activations, scores, column) for column in chosen.T], 1).cpu())
+    return torch.cat(maps)

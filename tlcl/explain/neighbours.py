@@ -1,0 +1,141 @@
+"""The training images that a network finds most alike to a given one."""
+
+import sys
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tlcl.activations import FrozenBlocks, Keeping, activations
+from tlcl.adaptation.setup import load_domains, prepare
+from tlcl.config import Config
+from tlcl.data.image_tensors import ImageTensors
+from tlcl.data.sources import load_source
+from tlcl.data.splits import train_val_split
+from tlcl.data.versions import Versions
+from tlcl.models.blocks import FEATURES, Blocks
+
+QUERIES = 1024  # rows of distances held at once
+
+
+def nearest(queries: Tensor, known: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The rows of `known` at the smallest cosine distance 1 - cos(q, k) from each query, nearest first.
+
+    Args:
+        queries: (M, D).
+        known: (N, D).
+        count: k <= N.
+
+    Returns:
+        Distances (M, k), 0 (same direction) to 2, and int64 rows (M, k).
+    """
+    known = torch.nn.functional.normalize(known, dim=1)
+    found = []
+    for part in torch.nn.functional.normalize(queries, dim=1).split(QUERIES):
+        found.append((1 - part @ known.T).clamp_min(0).topk(count, largest=False))
+    return torch.cat([one.values for one in found]), torch.cat([one.indices for one in found])
+
+
+class TrainingImages(NamedTuple):
+    """What a run was trained on, or one of its domains.
+
+    Attributes:
+        domain: empty, or `source` or `target` in an adaptation.
+        images: uint8 (n, C, H, W).
+        labels: int64 (n,), -1 where training saw none.
+        classes: names by label.
+        names: of their files, or by their numbers among the images that are no test images.
+    """
+
+    domain: str
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+def training_images(config: Config) -> list[TrainingImages]:
+    """The training split of a run's config, of both domains for an adaptation.
+
+    Raises:
+        UserError: the data is not there any more, or too small for the config's sizes.
+    """
+    if config.source is None:
+        pool = load_source(config.data, config.cache_dir).pool
+        # A continual stream splits as fine-tuning does, and its tasks are all of it.
+        sizes = {"train_size": config.data.train_size, "val_size": config.data.val_size}
+        chosen = train_val_split(pool.labels, **sizes, seed=config.seed).train
+        return [TrainingImages("", pool.images[chosen], pool.labels[chosen], pool.classes, _names(pool, chosen))]
+    domains = load_domains(config)
+    sides = zip(("source", "target"), domains, prepare(config, domains).data.domains, strict=True)
+    found = []
+    for name, domain, side in sides:
+        chosen = side.split.train  # with the labels that training saw
+        names = _names(domain.pool, chosen)
+        found.append(TrainingImages(name, side.inputs[chosen], side.labels[chosen], domain.pool.classes, names))
+    return found
+
+
+def _names(pool: ImageTensors, chosen: Tensor) -> tuple[str, ...]:
+    return tuple(pool.names[index] if pool.names else f"no. {index}" for index in chosen.tolist())
+
+
+def features_of(net: Blocks, images: Tensor, config: Config, device: torch.device, *, progress: bool) -> Tensor:
+    """Pooled features float32 (n, D), in the run's precision; kept where the prefix cache keeps features.
+
+    Args:
+        images: uint8 (n, C, H, W).
+    """
+    mode = "ram" if config.data.cache_prefix in ("off", "ram") else "auto"
+    keeping = replace(Keeping.of(config), mode=mode, budget=sys.maxsize, dtype="float32")
+    blocks = FrozenBlocks(net, images, Versions(1), device, config.trainer.precision, progress)
+    return activations(blocks, [FEATURES], keeping)[FEATURES].values.float()
+
+
+class Neighbour(NamedTuple):
+    """A training image.
+
+    Attributes:
+        image: uint8 (C, H, W).
+        label: its class; None where training saw none.
+        domain: empty, or `source` or `target` in an adaptation.
+        name: of its file, or its number.
+        distance: 0 to 2.
+    """
+
+    image: Tensor
+    label: str | None
+    domain: str
+    name: str
+    distance: float
+
+
+def nearest_training_images(
+    net: Blocks, images: Tensor, config: Config, device: torch.device, count: int, *, progress: bool
+) -> list[list[Neighbour]]:
+    """For each image the `count` training images at the smallest cosine distance of pooled features.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        count: all of them if there are fewer.
+
+    Raises:
+        UserError: see `training_images`.
+    """
+    sides = training_images(config)
+    known = torch.cat([features_of(net, side.images, config, device, progress=progress) for side in sides])
+    places = [(side, row) for side in sides for row in range(len(side.labels))]
+    queries = features_of(net, images, config, device, progress=progress)
+    distances, rows = nearest(queries, known, min(count, len(known)))
+
+    def neighbour(place: int, distance: float) -> Neighbour:
+        side, row = places[place]
+        label = int(side.labels[row])
+        name = side.classes[label] if label >= 0 else None
+        return Neighbour(side.images[row], name, side.domain, side.names[row], distance)
+
+    return [
+        [neighbour(place, distance) for place, distance in zip(*pair, strict=True)]
+        for pair in zip(rows.tolist(), distances.tolist(), strict=True)
+    ]
