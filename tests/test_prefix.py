@@ -52,10 +52,11 @@ def short(*arguments: Any) -> Source:
 
 @pytest.fixture(autouse=True, scope="module")
 def _short_runs() -> Iterator[None]:
-    """Plots would take longer than the runs."""
+    """Plots would take longer than the runs; the comparison with the network before would be counted."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "save_plots", lambda path: None)
         patch.setattr(module, "write_report", lambda path: path / "report.html")
+        patch.setattr(module, "similarities_on", lambda *_: None)
         patch.setattr(module, "load_source", short)
         yield
 

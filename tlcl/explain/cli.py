@@ -116,7 +116,7 @@ def draw(results: Results, row: int, picture: Tensor, overlays: Path) -> Explain
         if name in [known.label for known in maps]:
             continue
         pixels = overlay(picture, heat)
-        stem = re.sub(r"[^\w.-]+", "_", f"{row + 1:04d}_{plain(file.stem)[:80]}_{name[:80]}")
+        stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{row + 1:04d}_{plain(file.stem)[:80]}_{name[:80]}")
         content = BytesIO()
         Image.fromarray(pixels).save(content, "png")
         with atomic_open(overlays / f"{stem}.png") as target:
