@@ -5,6 +5,7 @@ import logging
 import os
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -516,6 +517,25 @@ def test_a_damaged_cache_is_decoded_again(
     caplog.clear()
     load(images)
     assert "damaged" not in caplog.text
+
+
+def test_every_image_has_the_name_of_its_file(images: Path, load: Load, tmp_path: Path) -> None:
+    """Decoded and from the cache, in both parts of a split, and for names that are no UTF-8."""
+    odd = b"cat/\xff\xe4.png".decode("utf-8", "surrogateescape")
+    write(images, {odd: encoded(noise(50)), "dog/deep/er.png": encoded(noise(51)), "dog/bad.png": b"no image"})
+    fresh, cached = (load(images, on_bad_image="skip").data for _ in range(2))
+    assert fresh.names == cached.names
+    assert {odd, "dog/deep/er.png"} < set(fresh.names)
+    assert "dog/bad.png" not in fresh.names
+    (images / "dog/bad.png").unlink()
+    halves = source(tmp_path, images, fraction=0.4)
+    assert {*halves.pool.names} | {*halves.test.names} == {*fresh.names}
+    for part in (fresh, cached, halves.pool, halves.test):
+        expected = torch.stack([decode_image((images / name).read_bytes(), 8, 3) for name in part.names])
+        assert torch.equal(part.images, expected)
+        assert [part.classes[label] for label in part.labels] == [name.split("/")[0] for name in part.names]
+    with pytest.raises(UserError, match="8 images cannot have 7 names"):
+        replace(fresh, names=fresh.names[1:])
 
 
 def test_a_cache_that_cannot_be_written_is_only_a_warning(
