@@ -3,7 +3,7 @@ BIN := .venv/bin
 # A process a core, each with one thread; a file's tests share what they train.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
 
-.PHONY: quickstart study test test-fast lint bench clean
+.PHONY: quickstart sweep study notebooks test test-fast lint bench clean
 .DEFAULT_GOAL := quickstart
 
 # Exact versions from constraints.txt; rebuilt when a pin or a dependency changes.
@@ -15,8 +15,15 @@ PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
 quickstart: .venv/.installed  ## main job on the embedded data: letters -> real digits, report at the end
 	$(BIN)/python -m tlcl.train +experiment=finetune_layerwise
 
+sweep: .venv/.installed  ## freeze depth x labelled images on the embedded data, one table and heat map, two minutes
+	$(BIN)/python -m tlcl.train -m thaw.depth=0,1,2,5 data.train_size=50,200 seed=0,1 trainer.epochs=10 \
+	  data.batch_size=32 data.crop_padding=0 logger=none hydra.sweep.dir=runs/sweeps/depth_by_labels
+
 study: .venv/.installed  ## all questions on the embedded data, one report, about a quarter of an hour
 	$(BIN)/python -m tlcl.study
+
+notebooks: .venv/.installed  ## execute the four notebooks and write them with their outputs
+	$(BIN)/python notebooks/render.py
 
 test: .venv/.installed  ## lint, types and the whole test suite
 	$(BIN)/ruff check .

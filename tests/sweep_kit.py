@@ -1,7 +1,23 @@
-"""Records of sweeps without any training."""
+"""Sweeps for tests: the program in this process, and records without any training."""
 
 import json
 from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from tlcl.train import main
+
+
+def train(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """`tlcl-train ARGUMENTS`; returns the exit code."""
+    monkeypatch.setattr("sys.argv", ["tlcl-train", *arguments])
+    GlobalHydra.instance().clear()
+    try:
+        main()
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+    return 0
 
 
 def fake_plan(root: Path, jobs: list[list[str]] | None, planned: int | None = None) -> None:

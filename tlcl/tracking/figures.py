@@ -37,7 +37,7 @@ def validation_figure(summary: Mapping[str, Any]) -> float | None:
     return None
 
 
-def test_figure(summary: Mapping[str, Any]) -> float | None:
+def reported_figure(summary: Mapping[str, Any]) -> float | None:
     """The accuracy that is reported, 0 to 1; None for a job that has no single one."""
     return _number(summary.get("final_accuracy" if summary.get("job") == "continual" else "test_acc"))
 

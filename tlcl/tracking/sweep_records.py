@@ -127,6 +127,20 @@ def described(settings: Mapping[str, Value], keys: Sequence[str]) -> str:
     return " ".join(f"{key}={shortened(settings[key])}" for key in shown)
 
 
+def failures(sweep: Sweep) -> list[str]:
+    """A sentence for each reason: the settings of the jobs that failed for it, and where they are recorded."""
+    reasons: dict[str, dict[str, list[str]]] = {}
+    for job in sweep.jobs:
+        if job.status == FAILURE:
+            setting = " ".join(f"{key}={shortened(job.settings.get(key))}" for key in sweep.keys) or "all settings"
+            reasons.setdefault(job.reason, {}).setdefault(setting, []).append(str(job.path))
+    sentences = []
+    for reason, settings in reasons.items():
+        names = [f"{setting} (in {', '.join(paths)})" for setting, paths in settings.items()]
+        sentences.append(f"{'; '.join(names)}: {reason}")
+    return sentences
+
+
 def shortened(value: Value) -> str:
     """As it is shown to people."""
     if isinstance(value, bool) or value is None:

@@ -19,7 +19,7 @@ from tlcl.tracking.sweep_plots import (
     parallel_coordinates,
     search_history,
 )
-from tlcl.tracking.sweep_records import COMPLETE, FAILURE, Sweep, described, read_sweep, shortened
+from tlcl.tracking.sweep_records import COMPLETE, FAILURE, Sweep, described, failures, read_sweep, shortened
 from tlcl.tracking.sweep_table import (
     Row,
     chosen,
@@ -84,8 +84,7 @@ def pictures(
     if not numbers:
         drawn["bars"] = Picture(
             bars(tested, label),
-            f"{label.capitalize()}: mean, and as a line one standard deviation over the seeds; orange: chosen by "
-            "validation.",
+            f"Mean {label}, and as a line one standard deviation over the seeds. Orange: chosen by validation.",
             "Bar chart of the test figure of each setting; its figures are in the table",
         )
         return drawn
@@ -103,14 +102,14 @@ def pictures(
         if down != across:
             drawn[f"heat_map{end}"] = Picture(
                 heat_map(panel, across, down, label),
-                f"{title}{label} in %, mean ± standard deviation over the seeds. Framed: what validation chooses "
+                f"{title}Mean {label} in %, ± standard deviation over the seeds. Framed: what validation chooses "
                 "in the row.",
                 f"Heat map of the test figure, {across} against {down}; its figures are in the table",
             )
         own = [row._replace(settings={key: row.settings[key] for key in (across, down)}) for row in panel]
         drawn[f"lines{end}"] = Picture(
             lines(own, across, label),
-            f"{title}{label} along {across}; the band is one standard deviation over the seeds.",
+            f"{title}Mean {label} along {across}; the band is one standard deviation over the seeds.",
             f"Line chart of the test figure along {across}; its figures are in the table",
         )
     return drawn
@@ -176,7 +175,8 @@ def write_sweep_report(root: Path) -> Path:
         "columns": {key: name for key, name in COLUMNS.items() if records and key in records[0]},
         "done": sum(job.status == COMPLETE for job in sweep.jobs),
         "planned": sweep.planned,
-        "failed": [job for job in sweep.jobs if job.status == FAILURE],
+        "failed": sum(job.status == FAILURE for job in sweep.jobs),
+        "failures": failures(sweep),
         "open": [job for job in sweep.jobs if job.status not in (COMPLETE, FAILURE)],
         "unnamed": sweep.planned - len(sweep.jobs),
         "several": any(row.complete > 1 for row in rows),

@@ -11,7 +11,7 @@ from io import StringIO
 from typing import Any, NamedTuple
 
 from tlcl.tracking.compare_table import mean_std
-from tlcl.tracking.figures import test_figure, validation_figure
+from tlcl.tracking.figures import reported_figure, validation_figure
 from tlcl.tracking.sweep_records import COMPLETE, FAILURE, Job, Value
 
 # further figures of a summary that have a column where any run has them
@@ -67,7 +67,7 @@ def rows_of(jobs: Sequence[Job], keys: Sequence[str]) -> list[Row]:
                 dict(zip(keys, place, strict=True)),
                 members,
                 _known(validation_figure(summary) for summary in summaries),
-                _known(test_figure(summary) for summary in summaries),
+                _known(reported_figure(summary) for summary in summaries),
                 _known(summary.get("seconds") for summary in summaries),
                 {name: _known(summary.get(name) for summary in summaries) for name in FURTHER},
             )
