@@ -77,6 +77,7 @@ def test_the_page_shows_the_files_that_are_tested() -> None:
     assert all(len(text.splitlines()) <= 40 for text in blocks)
 
 
+@pytest.mark.slow
 def test_a_data_set_and_a_method_from_outside(train_cli: Cli, tmp_path: Path, npz: Path) -> None:
     """As a user would: files in a folder of his own, the command line, a resume and a prediction without them."""
     for name in ("my_npz.py", "my_method.py"):
