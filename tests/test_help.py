@@ -33,9 +33,19 @@ def test_training_help_is_a_page_with_examples() -> None:
     assert len(text.splitlines()) < 50
 
 
-def test_help_and_completion_do_not_wait_for_torch() -> None:
-    code = "import sys, tlcl.train; print(sorted({'torch', 'lightning', 'matplotlib'} & set(sys.modules)))"
-    assert out(sys.executable, "-c", code).strip() == "[]"
+@pytest.mark.parametrize("arguments", [["--help"], ["-sc", "query=bash"]], ids=" ".join)
+def test_help_and_completion_do_not_wait_for_torch(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMP_LINE", "tlcl-train thaw=")
+    code = f"""
+import sys
+sys.argv[1:] = {arguments}
+import tlcl.train
+try:
+    tlcl.train.main()
+finally:
+    print(sorted({{'torch', 'lightning', 'matplotlib'}} & set(sys.modules)))
+"""
+    assert out(sys.executable, "-c", code).splitlines()[-1] == "[]"
     assert CHOICES["data.shift"] == ("none", *SHIFTS)  # named twice for that
 
 
