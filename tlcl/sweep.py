@@ -32,13 +32,14 @@ from tlcl.tracking.sweep_records import (
     FAILURE,
     JOB,
     SWEEP,
+    failures,
     read_plan,
     read_sweep,
     settings_of,
-    shortened,
     varying,
 )
-from tlcl.tracking.sweep_report import write_sweep_report
+from tlcl.tracking.sweep_report import meaning, sentences, write_sweep_report
+from tlcl.tracking.sweep_table import rows_of
 
 log = logging.getLogger(__name__)
 LAUNCHER = ("hydra/launcher", "hydra.launcher")
@@ -178,13 +179,10 @@ def conclude(root: Path) -> None:
     sweep = read_sweep(root)
     report = write_sweep_report(root)
     failed = [job for job in sweep.jobs if job.status == FAILURE]
-    reasons: dict[str, dict[str, list[str]]] = {}
-    for job in failed:
-        setting = " ".join(f"{key}={shortened(job.settings.get(key))}" for key in sweep.keys) or "job"
-        reasons.setdefault(job.reason, {}).setdefault(setting, []).append(str(job.path))
-    for reason, settings in reasons.items():
-        names = [f"{setting} (in {', '.join(paths)})" for setting, paths in settings.items()]
-        log.warning("failed: %s: %s", "; ".join(names), reason)
+    for sentence in failures(sweep):
+        log.warning("failed: %s", sentence)
+    for line in sentences(rows_of(sweep.jobs, sweep.keys), *meaning(sweep)):
+        log.info("%s", line)
     done = sum(job.status == COMPLETE for job in sweep.jobs)
     log.info("%d of %d jobs complete", done, sweep.planned)
     log.info("report: %s", report)
