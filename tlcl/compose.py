@@ -6,6 +6,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tlcl.allowlist import check_composed
 from tlcl.config import conf_dir
 from tlcl.errors import UserError
 from tlcl.parse import unknown_key
@@ -23,6 +24,7 @@ def composed_config(overrides: list[str]) -> DictConfig:
     try:
         with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
             config = compose("config", overrides)
+        check_composed(config)
     except (HydraException, MissingConfigException, OmegaConfBaseException) as error:
         raise hydra_sentence(error) from None
     except ValueError as error:

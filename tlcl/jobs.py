@@ -2,15 +2,15 @@
 
 import logging
 from pathlib import Path
-from typing import cast
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from tlcl import compare, resumable
 from tlcl.adaptation import few_labels
 from tlcl.adaptation import run as adaptation
 from tlcl.continual import run as continual
 from tlcl.finetuning import run as finetuning
+from tlcl.recorded import recorded_config
 from tlcl.resumable import Job
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def job_of(composed: DictConfig) -> Job:
 def finish(composed: DictConfig, path: Path) -> str | None:
     """Run the job that the config describes in `path`, or the rest of what began there (see `resumable.finish`)."""
     if (path / "config.yaml").is_file():  # it goes on with what it began with
-        composed = cast(DictConfig, OmegaConf.load(path / "config.yaml"))
+        composed = recorded_config(path)
     composed.run_dir = str(path)
     why = resumable.finish(job_of(composed), composed, path)
     if why is not None:

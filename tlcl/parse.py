@@ -19,6 +19,7 @@ from tlcl.check_adaptation import check_adaptation, check_few_labels
 from tlcl.config import CHOICES, MINIMA, OPTIONAL, PLAIN, SUPREMA, VARIANTS, Config, FewLabelSplitsConfig, conf_dir
 from tlcl.errors import UserError
 from tlcl.extensions import settle
+from tlcl.leaks import refuse_reads, refuse_values
 
 
 def known_keys() -> list[str]:
@@ -181,10 +182,12 @@ def parse_config(composed: DictConfig) -> Config:
         UserError: an unknown or missing key, a value of the wrong type or out of range, an impossible thaw
             schedule; one sentence that names the key.
     """
+    refuse_reads(OmegaConf.to_container(composed))
     try:
         OmegaConf.resolve(composed)
     except (InterpolationResolutionError, MissingMandatoryValue) as error:
         raise UserError(f"the config cannot be resolved: {str(error).splitlines()[0]}") from None
+    refuse_values(OmegaConf.to_container(composed))
     top = {item.name for item in fields(Config)}
     for key in composed:
         if key not in top:

@@ -31,6 +31,7 @@ from tlcl.models.build import build_model
 from tlcl.models.tail import Split
 from tlcl.models.weights import RUN_MODEL, read_state
 from tlcl.parse import parse_config
+from tlcl.recorded import recorded_config
 
 
 def load_run(run_dir: Path) -> tuple[Blocks | Split, dict, Config]:
@@ -39,14 +40,10 @@ def load_run(run_dir: Path) -> tuple[Blocks | Split, dict, Config]:
     Raises:
         UserError: `run_dir` holds no finished run, or its files do not fit together.
     """
-    from omegaconf import DictConfig, OmegaConf
-
     for name in ("config.yaml", "labels.json", RUN_MODEL):
         if not (run_dir / name).is_file():
             raise UserError(f"{run_dir} is no finished tlcl run: it has no {name}")
-    composed = OmegaConf.load(run_dir / "config.yaml")
-    assert isinstance(composed, DictConfig)
-    config = parse_config(composed)
+    config = parse_config(recorded_config(run_dir))
     labels = json.loads((run_dir / "labels.json").read_text())
     net, backbone = build_model(config.model, len(labels["classes"]), config.seed)
     state = read_state(run_dir / RUN_MODEL)

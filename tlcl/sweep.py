@@ -25,6 +25,7 @@ from tlcl.compose import hydra_sentence
 from tlcl.errors import TrainingError, UserError
 from tlcl.extensions import settle
 from tlcl.parse import parse_config
+from tlcl.recorded import check_command
 from tlcl.tracking.records import environment
 from tlcl.tracking.sweep_records import (
     COMPLETE,
@@ -213,7 +214,7 @@ def resumed_command(arguments: Sequence[str]) -> list[str]:
     beside = [item for item in arguments if item not in named]
     launcher = [item for item in beside if item.startswith((*LAUNCHER, COUNT))]
     ours = ("extend=", "-m", "--multirun")  # extend, to allow the sweep's own files again
-    other = [item for item in beside if item not in launcher and not item.startswith(ours)]
+    other = [item for item in beside if item not in [*launcher, *plan["command"]] and not item.startswith(ours)]
     if other:
         raise UserError(f"+resume goes on with the sweep's own settings; leave out {' '.join(other)}")
     replaced = ["hydra.sweep.dir=", "extend="]
@@ -221,6 +222,7 @@ def resumed_command(arguments: Sequence[str]) -> list[str]:
         if any(item.startswith(group) for item in launcher):
             replaced += group
     kept = [item for item in plan["command"] if not item.startswith(tuple(replaced))]
+    check_command(kept, beside, root)
     own = [_quoted(item) for item in settle(plan.get("extend", []))]
     extend = [f"extend=[{','.join(own)}]"] if own else []
     return [*kept, *extend, *launcher, f"hydra.sweep.dir={_quoted(str(root))}"]

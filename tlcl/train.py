@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,12 +15,14 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tlcl.allowlist import guard
 from tlcl.compose import NULL_GROUP, hydra_sentence
 from tlcl.config import conf_dir
 from tlcl.errors import Interrupted, UserError, run_cli
 from tlcl.extensions import allow_named
 from tlcl.memory import keep_freed_memory
 from tlcl.parse import parse_config
+from tlcl.recorded import recorded_config
 from tlcl.tracking.figures import validation_figure
 
 # What needs torch is imported by the functions that use it: --help and the TAB key do not wait for it.
@@ -44,7 +46,7 @@ def start(composed: DictConfig) -> dict[str, Any]:
             raise UserError(f"+resume goes on with the run's own config; leave out {' '.join(given)}")
         path = Path(str(resume)).expanduser()
         directory = RunDirectory(path, resume=True)
-        composed = cast(DictConfig, OmegaConf.load(path / "config.yaml"))
+        composed = recorded_config(path)
         composed.run_dir = str(path)
         finished = directory.read_json("summary.json")
         if finished and finished.get("status") == "complete":
@@ -89,6 +91,7 @@ def _whole_command(arguments: list[str]) -> list[str]:
 def _program() -> None:
     allow_named(sys.argv[1:])
     sys.argv[1:] = _whole_command(sys.argv[1:])
+    guard(sys.argv[1:])
     wanted = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra pass errors on instead of printing them
     try:

@@ -1,10 +1,10 @@
 """Plots and report of whatever kind of run a directory holds, from its records alone."""
 
 from pathlib import Path
-from typing import cast
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
+from tlcl.recorded import recorded_config
 from tlcl.tracking.adaptation_plots import save_adaptation_plots
 from tlcl.tracking.adaptation_report import write_adaptation_report
 from tlcl.tracking.compare_report import save_compare_plots, write_compare_report
@@ -17,7 +17,7 @@ from tlcl.tracking.report import write_report
 
 def render(run_dir: Path) -> Path:
     """Draw the plots and write `report.html`; returns its path."""
-    config = cast(DictConfig, OmegaConf.load(run_dir / "config.yaml"))
+    config = recorded_config(run_dir)
     if OmegaConf.select(config, "data.source") == "few_label_splits":
         save_few_label_plots(run_dir)
         return write_few_label_report(run_dir)

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from tlcl.atomic import atomic_write_text
+from tlcl.recorded import recorded_config
 from tlcl.tracking.compare_table import mean_std
 from tlcl.tracking.plots import save_figures
 from tlcl.tracking.report import base_context, embedded_plots, read_object, render_page
@@ -62,7 +63,7 @@ def grid_rows(runs: Sequence[Path]) -> list[Row]:
     jobs = []
     for number, path in enumerate(runs):
         summary = read_object(path / "summary.json")
-        depth = OmegaConf.select(OmegaConf.load(path / "config.yaml"), DEPTH) if summary else None
+        depth = OmegaConf.select(recorded_config(path), DEPTH) if summary else None
         if summary.get("status") == COMPLETE and depth is not None:
             settings = {SIZE: summary["train_size"], DEPTH: depth}
             jobs.append(Job(number, path, settings, COMPLETE, "", summary))
