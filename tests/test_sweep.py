@@ -51,6 +51,7 @@ class FakeJobs:
             raise trouble
         if trouble is not None:
             return trouble
+        assert isinstance(composed.thaw.depth, int)
         val = 1 - abs(composed.thaw.depth - 3) / 10 - abs(composed.optim.lr - 0.01)
         fake = {
             "status": "complete",

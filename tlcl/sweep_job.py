@@ -116,7 +116,8 @@ def title(plan: dict[str, Any], number: int, overrides: list[str], path: Path) -
     if plan.get("jobs"):
         what = described(settings_of(overrides), plan["keys"])
     else:
-        own = settings_of([item for item in overrides if item not in plan.get("overrides", [])])
+        fixed = settings_of(plan.get("overrides", [])).items()
+        own = dict(item for item in settings_of(overrides).items() if item not in fixed)
         what = described(own, list(own))
     return f"job {number + 1} of {plan.get('planned', '?')} (in {path.name}): {what}"
 
