@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -48,6 +49,9 @@ def run_job(composed: DictConfig) -> float | None:
     plan = read_plan(root) or {}
     parallel = processes(hydra)
     torch.set_num_threads(min(torch.get_num_threads(), max(1, joblib.cpu_count() // parallel)))
+    if parallel > 1:
+        # Ctrl-C reaches every process; the one that started this ends it, and says how to go on.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     overrides = [str(item) for item in hydra.overrides.task]
     claim(path, number, overrides)
     before = read_object(path / "summary.json")
