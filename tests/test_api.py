@@ -1,5 +1,6 @@
 """Runs from Python: the command line's runs, in silence, and what they left."""
 
+import csv
 import json
 import logging
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import FAST
-from tlcl.api import Run, resume, rows, run
+from tlcl.api import Run, distance, resume, rows, run
 from tlcl.data.digits import load_digits
 from tlcl.errors import Interrupted, TrainingError, UserError
 from tlcl.tracking.records import EpochRecords
@@ -43,6 +44,7 @@ def test_a_run_is_the_command_lines_run(finished: Run) -> None:
     assert command.endswith(" name=tried")
     assert repr(finished) == f"{finished.path}: complete, test accuracy {finished.summary['test_acc']:.1%}"
     assert finished.runs == {}
+    assert Run(str(finished.path)).summary == finished.summary
 
 
 def test_plots_are_the_reports_pictures(finished: Run) -> None:
@@ -53,7 +55,7 @@ def test_plots_are_the_reports_pictures(finished: Run) -> None:
         finished.plot("curve")
 
 
-def test_predictions_are_typed_rows(finished: Run) -> None:
+def test_predictions_and_explanations(finished: Run) -> None:
     Path("new").mkdir()
     for number in range(3):
         Image.fromarray(load_digits().test.images[number, 0].numpy()).save(f"new/{number}.png")
@@ -65,6 +67,13 @@ def test_predictions_are_typed_rows(finished: Run) -> None:
         assert row["prediction"] == str(np.argmax(shares))
         assert row["confidence"] == max(shares)
     assert finished.predict(["new/1.png"]) == [rows[1]]
+    page = finished.explain("new", neighbours=1, classes=["predicted", "7"])
+    assert page == finished.path / "explain" / "explain.html"
+    explained = list(csv.DictReader((page.parent / "explain.csv").open()))
+    assert [row["prediction"] for row in explained] == [row["prediction"] for row in rows]
+    assert {"class_1", "distance_1"} <= set(explained[0])
+    assert "class_2" not in explained[0]
+    assert list((page.parent / "overlays").glob("*_7.png"))
     with pytest.raises(UserError, match="nowhere does not exist"):
         finished.predict("nowhere")
 
@@ -116,13 +125,13 @@ def test_a_stopped_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Interrupted):
         run([*SHORT, "run_dir=stopped"])
     monkeypatch.undo()
-    half = Run(Path("stopped"))
+    half = Run("stopped")
     assert repr(half) == "stopped: not complete"
     done = resume("stopped")
     assert done.summary["status"] == "complete"
     assert [line["epoch"] for line in done.metrics] == [0, 1]
     stamp = (done.path / "summary.json").stat().st_mtime_ns
-    assert resume("stopped") == done
+    assert resume("stopped").summary == done.summary
     assert (done.path / "summary.json").stat().st_mtime_ns == stamp
     with pytest.raises(UserError, match="nowhere is no tlcl run directory"):
         resume("nowhere")
@@ -162,3 +171,12 @@ def test_rows_pool_the_runs_of_a_setting(finished: Run) -> None:
     assert short.validation == [pytest.approx(longer.summary["selected"]["val_acc"])]
     with pytest.raises(UserError, match=r"no value of 'method\.name'"):
         rows([finished], ["method.name"])
+
+
+def test_distance_is_the_commands(finished: Run) -> None:
+    measured = distance("rendered_digits", "digits", model=finished.path, images=60)
+    assert (measured["source_images"], measured["target_images"], measured["target_classes"]) == (60, 60, 10)
+    assert 0 <= measured["a_distance"] <= 2
+    assert distance("rendered_digits", "digits", model=finished.path, images=60, seed=1) != measured
+    with pytest.raises(UserError, match="nowhere is neither one of"):
+        distance("nowhere", "digits")

@@ -10,22 +10,27 @@ import contextlib
 import csv
 import logging
 import sys
+import warnings
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
 from itertools import count
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from tlcl.compose import composed_config
+from tlcl.distance_cli import measure
 from tlcl.errors import TrainingError, UserError
+from tlcl.explain.cli import PREDICTED, explain
 from tlcl.jobs import finish
 from tlcl.memory import keep_freed_memory
 from tlcl.parse import parse_config
 from tlcl.predict import predictions
+from tlcl.recorded import recorded_config
 from tlcl.tracking.accuracy_matrix import Measured, read_matrix
 from tlcl.tracking.compare_table import read_table
 from tlcl.tracking.records import read_lines
@@ -46,7 +51,6 @@ class Picture:
         return self.path.read_bytes()
 
 
-@dataclass(frozen=True, repr=False)
 class Run:
     """What a run left in the directory `path`, whoever made it; read when it is asked for.
 
@@ -54,9 +58,8 @@ class Run:
         UserError: there is no run.
     """
 
-    path: Path
-
-    def __post_init__(self) -> None:
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser()
         if not (self.path / "config.yaml").is_file():
             raise UserError(f"{self.path} is no tlcl run directory: it has no config.yaml")
 
@@ -68,7 +71,7 @@ class Run:
     @cached_property
     def config(self) -> DictConfig:
         """The resolved config."""
-        return cast(DictConfig, OmegaConf.load(self.path / "config.yaml"))
+        return recorded_config(self.path)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -135,15 +138,38 @@ class Run:
         Raises:
             UserError: see `tlcl.predict.predictions`.
         """
-        named = [images] if isinstance(images, str | Path) else images
-        text = predictions(
-            self.path, [Path(one) for one in named], batch_size=256, skip_bad=skip_bad, progress=False
-        )
+        text = predictions(self.path, _paths(images), batch_size=256, skip_bad=skip_bad, progress=False)
         texts = ("file", "prediction")
         return [
             {key: value if key in texts else float(value) for key, value in row.items()}
             for row in csv.DictReader(StringIO(text))
         ]
+
+    def explain(
+        self,
+        images: str | Path | Sequence[str | Path],
+        *,
+        classes: Sequence[str] = (PREDICTED,),
+        neighbours: int = 5,
+    ) -> Path:
+        """Where the network looks in images and which training images are alike, as `tlcl-explain` writes it.
+
+        Args:
+            classes: whose evidence is mapped: predicted, runner-up, or names of classes.
+            neighbours: training images an image.
+
+        Returns:
+            The page `explain/explain.html` in the run's directory; beside it `explain.csv` and `overlays/`.
+
+        Raises:
+            UserError: see `tlcl.explain.cli.explain`.
+        """
+        return explain(
+            Namespace(
+                run_dir=self.path, images=_paths(images), out=None, block=None, classes=list(classes),
+                neighbours=neighbours, skip_bad=False,
+            )
+        )  # fmt: skip
 
 
 def rows(runs: Sequence[Run], keys: Sequence[str]) -> list[Row]:
@@ -163,6 +189,26 @@ def rows(runs: Sequence[Run], keys: Sequence[str]) -> list[Row]:
         status = COMPLETE if one.summary.get("status") == "complete" else BEGUN
         jobs.append(Job(number, one.path, settings, status, "", one.summary))
     return rows_of(jobs, keys)
+
+
+def distance(
+    source: str | Path, target: str | Path, *, model: str | Path = "letters", images: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """How far two domains are apart, as `tlcl-distance` measures it on a network's pooled features.
+
+    Args:
+        source, target: embedded sets (digits, letters, rendered_digits), or class folders.
+        model: letters, imagenet, or the directory of a finished run.
+        images: of each domain, drawn at random by `seed`.
+
+    Returns:
+        `a_distance`, `mmd`, `leep` and `logme` (see `tlcl.adaptation.distance`), and what they are of.
+
+    Raises:
+        UserError: see `tlcl.distance_cli.measure`.
+    """
+    domains = {"source": str(source), "target": str(target), "model": str(model)}
+    return measure(Namespace(**domains, block="features", images=images, size=64, seed=seed))
 
 
 def run(overrides: Sequence[str]) -> Run:
@@ -188,8 +234,12 @@ def resume(path: str | Path) -> Run:
     Raises:
         as `run`.
     """
-    begun = Run(Path(path).expanduser())
+    begun = Run(path)
     return _finished(begun.config.copy(), begun.path)
+
+
+def _paths(images: str | Path | Sequence[str | Path]) -> list[Path]:
+    return [Path(one) for one in ([images] if isinstance(images, str | Path) else images)]
 
 
 def _unused(path: Path) -> Path:
@@ -222,7 +272,9 @@ def _quiet(path: Path) -> Iterator[None]:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     ours = logging.getLogger("tlcl")
     level = ours.level
-    with _opened(path / LOG) as file, contextlib.redirect_stdout(file):
+    with _opened(path / LOG) as file, contextlib.redirect_stdout(file), warnings.catch_warnings():
+        # timm's import asks for a notebook's progress bars, which no run draws
+        warnings.filterwarnings("ignore", message="IProgress not found")
         handler = logging.StreamHandler(file)
         handler.setFormatter(logging.Formatter("%(message)s"))
         ours.addHandler(handler)
