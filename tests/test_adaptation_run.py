@@ -26,8 +26,10 @@ from tlcl.parse import parse_config
 from tlcl.predict import load_run
 from tlcl.tracking.checkpoint import read_checkpoint
 from tlcl.tracking.compare_table import gap_closed
+from tlcl.tracking.dashboard_views import ADAPTATION
 from tlcl.tracking.records import RunDirectory, read_lines
 from tlcl.tracking.render import render
+from tlcl.tracking.run_history import read_run
 
 ENTROPY = ["adaptation.validator=source_entropy", "trainer.select=best"]
 
@@ -47,6 +49,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "SHOWN", 30)
         return go(config_of(path, "adaptation=dann"), run)
+
+
+def test_the_dashboard_shows_what_is_recorded(finished: Path) -> None:
+    run = read_run(finished)
+    assert run is not None
+    assert run.job == ADAPTATION.job
+    for value in ADAPTATION.values():
+        assert value.key in (run.config if value.where == "config" else run.summary)
+    for x, key in ADAPTATION.curves():
+        assert len(run.curve(x, key)) == 3
+    assert all((finished / "plots" / f"{name}.png").is_file() for name in ADAPTATION.plots())
 
 
 def test_every_record_is_there(finished: Path) -> None:

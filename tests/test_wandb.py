@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import composed, go
-from tests.wandb_file import axes, history, models, summary
+from tests.wandb_file import axes, history, models, run_of, summary
 from tlcl.continual import run as continual
 from tlcl.finetuning import run as finetuning
 from tlcl.models.weights import RUN_MODEL
 from tlcl.tracking.accuracy_matrix import read_matrix
+from tlcl.tracking.dashboard_views import CONTINUAL, FINETUNING, SWEEP
 from tlcl.tracking.plots import confusion_counts, read_predictions
 from tlcl.tracking.records import RunDirectory, read_lines
 from tlcl.tracking.run_history import flattened, read_run
@@ -123,6 +124,24 @@ def test_an_uploaded_model_is_the_same_version(runs: tuple[Path, Path]) -> None:
     assert (reference.name, reference.digest) == (uploaded.name, uploaded.digest)
     assert reference.digest != model_artifact(runs[1] / RUN_MODEL, upload=False).digest
     assert uploaded.manifest.entries[RUN_MODEL].local_path == str(runs[0] / RUN_MODEL)
+
+
+def test_every_key_of_the_dashboard_is_logged(runs: tuple[Path, Path]) -> None:
+    """A view names no figure, picture or table that W&B does not have of such a run."""
+    for run_dir, views in zip(runs, ((FINETUNING, SWEEP), (CONTINUAL,)), strict=True):
+        run, final = read_run(run_dir), summary(stored(run_dir))
+        assert run is not None
+        media = {key.rsplit("/", 1)[0] for row in history(stored(run_dir)) for key in row}
+        for view in views:
+            assert view.job == run.job == run_of(stored(run_dir)).job_type
+            for x, key in view.curves():
+                assert [row for row in rows(run_dir) if x in row and key in row], key
+                assert axes(stored(run_dir))[key] == x
+            for value in view.values():
+                assert value.key in (run.config if value.where == "config" else final), value
+            assert {f"plots/{name}" for name in view.plots()} <= media
+            assert "confusion_matrix_table" in media
+    assert "accuracy_matrix" in media
 
 
 class Experiment:

@@ -31,6 +31,11 @@ def records(path: Path) -> Iterator[Any]:
             yield record
 
 
+def run_of(path: Path) -> Any:
+    """Name, group and type of the run."""
+    return next(record.run for record in records(path) if record.HasField("run"))
+
+
 def axes(path: Path) -> dict[str, str]:
     """Figure, or pattern of figures, -> the figure it is drawn over; "" for none."""
     defined = [record.metric for record in records(path) if record.HasField("metric")]

@@ -78,19 +78,20 @@ class LoggedRun:
         return self.summary.get("status") == "complete"
 
     def curve(self, x: str, y: str) -> list[tuple[float, float]]:
-        """(x, y) of each row that has both."""
-        return [(row[x], row[y]) for row in self.history if x in row and y in row]
+        """(x, y) of each row that has both, as numbers."""
+        pairs = [(row.get(x), row.get(y)) for row in self.history]
+        return [(a, b) for a, b in pairs if isinstance(a, int | float) and isinstance(b, int | float)]
 
 
 def read_run(path: Path) -> LoggedRun | None:
-    """The run recorded in `path`; None when its config cannot be read."""
+    """The run recorded in `path`; None when its config or figures cannot be read."""
     try:
         config = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path / "config.yaml")))
         epochs, name = int(config["trainer"]["epochs"]), str(config["name"])
+        rows = [epoch_row(line, epochs) for line in read_lines(path / "metrics.jsonl")]
+        rows += [task_row(line) for line in read_lines(path / "tasks.jsonl")]
     except (OSError, YAMLError, OmegaConfBaseException, KeyError, TypeError, ValueError):
         return None
-    rows = [epoch_row(line, epochs) for line in read_lines(path / "metrics.jsonl")]
-    rows += [task_row(line) for line in read_lines(path / "tasks.jsonl")]
     return LoggedRun(
         path,
         name,
