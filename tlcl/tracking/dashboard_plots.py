@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from tlcl.tracking.dashboard_views import Bars, Lines, Parallel, Scatter, Value
 from tlcl.tracking.run_history import LoggedRun
@@ -136,8 +136,11 @@ def scatter_figure(panel: Scatter, runs: Sequence[LoggedRun], colours: Colours) 
     axes = _plain(figure, panel.title)
     across, up = np.array([x for _, x, _ in points]), np.array([y for _, _, y in points])
     axes.scatter(across, up, c=[colours[run.path] for run, _, _ in points], s=42, alpha=0.85, linewidths=0)
-    wide = across.min() > 0 and across.max() > 3 * across.min()
-    _axis(axes.xaxis, panel.x.label, is_share(panel.x.key), log=panel.x.log and wide)
+    log, distinct = panel.x.log and across.min() > 0 and across.max() > 3 * across.min(), np.unique(across)
+    _axis(axes.xaxis, panel.x.label, is_share(panel.x.key), log=log)
+    if log and len(distinct) <= 5 and (distinct[1:] > 1.5 * distinct[:-1]).all():
+        axes.set_xticks(distinct, [f"{number:,.0f}" for number in distinct])
+        axes.xaxis.set_minor_locator(NullLocator())
     _axis(axes.yaxis, panel.y.label, is_share(panel.y.key), log=False)
     if (across == across.round()).all() and np.ptp(across) < 10:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
