@@ -33,6 +33,7 @@ ORIGINAL = Versions(1)
 MIRRORED = Versions(2)
 VIEWS = Versions(3, crop_padding=2, flip=True, seed=5)
 FIVE_SIGMA = 5.0
+HASH = "0" * 32
 
 
 def network(name: str = "resnet18", size: int = 32, channels_last: bool = True) -> Blocks:
@@ -381,8 +382,8 @@ def test_a_build_does_not_disturb_another(tmp_path: Path) -> None:
         values.fill_(1)
 
     assert build_mapped(tmp_path / "outer.bin", 2, torch.float32, outer).tolist() == [1, 1]
-    (tmp_path / ".gone.bin.1.partial").symlink_to(tmp_path / "renamed")
-    (tmp_path / "gone.bin").symlink_to(tmp_path / "deleted")
+    (tmp_path / f".{HASH}.gone.bin.1.partial").symlink_to(tmp_path / "renamed")
+    (tmp_path / f"{HASH}.gone.bin").symlink_to(tmp_path / "deleted")
     build_mapped(tmp_path / "third.bin", 1, torch.float32, filling(3))
     for name, values in {"outer": [1, 1], "inner": [2, 2, 2], "third": [3]}.items():
         known = open_mapped(tmp_path / f"{name}.bin", len(values), torch.float32)
@@ -412,14 +413,15 @@ def test_a_file_that_belongs_to_others_is_read(tmp_path: Path, monkeypatch: pyte
 
 
 def test_files_are_deleted_when_nobody_has_opened_them_for_a_month(tmp_path: Path) -> None:
-    for name in ("unused", "used"):
+    """Those that have our names: the folder is the config's choice, and may hold other things."""
+    for name in (f"{HASH}.unused", f"{HASH}.used", "foreign"):
         build_mapped(tmp_path / f"{name}.bin", 1, torch.float32, filling(0))
         month_ago = time.time() - UNUSED_DAYS * 86400 - 60
         os.utime(tmp_path / f"{name}.bin", (month_ago, month_ago))
-        if name == "used":
-            assert open_mapped(tmp_path / "used.bin", 1, torch.float32) is not None
+        if name.endswith(".used"):
+            assert open_mapped(tmp_path / f"{name}.bin", 1, torch.float32) is not None
     build_mapped(tmp_path / "new.bin", 1, torch.float32, filling(0))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.bin", "used.bin"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{HASH}.used.bin", "foreign.bin", "new.bin"]
 
 
 @pytest.fixture(params=["full disk", "no room", "no folder"])

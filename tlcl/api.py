@@ -33,6 +33,7 @@ from tlcl.predict import predictions
 from tlcl.recorded import recorded_config
 from tlcl.tracking.accuracy_matrix import Measured, read_matrix
 from tlcl.tracking.compare_table import read_table
+from tlcl.tracking.csv_cells import from_cell
 from tlcl.tracking.records import read_lines
 from tlcl.tracking.report import read_object
 from tlcl.tracking.sweep_records import BEGUN, COMPLETE, Job
@@ -141,7 +142,7 @@ class Run:
         text = predictions(self.path, _paths(images), batch_size=256, skip_bad=skip_bad, progress=False)
         texts = ("file", "prediction")
         return [
-            {key: value if key in texts else float(value) for key, value in row.items()}
+            {key: from_cell(value) if key in texts else float(value) for key, value in row.items()}
             for row in csv.DictReader(StringIO(text))
         ]
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from tlcl.atomic import atomic_open
 
 UNUSED_DAYS = 30
+OURS = "[0-9a-f]" * 32  # how the names begin, by a hash; whatever else lies in the folder stays
 
 
 def open_mapped(path: Path, count: int, dtype: torch.dtype) -> Tensor | None:
@@ -51,11 +52,11 @@ def build_mapped(path: Path, count: int, dtype: torch.dtype, fill: Callable[[Ten
 
 def tidy(folder: Path) -> None:
     """Delete what killed builds left in `folder`, and files that no run has opened for a month."""
-    for path in folder.glob(".*.partial"):
+    for path in folder.glob(f".{OURS}.*.partial"):
         with suppress(OSError), open(path, "rb") as file:  # another run may have taken it away
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held as long as its builder lives
             path.unlink()
-    for path in folder.glob("*.bin"):
+    for path in folder.glob(f"{OURS}.*.bin"):
         with suppress(OSError):
             if path.stat().st_mtime < time.time() - UNUSED_DAYS * 86400:
                 path.unlink()

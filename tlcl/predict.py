@@ -32,6 +32,7 @@ from tlcl.models.tail import Split
 from tlcl.models.weights import RUN_MODEL, read_state
 from tlcl.parse import parse_config
 from tlcl.recorded import recorded_config
+from tlcl.tracking.csv_cells import to_cell
 
 
 def load_run(run_dir: Path) -> tuple[Blocks | Split, dict, Config]:
@@ -147,7 +148,7 @@ def class_probabilities(
 
 
 def predictions(run_dir: Path, paths: list[Path], *, batch_size: int, skip_bad: bool, progress: bool) -> str:
-    """CSV text: file, prediction, confidence, and one probability column a class.
+    """CSV text: file, prediction, confidence, and one probability column a class; names as `csv_cells` writes them.
 
     Raises:
         UserError: as `load_run` and `read_images`.
@@ -160,9 +161,8 @@ def predictions(run_dir: Path, paths: list[Path], *, batch_size: int, skip_bad: 
     writer.writerow(["file", "prediction", "confidence", *(f"p({name})" for name in labels["classes"])])
     for file, row in zip(files, probabilities.tolist(), strict=True):
         best = max(range(len(row)), key=row.__getitem__)
-        writer.writerow(
-            [file, labels["classes"][best], f"{row[best]:.6f}", *(f"{probability:.6f}" for probability in row)]
-        )
+        names = to_cell(str(file)), to_cell(labels["classes"][best])
+        writer.writerow([*names, f"{row[best]:.6f}", *(f"{probability:.6f}" for probability in row)])
     return text.getvalue()
 
 

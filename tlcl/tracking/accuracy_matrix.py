@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlcl.atomic import atomic_write_text
+from tlcl.tracking.csv_cells import to_cell
 
 MATRIX = "accuracy_matrix"
 
@@ -68,7 +69,7 @@ def write_matrix(
     names = [" ".join(names) for names in tasks]
     writer.writerow(["after training", *(f"accuracy on {name}" for name in names)])
     for name, row in zip(names, _plain(rows), strict=False):
-        writer.writerow([name, *("" if value is None else f"{value:.6f}" for value in row)])
+        writer.writerow([to_cell(name), *("" if value is None else f"{value:.6f}" for value in row)])
     atomic_write_text(run_dir / f"{MATRIX}.csv", text.getvalue())
 
 

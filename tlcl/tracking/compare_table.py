@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tlcl.atomic import atomic_write_text
+from tlcl.tracking.csv_cells import to_cell
 from tlcl.tracking.report import read_object
 
 TABLE = "compare"
@@ -82,7 +83,7 @@ def write_table(
     columns = ["method", "runs", "seconds", *(f"{key}{end}" for key in figures for end in ("", "_std"))]
     writer.writerow(columns)
     for row in rows:
-        writer.writerow(["" if row[column] is None else row[column] for column in columns])
+        writer.writerow(["" if row[column] is None else to_cell(row[column]) for column in columns])
     atomic_write_text(root / f"{TABLE}.csv", text.getvalue())
     return rows
 

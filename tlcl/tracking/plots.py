@@ -6,13 +6,14 @@ import zlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator, LogFormatter, MaxNLocator, NullLocator
 
 from tlcl.atomic import atomic_open
 from tlcl.tracking.cka_plot import cka_figures
@@ -242,13 +243,27 @@ def tested_figures(run_dir: Path) -> dict[str, Figure]:
     }
 
 
+def without_formulas(figure: Figure) -> Figure:
+    """The figure, in whose texts a `$` is a character: classes and settings may have any name.
+
+    But for the ticks of a logarithmic axis, which writes its powers as formulas.
+    """
+    axes = [axis for part in figure.axes for axis in (part.xaxis, part.yaxis)]
+    powers = [axis for axis in axes if isinstance(axis.get_major_formatter(), LogFormatter)]
+    formulas = {text for axis in powers for text in axis.findobj(Text) if text is not axis.label}
+    for text in figure.findobj(Text):
+        if text not in formulas:
+            cast(Text, text).set_parse_math(False)
+    return figure
+
+
 def save_figures(run_dir: Path, figures: Mapping[str, Figure]) -> list[Path]:
     """Write each figure to `plots/NAME.png`."""
     paths = []
     for name, figure in figures.items():
         paths.append(run_dir / "plots" / f"{name}.png")
         with atomic_open(paths[-1]) as file:
-            figure.savefig(file, format="png", dpi=110)
+            without_formulas(figure).savefig(file, format="png", dpi=110)
     return paths
 
 

@@ -130,14 +130,18 @@ def base_context(run_dir: Path, gaps: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def render_page(run_dir: Path, template: str, context: Mapping[str, Any], name: str = "report.html") -> Path:
-    """Write a page into `run_dir`: no outside resource, no script, everything from the records escaped."""
-    pages = Environment(
+def pages() -> Environment:
+    """The templates of all pages, which escape whatever they are given."""
+    return Environment(
         loader=PackageLoader("tlcl.tracking", "."),
         autoescape=select_autoescape(default=True, default_for_string=True),
     )
+
+
+def render_page(run_dir: Path, template: str, context: Mapping[str, Any], name: str = "report.html") -> Path:
+    """Write a page into `run_dir`: no outside resource, no script, everything from the records escaped."""
     path = run_dir / name
-    atomic_write_text(path, pages.get_template(template).render(context))
+    atomic_write_text(path, pages().get_template(template).render(context))
     return path
 
 

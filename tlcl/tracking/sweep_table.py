@@ -11,6 +11,7 @@ from io import StringIO
 from typing import Any, NamedTuple
 
 from tlcl.tracking.compare_table import mean_std
+from tlcl.tracking.csv_cells import to_cell
 from tlcl.tracking.figures import reported_figure, validation_figure
 from tlcl.tracking.sweep_records import COMPLETE, FAILURE, Job, Value
 
@@ -152,5 +153,5 @@ def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
     if records:
         writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(records)
+        writer.writerows({key: to_cell(value) for key, value in record.items()} for record in records)
     return text.getvalue()
