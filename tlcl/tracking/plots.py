@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -253,7 +253,7 @@ def without_formulas(figure: Figure) -> Figure:
     formulas = {text for axis in powers for text in axis.findobj(Text) if text is not axis.label}
     for text in figure.findobj(Text):
         if text not in formulas:
-            cast(Text, text).set_parse_math(False)
+            text.set_parse_math(False)
     return figure
 
 
