@@ -2,22 +2,17 @@
 
 import copy
 import itertools
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from tests.conftest import composed, go
 from tlcl.config import ResNet18Config
 from tlcl.explain.cka import block_similarities, copy_before_training, linear_cka, similarities_on
-from tlcl.finetuning.run import run
 from tlcl.models.build import build_model
 from tlcl.tracking.cka_plot import cka_bars
-from tlcl.tracking.report import write_report
 
 CPU = torch.device("cpu")
 
@@ -128,19 +123,6 @@ def test_the_images_are_the_same_in_every_run_and_few_images_give_nothing() -> N
     found = similarities_on(images, net, copy.deepcopy(net), CPU, "32-true")
     assert found == {"images": 256, "blocks": dict.fromkeys(net.names[:-1], 1.0)}
     assert similarities_on(images[:3], net, net, CPU, "32-true") is None
-
-
-def test_a_run_records_and_draws_it(tmp_path: Path) -> None:
-    """Frozen blocks 1, trained ones less, and the start weights are those of a resumed run too."""
-    path = go(composed(tmp_path, "thaw.depth=2", "trainer.epochs=2", "optim.lr=0.1", "trainer.select=last"), run)
-    found = json.loads((path / "summary.json").read_text())["cka"]
-    assert found["images"] == 256
-    assert [found["blocks"][name] for name in ("stem", "layer1", "layer2")] == [1.0, 1.0, 1.0]
-    assert all(-0.1 < found["blocks"][name] < 0.9999 for name in ("layer3", "layer4"))
-    assert (path / "plots" / "cka.png").is_file()
-    page = write_report(path).read_text()
-    assert "linear CKA" in page
-    assert "Bar chart: similarity" in page
 
 
 def test_the_picture_says_what_was_frozen_and_what_has_no_value() -> None:

@@ -18,9 +18,11 @@ from safetensors.torch import load_file
 from tests.conftest import FAST, ROOT, composed
 from tests.wandb_file import history
 from tlcl.data.digits import load_digits
+from tlcl.explain.cka import similarities_on
 from tlcl.finetuning.run import run
 from tlcl.inference import predict
-from tlcl.models.build import BACKBONES
+from tlcl.models.blocks import Blocks
+from tlcl.models.build import BACKBONES, build_model
 from tlcl.parse import parse_config
 from tlcl.predict import load_run
 from tlcl.pretraining import letters_recipe, pretrained_on_letters
@@ -71,6 +73,24 @@ def test_summary_follows_from_the_other_records(finished: Path) -> None:
     confidence = np.where(wrong, probabilities.max(1), -1)
     assert stored["mistake_index"][0] == confidence.argmax()
     assert set(stored["mistake_index"]) <= set(np.flatnonzero(wrong))
+
+
+def test_blocks_are_compared_with_the_start_weights(finished: Path) -> None:
+    """Linear CKA of the network that the seed begins with and the exported one: 1 where nothing was trained."""
+    found = json.loads((finished / "summary.json").read_text())["cka"]
+    assert found["images"] == 256
+    assert [found["blocks"][name] for name in ("stem", "layer1", "layer2", "layer3")] == [1.0] * 4
+    after, labels, config = load_run(finished)
+    before, _ = build_model(config.model, len(labels["classes"]), config.seed)
+    assert isinstance(after, Blocks)
+    images = load_digits().test.images
+    again = similarities_on(images, before, after, torch.device("cpu"), "32-true")
+    assert again is not None
+    assert found["blocks"]["layer4"] == pytest.approx(again["blocks"]["layer4"], abs=1e-4)
+    assert found["blocks"]["layer4"] < 0.9999
+    page = (finished / "report.html").read_text()
+    assert "linear CKA" in page
+    assert "Bar chart: similarity" in page
 
 
 def test_export_loads_into_torchvision(finished: Path) -> None:

@@ -145,6 +145,8 @@ def explain(options: argparse.Namespace) -> Path:
         options.images, labels["size"], labels["channels"], skip_bad=options.skip_bad, progress=progress
     )
     device, net = device_for(config), network_of(classifier)
+    if config.trainer.channels_last:  # as in training, so that features are found that the run left in the cache
+        net.to(memory_format=torch.channels_last)
     classifier.to(device).eval()
     block = block_of_maps(net, images[:1], options.block)
     probabilities = class_probabilities(classifier, images, config, batch_size=EVAL_BATCH, progress=progress)
