@@ -67,6 +67,9 @@ def _problem(call: ast.Call, names: dict[str, str]) -> str | None:
         return f"{name} runs a shell"
     if _keyword(call, "shell") is not None and not _is(_keyword(call, "shell"), False):
         return "shell=True runs a shell"
+    fetches = last in ("get_state_dict", "load_state_dict_from_url")
+    if fetches and not all(_is(_keyword(call, key), True) for key in ("check_hash", "weights_only")):
+        return f"{last} without check_hash=True and weights_only=True"
     opens = last == "load_from_checkpoint" or _keyword(call, "ckpt_path") is not None
     if opens and not _is(_keyword(call, "weights_only"), True):
         return f"Lightning's {last} without weights_only=True"

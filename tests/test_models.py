@@ -186,6 +186,7 @@ def test_imagenet_weights_are_hash_checked(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", fake)
     assert "conv1.weight" in resnet18.imagenet()
     assert seen["check_hash"] is True
+    assert seen["weights_only"] is True
 
 
 def test_read_state_never_unpickles_code(tmp_path: Path) -> None:

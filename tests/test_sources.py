@@ -124,7 +124,7 @@ def test_cifar10_without_a_network_is_one_sentence(tmp_path: Path, monkeypatch: 
     def offline(*_: object, **__: object) -> None:
         raise URLError("Name or service not known")
 
-    monkeypatch.setattr(torchvision_cifar, "download_and_extract_archive", offline)
+    monkeypatch.setattr(torch.hub, "urlopen", offline)
     with pytest.raises(UserError) as caught:
         load_source(Cifar10Config("cifar10", root=str(tmp_path), download=True), "unused")
     sentence = str(caught.value)

@@ -29,7 +29,7 @@ def build(num_classes: int, config: ResNet34Config) -> Mapping[str, nn.Module]:
 
 def imagenet() -> dict:
     """torchvision's weights, checked against their hash."""
-    return dict(ResNet34_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True))
+    return dict(ResNet34_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True, weights_only=True))
 
 
 # Normalisation and names in torchvision's own files are those of ResNet-18.

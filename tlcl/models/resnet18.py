@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from pickle import UnpicklingError
 from urllib.error import URLError
 
 from torch import Tensor, nn
@@ -42,12 +43,17 @@ def native_key(key: str) -> str:
 
 
 def imagenet() -> dict[str, Tensor]:
-    """torchvision's IMAGENET1K_V1 weights, downloaded once and checked against their hash."""
+    """torchvision's IMAGENET1K_V1 weights, downloaded once by https and checked against the hash in their name.
+
+    That is the beginning of their SHA-256. Later runs take the file as it lies in torch's cache, as tensors alone.
+    """
+    weights = ResNet18_Weights.IMAGENET1K_V1
     try:
-        return dict(ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True))
-    except (URLError, OSError, RuntimeError) as error:
+        return dict(weights.get_state_dict(progress=True, check_hash=True, weights_only=True))
+    except (URLError, OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        reason = str(error).partition("\n")[0]
         raise UserError(
-            f"torchvision's ImageNet weights could not be downloaded ({error}); without a network use "
+            f"torchvision's ImageNet weights could not be downloaded or read ({reason}); without a network use "
             "model=efficientnet_lite0 (ImageNet weights from an installed package), model.weights=FILE "
             "(.pth or .safetensors), model.weights=letters or model.weights=none"
         ) from None
