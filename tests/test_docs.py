@@ -17,7 +17,7 @@ from tlcl import extensions
 from tlcl.compose import composed_config
 from tlcl.parse import parse_config
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 CONTINUATION = re.compile(r"\\\n\s*")
 PICTURE_BYTES = 250_000
 

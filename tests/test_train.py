@@ -1,10 +1,8 @@
 """The command line and the records of a run."""
 
 import json
-import os
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import torchvision
 from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file
 
-from tests.conftest import FAST, ROOT, composed
+from tests.conftest import FAST, composed
 from tests.wandb_file import history
 from tlcl.data.digits import load_digits
 from tlcl.explain.cka import similarities_on
@@ -248,61 +246,6 @@ def test_environment_holds_no_variables(monkeypatch: pytest.MonkeyPatch) -> None
     assert "s3cret" not in json.dumps(about)
     assert about["seed"] == 4
     assert about["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout, built once."""
-    out = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)],
-        check=True,
-        capture_output=True,
-    )
-    (built,) = out.glob("*.whl")
-    return built
-
-
-@pytest.mark.slow
-def test_wheel_carries_the_configs(wheel: Path) -> None:
-    """conf/ is in the wheel once, and nothing of the checkout's leftovers is."""
-    names = zipfile.ZipFile(wheel).namelist()
-    configs = [path.relative_to(ROOT / "conf").as_posix() for path in (ROOT / "conf").rglob("*.yaml")]
-    assert sorted(name.removeprefix("tlcl/conf/") for name in names if "conf/" in name) == sorted(configs)
-    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "tlcl").rglob("*.j2")} <= set(names)
-
-
-@pytest.mark.slow
-def test_an_installed_wheel_trains(wheel: Path, tmp_path: Path) -> None:
-    """A whole run by the console entry's function, with nothing of the checkout in reach."""
-    installed, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(installed), str(wheel)],
-        check=True,
-        capture_output=True,
-    )
-    (about,) = installed.glob("tlcl-*.dist-info")
-    assert "tlcl-train = tlcl.train:main" in (about / "entry_points.txt").read_text().splitlines()
-    code = """
-import json, sys
-from tlcl.train import main
-main()
-print(json.dumps([module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "tlcl"]))
-"""
-    result = subprocess.run(
-        [sys.executable, "-c", code, *FAST, "trainer.epochs=1", "run_dir=run"],
-        cwd=elsewhere,
-        env={**os.environ, "PYTHONPATH": str(installed), "TLCL_CACHE": str(tmp_path / "cache")},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-    )
-    assert result.returncode == 0, result.stderr
-    for file in json.loads(result.stdout.splitlines()[-1]):
-        assert Path(file).is_relative_to(installed)
-    assert json.loads((elsewhere / "run" / "summary.json").read_text())["status"] == "complete"
-    assert (elsewhere / "run" / "report.html").stat().st_size > 10_000
 
 
 def test_backbones_have_the_same_block_names() -> None:
