@@ -15,6 +15,7 @@ from tlcl.allowlist import check_composed
 from tlcl.compose import composed_config
 from tlcl.config import conf_dir
 from tlcl.errors import UserError
+from tlcl.explain import cli as explain
 from tlcl.leaks import looks_secret
 from tlcl.parse import parse_config
 from tlcl.recorded import check_command, recorded_config
@@ -145,11 +146,11 @@ def test_inside_the_program_too() -> None:
         ("name: run-" + KEY + "\n", "WANDB_API_KEY"),
     ],
 )
-@pytest.mark.parametrize("program", ["train", "predict", "report"])
+@pytest.mark.parametrize("program", ["train", "predict", "explain", "report"])
 def test_somebody_elses_run_is_data(
     program: str, text: str, part: str, refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Resumed, used to predict, or reported: its config.yaml has nothing run and no key read."""
+    """Resumed, used to predict or explain, or reported: its config.yaml has nothing run and no key read."""
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     run = tmp_path / "run"
     run.mkdir()
@@ -163,6 +164,7 @@ def test_somebody_elses_run_is_data(
     entry, arguments = {
         "train": (main, [f"+resume={run}"]),
         "predict": (predict.main, [str(run), str(tmp_path)]),
+        "explain": (explain.main, [str(run), str(tmp_path)]),
         "report": (report_cli.main, [str(run)]),
     }[program]
     sentence = refused(entry, *arguments)

@@ -128,7 +128,8 @@ def test_private_encoders_are_like_the_shared_one_with_weights_of_their_own() ->
     states = [net.block("stem")[0].weight, method.source_encoder[0][0].weight, method.target_encoder[0][0].weight]
     assert not any(torch.equal(states[a], states[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
     again = learner(block="layer1")[1].state_dict()
-    assert all(torch.equal(value, again[key]) for key, value in method.state_dict().items())
+    state = method.state_dict()
+    assert all(torch.equal(value, again[key]) for key, value in state.items() if isinstance(value, torch.Tensor))
 
 
 @pytest.mark.parametrize("model", [SMALL, RESNET], ids=lambda model: model.name)

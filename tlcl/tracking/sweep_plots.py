@@ -66,7 +66,7 @@ def heat_map(rows: Sequence[Row], across: str, down: str, label: str = TEST) -> 
     for row in known:
         mean, spread = mean_std(row.test)
         text = f"{100 * (mean or 0):.1f}" + ("" if spread is None else f"\n± {100 * spread:.1f}")
-        dark = image.norm(mean) < 0.6
+        dark = (float(means[place(row)]) - low) / max(high - low, 0.1) < 0.6  # of the colour scale
         y, x = place(row)
         axes.text(x, y, text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
     for row in best_of_each(rows, [key for key in rows[0].settings if key != across]):
