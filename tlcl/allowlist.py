@@ -62,9 +62,8 @@ def _check_target(key: str, name: str) -> None:
     if "${" in name:
         raise UserError(f"{key}={name} must be a plain name, not an interpolation")
     if not name.startswith(beginnings) or _defined_elsewhere(name, beginnings):
-        raise UserError(
-            f"{key}={name} is not run: here a config may only name what is in {', '.join(beginnings)[:-1]}"
-        )
+        packages = ", ".join(beginning.rstrip(".") for beginning in beginnings)
+        raise UserError(f"{key}={name} is not run: here a config may only name what is in {packages}")
 
 
 def _check_logging(key: str, value: Any) -> None:
