@@ -57,7 +57,7 @@ def test_what_is_committed_was_run_from_start_to_end(script: Path) -> None:
     assert not [output for output in outputs if output.output_type == "error"]
     assert not complaints(cells)
     pictures = [kind for output in outputs for kind in output.get("data", {}) if kind.startswith("image/")]
-    assert len(pictures) >= 5
+    assert len(pictures) >= 4
     assert not render.machine_traces(notebook)
     assert script.with_suffix(".ipynb").stat().st_size < 2**20
 
@@ -106,13 +106,15 @@ def test_it_runs(script: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.
         ("saved in /home/ada/runs/x", True),
         ("'/tmp/tmpab12/runs'", True),
         (r"C:\Users\ada", True),
-        (f"on {socket.gethostname()}: done", True),
+        ("on lab-server: done", True),
+        ("on slab-servers: done", False),
         ("report: runs/tried/2026/report.html", False),
         ("see docs/home/page and https://example.org/home/x", False),
         ("a share of 3/4, work/rest", False),
     ],
 )
-def test_traces_of_a_machine(line: str, found: bool) -> None:
+def test_traces_of_a_machine(line: str, found: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "lab-server")
     output = nbformat.v4.new_output("stream", name="stdout", text=f"first\n{line}\n")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print()", outputs=[output])])
     assert render.machine_traces(notebook) == ([line] if found else [])
