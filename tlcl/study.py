@@ -113,7 +113,7 @@ def _program() -> None:
         epilog="example: tlcl-study --quick --out runs/first_study",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/study"), help="where the runs and the report go")
-    parser.add_argument("--quick", action="store_true", help="a few minutes instead of a quarter of an hour: a try")
+    parser.add_argument("--quick", action="store_true", help="less of everything, to see that it works")
     options = parser.parse_args()
     report = study(options.out, QUICK if options.quick else FULL)
     print(f"report: {report}")
