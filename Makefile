@@ -3,7 +3,7 @@ BIN := .venv/bin
 # A process a core, each with one thread; a file's tests share what they train.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
 
-.PHONY: quickstart sweep study notebooks test test-fast lint bench clean
+.PHONY: quickstart sweep study notebooks test test-fast fuzz lint bench clean
 .DEFAULT_GOAL := quickstart
 
 # Exact versions from constraints.txt; rebuilt when a pin or a dependency changes.
@@ -32,6 +32,9 @@ test: .venv/.installed  ## lint, types and the whole test suite
 
 test-fast: .venv/.installed  ## without the slow tests
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+
+fuzz: .venv/.installed  ## property tests with other examples each time, and many more
+	TLCL_FUZZ=thorough $(BIN)/python -m pytest $(PARALLEL) tests/test_fuzz_*.py
 
 lint: .venv/.installed
 	$(BIN)/ruff check --fix .

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig, OmegaConf
 
 from tlcl.config import conf_dir
@@ -26,6 +27,15 @@ FAST = [
     "trainer.precision=32-true",
     "trainer.progress=false",
 ]
+
+
+# `quick` draws the same examples on every machine; `make fuzz` draws others each time, and many more.
+settings.register_profile(
+    "quick", derandomize=True, database=None, deadline=None, max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)  # fmt: skip
+settings.register_profile("thorough", settings.get_profile("quick"), derandomize=False, max_examples=2000)
+settings.load_profile(os.environ.get("TLCL_FUZZ", "quick"))
 
 
 def composed(tmp_path: Path, *overrides: str) -> DictConfig:
