@@ -148,7 +148,7 @@ def test_ctrl_c_in_the_middle_of_a_save(
 
     config = composed(tmp_path, *OVERRIDES)
     monkeypatch.setattr(torch, "save", save)
-    with pytest.raises(Interrupted, match=r"^interrupted; go on with \+resume="):
+    with pytest.raises(Interrupted, match=r"^interrupted, with every .* go on with \+resume="):
         go(config)
     monkeypatch.undo()
     go(config)
@@ -221,8 +221,8 @@ def test_ctrl_c_is_one_sentence_and_resume_is_bitwise_equal(
     tmp_path: Path, uninterrupted: Path, train_cli: Callable[..., "subprocess.CompletedProcess[str]"]
 ) -> None:
     stopped = run_until(tmp_path, [*FAST, *OVERRIDES, "run_dir=run"], lines=2, stop=signal.SIGINT)
-    assert stopped.returncode == 1
-    assert stopped.stderr == "stopped: interrupted; go on with +resume=run\n"
+    assert stopped.returncode == 130
+    assert stopped.stderr == "stopped: interrupted, with every finished epoch saved; go on with +resume=run\n"
     assert not (tmp_path / "run" / "summary.json").exists()
     done = train_cli("+resume=run")
     assert done.returncode == 0, done.stderr

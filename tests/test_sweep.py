@@ -116,9 +116,10 @@ def test_ctrl_c_ends_the_whole_sweep_with_one_sentence(
     program: Program, fake: FakeJobs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake.trouble = {"1": KeyboardInterrupt()}
-    assert program(*GRID) == 1
+    assert program(*GRID) == 130
     assert fake.ran == ["0", "1"]
-    assert capsys.readouterr().err.splitlines() == ["stopped: interrupted; go on with +resume=sweep"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "stopped: interrupted, with every finished epoch saved; go on with +resume=sweep"
     fake.trouble, fake.ran = {}, []
     assert program(*GRID) == 0  # the same command goes on too
     assert fake.ran == ["1", "2", "3"]
@@ -182,7 +183,7 @@ def test_a_search_chooses_by_validation_and_goes_on_where_it_stopped(
     whole = overrides(tmp_path / "whole")
     assert len({tuple(job) for job in whole}) == 4
     fake.trouble, fake.ran = {"1": "the loss is not finite", "2": KeyboardInterrupt()}, []
-    assert program(*SEARCH, "hydra.sweep.dir=stopped") == 1
+    assert program(*SEARCH, "hydra.sweep.dir=stopped") == 130
     fake.trouble, fake.ran = {"1": "the loss is not finite"}, []
     assert program("+resume=stopped") == 1
     assert fake.ran == ["1", "2", "3"]

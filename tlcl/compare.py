@@ -19,7 +19,7 @@ from tlcl.config_adaptation import ADAPTATIONS
 from tlcl.config_continual import METHODS
 from tlcl.continual import run as continual
 from tlcl.data.sources import load_source
-from tlcl.errors import Interrupted, UserError
+from tlcl.errors import Stopped, UserError
 from tlcl.finetuning.trainer import settle
 from tlcl.parse import parse_config
 from tlcl.resumable import Job, finish
@@ -160,8 +160,8 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         log.info("%s, seed %d", text, seed)
         try:
             why = finish(job, child, path)
-        except Interrupted:
-            raise Interrupted(directory.path) from None
+        except Stopped as stop:
+            raise stop.at(directory.path) from None
         if why is not None:
             log.warning("warning: %s, seed %d stopped: %s", text, seed, why)
             stopped[path.name] = why

@@ -1,10 +1,16 @@
-"""A user's mistake is one sentence and exit code 2, never a traceback."""
+"""A user's mistake is one sentence and exit code 2, never a traceback; so are the other ends of a command."""
 
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar
+
+from tlcl.disk import disk_sentence
 
 T = TypeVar("T")
 
@@ -14,18 +20,84 @@ class UserError(Exception):
 
 
 class TrainingError(Exception):
-    """Training cannot go on (for example a loss that is not finite); what was saved stays valid. Exit code 1."""
+    """Training cannot go on (for example a loss that is not finite); what was saved stays valid."""
+
+    code = 1  # what the command exits with
 
 
-class Interrupted(TrainingError):
-    """Stopped by the user (Ctrl-C); the message says how to go on."""
+class Stopped(TrainingError):
+    """The whole command ends, not one of its runs alone; the message says how to go on.
 
-    def __init__(self, run_dir: Path) -> None:
-        super().__init__(f"interrupted; go on with +resume={run_dir}")
+    Args:
+        what: in words.
+        directory: of the run or sweep that stopped.
+    """
+
+    def __init__(self, what: str, directory: Path) -> None:
+        begun = any((directory / name).is_file() for name in ("config.yaml", "sweep.json"))
+        super().__init__(f"{what}; go on with {f'+resume={directory}' if begun else 'the same command'}")
+        self.what = what
+
+    def at(self, directory: Path) -> "Stopped":
+        """The same of the command whose directory this is, one of whose runs stopped."""
+        return Stopped(self.what, directory)
 
 
-def run_cli(program: Callable[[], T]) -> T:
-    """Run `program`; turn the two error types into a sentence on stderr and an exit code (2 and 1)."""
+class Interrupted(Stopped):
+    """Stopped by Ctrl-C, or by SIGTERM where that is among the causes of the error being handled.
+
+    Exit code 130 or 143, as a shell says that a program was ended by these signals.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        stop = _stop_signal()
+        super().__init__(f"{_WORDS[stop]}, with every finished epoch saved", directory)
+        self.code = 128 + stop
+
+    def at(self, directory: Path) -> "Interrupted":
+        return Interrupted(directory)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, by which clusters, containers and service managers end a program, taken as Ctrl-C is."""
+
+
+_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+def _stop_signal() -> signal.Signals:
+    """SIGTERM when it is among the causes of the error that is being handled, else SIGINT."""
+    error = sys.exception()
+    while error is not None:
+        if isinstance(error, Terminated):
+            return signal.SIGTERM
+        error = error.__context__
+    return signal.SIGINT
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Raise `Terminated` in the main thread at SIGTERM, unless something else waits for it."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def raise_terminated(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, raise_terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def with_exit_codes(program: Callable[[], T]) -> T:
+    """Run `program`; turn its errors into a sentence on stderr and an exit code.
+
+    2 for a user's mistake, 1 where it cannot go on, 130 and 143 for Ctrl-C and SIGTERM.
+    """
     try:
         return program()
     except UserError as error:
@@ -33,7 +105,24 @@ def run_cli(program: Callable[[], T]) -> T:
         raise SystemExit(2) from None
     except TrainingError as error:
         print(f"stopped: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(error.code) from None
     except BrokenPipeError:  # what reads the output, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the rest would fail at the exit
         raise SystemExit(1) from None
+    except OSError as error:
+        sentence = disk_sentence(error)
+        if sentence is None:
+            raise
+        print(f"stopped: {sentence} and give the command again", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def run_cli(program: Callable[[], T]) -> T:
+    """What the main function of every command is: `with_exit_codes`, where Ctrl-C and SIGTERM are ends too."""
+    try:
+        with sigterm_as_interrupt():
+            return with_exit_codes(program)
+    except KeyboardInterrupt:
+        stop = _stop_signal()
+        print(f"stopped: {_WORDS[stop]}", file=sys.stderr)
+        raise SystemExit(128 + stop) from None

@@ -1,6 +1,5 @@
 """Tensors in memory-mapped files: whole or not there, found by name, deleted when nobody uses them."""
 
-import fcntl
 import os
 import time
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tlcl.atomic import atomic_open
+from tlcl.atomic import atomic_open, remove_partials
 
 UNUSED_DAYS = 30
 OURS = "[0-9a-f]" * 32  # how the names begin, by a hash; whatever else lies in the folder stays
@@ -35,7 +34,6 @@ def build_mapped(path: Path, count: int, dtype: torch.dtype, fill: Callable[[Ten
     tidy(path.parent)
     size = count * dtype.itemsize
     with atomic_open(path) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
         # Claimed at once: a map of a file that the disk has no room for ends in a signal, not in an error.
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
@@ -52,10 +50,7 @@ def build_mapped(path: Path, count: int, dtype: torch.dtype, fill: Callable[[Ten
 
 def tidy(folder: Path) -> None:
     """Delete what killed builds left in `folder`, and files that no run has opened for a month."""
-    for path in folder.glob(f".{OURS}.*.partial"):
-        with suppress(OSError), open(path, "rb") as file:  # another run may have taken it away
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held as long as its builder lives
-            path.unlink()
+    remove_partials(folder, OURS)
     for path in folder.glob(f"{OURS}.*.bin"):
         with suppress(OSError):
             if path.stat().st_mtime < time.time() - UNUSED_DAYS * 86400:

@@ -6,7 +6,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from tlcl.errors import Interrupted, TrainingError
+from tlcl.errors import Stopped, TrainingError
+from tlcl.faults import as_sentences
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.render import render
 
@@ -17,19 +18,21 @@ def finish(job: Job, composed: DictConfig, path: Path) -> str | None:
     """Run `job` in `path`, or the rest of it; nothing when it is complete.
 
     Returns:
-        Why it stopped, when its loss was not finite, so that the others can go on; else None.
+        Why it stopped, when its loss was not finite or no memory was left, so that the others can go on; else
+        None.
 
     Raises:
-        UserError: a mistake in the config; Interrupted: by Ctrl-C.
+        UserError: a mistake in the config; Stopped: by Ctrl-C, SIGTERM or a full disk.
     """
     directory = RunDirectory(path, resume=(path / "config.yaml").is_file())
     try:
         finished = directory.read_json("summary.json") or {}
         if finished.get("status") != "complete":
-            job(composed, directory)
+            with as_sentences(composed, path):
+                job(composed, directory)
         elif not (path / "report.html").is_file():  # killed before it was drawn
             render(path)
-    except Interrupted:
+    except Stopped:
         raise
     except TrainingError as error:
         return str(error)

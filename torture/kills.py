@@ -1,0 +1,79 @@
+"""kill -9 at random moments, and the same end in spite of it."""
+
+import random
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+
+from torture.case import Broken, Case
+from torture.jobs import DANN, DER_PP, ER, FINETUNE, LWF, Job, complete, epochs_recorded, go_on
+from torture.same import same_run
+from torture.workplace import Child, Workplace
+
+FAMILY = "kill -9"
+TURNS = (FINETUNE, ER, FINETUNE, DANN, FINETUNE, DER_PP, LWF, DANN)  # which run the next kill is done to
+JITTER = 0.1  # seconds: waiting for the disk takes no processor time, so that moments lie in it too
+TRIES = 5
+
+
+def cases(count: int, seed: int) -> Iterator[Case]:
+    """`count` kills; every fifth run is killed a second time when it goes on."""
+    for number in range(count):
+        yield kill_case(TURNS[number % len(TURNS)], number, seed)
+
+
+def kill_case(job: Job, number: int, seed: int) -> Case:
+    twice = number % 5 == 4
+    return Case(
+        FAMILY,
+        f"kill {number + 1}: {job.name}",
+        f"{job.what}; killed at a random moment{', and again when it went on' if twice else ''}",
+        "goes on with +resume (or, if it had not begun, the same command) and ends the same, to the bit",
+        lambda place: _kill(place, job, random.Random(f"{seed}/{number}"), 2 if twice else 1),
+    )
+
+
+def _kill(place: Workplace, job: Job, draw: random.Random, times: int) -> str:
+    whole, finished = job.whole(place)
+    moments = []
+    for _ in range(TRIES):
+        child = place.start("tlcl.train", *job.arguments)
+        moment = _kill_at(child, place, job, draw, finished.cpu)
+        if moment is not None:
+            moments.append(moment)
+            break
+        shutil.rmtree(place.path / "run")  # it had ended before
+    else:
+        raise Broken(f"the run ended before its moment {TRIES} times")
+    if times == 2:
+        begun = (place.path / "run" / "config.yaml").is_file()
+        child = place.start("tlcl.train", *(("+resume=run",) if begun else job.arguments))
+        again = _kill_at(child, place, job, draw, finished.cpu)
+        moments.append(again or "not again, as it had ended")
+    complete(go_on(place, job))
+    same_run(whole, place.path / "run")
+    return f"killed {' and '.join(moments)}; the same end"
+
+
+def _kill_at(child: Child, place: Workplace, job: Job, draw: random.Random, whole: float) -> str | None:
+    """Kill at a share of the processor time of the whole run; when that was, None if the run had ended."""
+    share, jitter = draw.uniform(0.01, 0.99), draw.uniform(0, JITTER)
+    if not child.wait_until(lambda: child.cpu >= share * whole):
+        child.finish()
+        return None
+    time.sleep(jitter)
+    child.send(signal.SIGKILL)
+    if child.finish().code != -signal.SIGKILL:
+        return None
+    return f"at {share:.0%} ({_where(place, job)})"
+
+
+def _where(place: Workplace, job: Job) -> str:
+    run = place.path / "run"
+    if not (run / "config.yaml").is_file():
+        return "before it began"
+    if (run / "summary.json").is_file():
+        return "report"
+    done = epochs_recorded(run)
+    return "test" if done == job.lines else f"after {done} of {job.lines} epochs"
