@@ -17,7 +17,8 @@ from tlcl.config import ImageFolderConfig
 from tlcl.data import image_folder
 from tlcl.data.datamodule import ImageDataModule
 from tlcl.data.decode import BadImage, decode_image
-from tlcl.data.image_folder import Decoded, load_folder, load_image_folder, read_files
+from tlcl.data.files import read_files
+from tlcl.data.image_folder import Decoded, load_folder, load_image_folder
 from tlcl.data.image_tensors import Source
 from tlcl.errors import UserError
 
@@ -204,7 +205,7 @@ def _orientation(tag: int) -> Image.Exif:
 
 
 def test_surprising_errors_of_the_decoder_are_bad_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise NotImplementedError("Unknown pixel format flags 0\nmore")
 
     monkeypatch.setattr(Image, "open", broken)

@@ -22,7 +22,8 @@ from tlcl.atomic import atomic_write_text
 from tlcl.config import Config
 from tlcl.continual.learner import trained_classifier
 from tlcl.data.decode import BadImage, decode_image
-from tlcl.data.image_folder import LISTED, read_files
+from tlcl.data.files import Content, read_file, read_files
+from tlcl.data.image_folder import LISTED
 from tlcl.data.walk import image_paths
 from tlcl.errors import UserError, run_cli
 from tlcl.finetuning.prefix import classify, split_at_frozen
@@ -74,23 +75,24 @@ def find_images(paths: list[Path]) -> list[Path]:
     return found
 
 
-def read_contents(paths: list[Path]) -> Iterator[tuple[Path, bytes | OSError]]:
+def read_contents(paths: list[Path]) -> Iterator[tuple[Path, Content]]:
     """(name, bytes) of all that `find_images` finds, or why it cannot be read; a tar file named is what it holds.
 
     Raises:
         UserError: as `find_images`, and a damaged tar file.
     """
     for path in find_images(paths):
-        try:
-            packed = path in paths and tarfile.is_tarfile(path)
-            content = b"" if packed else path.read_bytes()
-        except OSError as error:
-            yield path, error
-            continue
-        if packed:
+        if path in paths and _is_tar(path):
             yield from ((path / name, inside) for name, inside in read_files(path))
         else:
-            yield path, content
+            yield path, read_file(path)
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        return path.is_file() and tarfile.is_tarfile(path)
+    except OSError:
+        return False
 
 
 class Images(NamedTuple):
@@ -109,11 +111,11 @@ def read_images(paths: list[Path], size: int, channels: int, *, skip_bad: bool, 
     files, images, bad = [], [], []
     for file, content in tqdm(read_contents(paths), desc="decode", unit=" images", disable=not progress):
         try:
-            if isinstance(content, OSError):
+            if isinstance(content, BadImage):
                 raise content
             images.append(decode_image(content, size, channels))
             files.append(file)
-        except (BadImage, OSError) as error:
+        except BadImage as error:
             bad.append(f"{str(file)!r} ({error})")
     if bad and not skip_bad:
         more = f"; and {len(bad) - LISTED} more" if len(bad) > LISTED else ""

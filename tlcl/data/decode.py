@@ -7,6 +7,12 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+# What Pillow decodes by itself; EPS, for one, it hands to another program, which runs what the file says.
+FORMATS = (
+    "AVIF", "BMP", "DDS", "DIB", "FITS", "GIF", "ICNS", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD",
+    "QOI", "SGI", "SUN", "TGA", "TIFF", "WEBP",
+)  # fmt: skip
+
 
 class BadImage(Exception):
     """The bytes are no whole image; the message says why in a few words."""
@@ -18,7 +24,7 @@ def decode_image(content: bytes, size: int, channels: int) -> Tensor:
     16-bit greys are scaled to 8 bits, transparent images are laid on white.
 
     Args:
-        content: the bytes of a file that Pillow can read (JPEG, PNG, WebP, BMP, GIF, TIFF, ...).
+        content: the bytes of a file of one of `FORMATS`.
         size: height and width of the result in pixels.
         channels: 3 for RGB, 1 for grey.
 
@@ -29,7 +35,7 @@ def decode_image(content: bytes, size: int, channels: int) -> Tensor:
         BadImage: not an image, truncated, or beyond Pillow's limit on pixels.
     """
     try:
-        image: Image.Image = Image.open(BytesIO(content))
+        image: Image.Image = Image.open(BytesIO(content), formats=FORMATS)
         # Pillow only warns up to twice its limit; turning warnings into errors is not safe among threads.
         if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
             raise Image.DecompressionBombError

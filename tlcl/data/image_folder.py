@@ -4,8 +4,6 @@ import hashlib
 import json
 import logging
 import os
-import tarfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,57 +17,14 @@ from tqdm import tqdm
 from tlcl.atomic import atomic_open
 from tlcl.config import ImageFolderConfig
 from tlcl.data.decode import BadImage, decode_image
+from tlcl.data.files import Content, read_files
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.data.splits import stratified_order
-from tlcl.data.walk import image_paths, is_image_name
 from tlcl.errors import UserError
 
 log = logging.getLogger(__name__)
 DECODER = "2"  # part of every cache key: raise it when decode_image gives other pixels, or the files other parts
 LISTED = 20
-
-
-def _tar_files(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                name = PurePosixPath(*[part for part in PurePosixPath(member.name).parts if part != "."])
-                if (member.isfile() or member.islnk()) and is_image_name(name):
-                    content = archive.extractfile(member)
-                    assert content is not None
-                    yield name, content.read()
-            # tarfile takes a damaged header for the end; the true one is a block of zeros, or nothing more.
-            assert archive.fileobj is not None
-            archive.fileobj.seek(archive.offset)
-            if archive.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
-                raise tarfile.ReadError("a file header in it is damaged")
-            while archive.fileobj.read(1 << 20):
-                pass  # on to the end, where compressed files keep their checksum
-    except Exception as error:  # zlib.error, LZMAError and others besides TarError and OSError
-        reason = str(error).partition("\n")[0].rstrip(":")
-        raise UserError(f"{path} cannot be read as a tar file: {reason}") from None
-
-
-def _folder_files(root: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    for path in image_paths(root):
-        name = PurePosixPath(path.relative_to(root).as_posix())
-        try:
-            yield name, path.read_bytes()
-        except OSError as error:
-            yield name, f"unreadable: {error}".encode()
-
-
-def read_files(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """(class/.../name, bytes) of every file that should be an image; tar files are never unpacked to disk.
-
-    Raises:
-        UserError: `path` is neither a folder that can be listed nor a readable tar file.
-    """
-    if path.is_dir():
-        return _folder_files(path)
-    if path.is_file():
-        return _tar_files(path)
-    raise UserError(f"{path} does not exist; give a folder with one folder a class, or a tar file of one")
 
 
 @dataclass(frozen=True)
@@ -93,8 +48,12 @@ def load_folder(path: Path, *, size: int, channels: int, on_bad_image: str, cach
     files = sorted(read, key=lambda item: item[0])  # a tar file keeps whatever order it was packed in
     digest = hashlib.blake2b(f"{DECODER}/{size}/{channels}".encode(), digest_size=16)
     for name, content in files:
-        digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape"))
-        digest.update(content)
+        if isinstance(content, bytes):
+            about, known = str(len(content)), content
+        else:
+            about, known = "unread", str(content).encode("utf-8", "surrogateescape")
+        digest.update(f"{name}\0{about}\0".encode("utf-8", "surrogateescape"))
+        digest.update(known)
     cached = cache / "images" / f"{digest.hexdigest()}.safetensors"
     decoded = _from_cache(cached)
     if decoded is None:
@@ -112,10 +71,12 @@ def load_folder(path: Path, *, size: int, channels: int, on_bad_image: str, cach
     return decoded
 
 
-def _decode_all(path: Path, files: list[tuple[PurePosixPath, bytes]], size: int, channels: int) -> Decoded:
-    def attempt(item: tuple[PurePosixPath, bytes]) -> Tensor | str:
+def _decode_all(path: Path, files: list[tuple[PurePosixPath, Content]], size: int, channels: int) -> Decoded:
+    def attempt(item: tuple[PurePosixPath, Content]) -> Tensor | str:
         name, content = item
         try:
+            if isinstance(content, BadImage):
+                raise content
             return decode_image(content, size, channels)
         except BadImage as bad:
             return f"{str(name)!r} ({bad})"
@@ -132,7 +93,7 @@ def _decode_all(path: Path, files: list[tuple[PurePosixPath, bytes]], size: int,
                 disable=None,
             )
         )
-    stray = [f"{str(name)!r} (not in a class folder)" for name, _ in files if len(name.parts) == 1]
+    stray = [f"{str(name)!r} (not in a class folder)" for name, _ in files if len(name.parts) < 2]
     bad = stray + [result for result in results if isinstance(result, str)]
     good = [
         (name, result) for (name, _), result in zip(in_class, results, strict=True) if isinstance(result, Tensor)
