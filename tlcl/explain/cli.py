@@ -22,11 +22,12 @@ from tqdm import tqdm
 
 from tlcl.atomic import atomic_open, atomic_write_text
 from tlcl.data.datamodule import EVAL_BATCH
-from tlcl.data.decode import decode_image
+from tlcl.data.decode import BadImage, decode_image
 from tlcl.errors import UserError, run_cli
 from tlcl.explain.gradcam import block_of_maps, class_maps, network_of
 from tlcl.explain.neighbours import Neighbour, nearest_training_images
 from tlcl.predict import class_probabilities, device_for, load_run, read_contents, read_images
+from tlcl.tracking.csv_cells import to_cell
 from tlcl.tracking.explain_page import Alike, ClassMap, Explained, data_uri, overlay, write_explain_page
 
 SIDE = 224  # pixels of the pictures
@@ -63,7 +64,7 @@ def pictures(paths: list[Path], files: list[Path]) -> Iterator[Tensor]:
     for found, content in read_contents(paths):
         if found != file:
             continue  # left out as unreadable
-        if isinstance(content, OSError):
+        if isinstance(content, BadImage):
             raise UserError(f"{found} cannot be read any more: {content}")
         yield decode_image(content, SIDE, 3)
         file = next(wanted, None)
@@ -102,7 +103,8 @@ def table(results: Results) -> str:
         probability, best = results.probabilities[row].max(0)
         near = results.neighbours[row] if results.neighbours else []
         cells = [cell for one in near for cell in (class_text(one), f"{one.distance:.6f}", plain(one.name))]
-        writer.writerow([plain(file), results.names[int(best)], f"{probability:.6f}", *cells])
+        row_cells = [plain(file), plain(results.names[int(best)]), f"{probability:.6f}", *cells]
+        writer.writerow([to_cell(cell) for cell in row_cells])
     return text.getvalue()
 
 
