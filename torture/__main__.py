@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tlcl.atomic import atomic_write_text
-from torture import kills
+from torture import damage, disks, kills, numerics, pictures, signals, surroundings
 from torture.case import Broken, Case, Outcome, Skipped
 from torture.table import csv_text, markdown
 from torture.workplace import Hanging, Shared
@@ -26,7 +26,8 @@ RESULTS = Path(__file__).parent.parent / "docs" / "faults.md"
 
 def all_cases(count: int, seed: int) -> list[Case]:
     """Every case of the campaign, in the table's order."""
-    return [*kills.cases(count, seed)]
+    families = (signals, disks, damage, pictures, numerics, surroundings)
+    return [*kills.cases(count, seed), *(case for family in families for case in family.cases())]
 
 
 def attempt(case: Case, shared: Shared) -> Outcome:

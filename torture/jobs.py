@@ -1,8 +1,11 @@
 """The small runs that faults are done to: fine-tuning, continual learning, adaptation."""
 
+import shutil
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from tlcl.tracking.checkpoint import LAST, PREVIOUS
 from tlcl.tracking.records import read_lines
 from torture.case import Broken
 from torture.workplace import Finished, Workplace
@@ -57,6 +60,34 @@ def go_on(place: Workplace, job: Job, **options: object) -> Finished:
     begun = (place.path / "run" / "config.yaml").is_file()
     arguments = ("+resume=run",) if begun else job.arguments
     return place.train(*arguments, **options)
+
+
+def copied(place: Workplace, run: Path) -> Path:
+    """A copy of a run directory, as this place's own."""
+    return Path(shutil.copytree(run, place.path / "run"))
+
+
+def half(place: Workplace, job: "Job") -> Path:
+    """A run that was killed after about half of its epochs, with two checkpoints of the task it was in.
+
+    One is shared, with its cache; never to be written.
+    """
+
+    def make(own: Workplace) -> Finished:
+        child = own.start("tlcl.train", *job.arguments)
+        child.wait_until(lambda: _halfway(own.path / "run", job))
+        child.send(signal.SIGKILL)
+        return child.finish()
+
+    path, finished = place.shared.once(f"{job.name}-half", make)
+    if finished.code != -signal.SIGKILL:
+        raise Broken(f"it ended with exit code {finished.code} before it could be killed")
+    return path
+
+
+def _halfway(run: Path, job: "Job") -> bool:
+    last, previous = (run / "checkpoints" / name for name in (LAST, PREVIOUS))
+    return epochs_recorded(run) >= job.lines // 2 and last.exists() and previous.exists()
 
 
 def epochs_recorded(run: Path) -> int:

@@ -26,7 +26,7 @@ What was done to real processes of `tlcl`, what is promised, and what happened. 
 writes this page; a promise that is not kept is **broken**, and the command ends with exit code 1.
 
 Runs are small: a small CNN, the embedded digits. *The same end* is the same files in the run directory with
-the same contents, to the bit, as a run that nothing interrupted: weights, optimizer state, metrics, accuracy matrix,
+the same contents, to the bit, as a run that nothing interrupted: weights, optimizer, metrics, accuracy matrix,
 predictions, plots, summary; but for seconds, dates, and the report that shows them.
 """
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import psutil
 
 LIMIT = 600.0  # seconds: a process that takes longer hangs
-OURS = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -24,6 +23,11 @@ class Finished:
     out: str
     err: str
     cpu: float = 0.0
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """The command `python -m MODULE ARGUMENTS`."""
+    return [sys.executable, "-m", module, *arguments]
 
 
 class Hanging(Exception):
@@ -146,8 +150,11 @@ class Workplace:
         under: Sequence[str] = (),
     ) -> Child:
         """`python -m MODULE ARGUMENTS`; `under` is a command that is given this one as its arguments."""
-        command = [*under, sys.executable, "-m", module, *arguments]
-        return Child(self.path, command, self.environment(env), before)
+        return Child(self.path, [*under, *python(module, *arguments)], self.environment(env), before)
+
+    def command(self, *words: str) -> Finished:
+        """Any other command, to the end."""
+        return Child(self.path, words, self.environment()).finish()
 
     def run(self, module: str, *arguments: str, **options: object) -> Finished:
         """As `start`, to the end."""
