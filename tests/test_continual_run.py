@@ -242,7 +242,7 @@ def test_the_kept_model_gives_the_recorded_answers(tmp_path: Path, method: str) 
     """tlcl-predict's network, rebuilt from the run directory, against the run's own last test."""
     path = go(configured(tmp_path, method, "data.train_size=80"))
     net, about, _ = load_run(path)
-    assert about["classes"] == list("0123456789")
+    assert about.classes == tuple("0123456789")
     ours = predict(net, load_digits().test.images, batch_size=100)
     recorded = torch.from_numpy(np.load(path / "test_predictions.npz")["probabilities"])
     # SLDA's weights are large: the export in single precision costs a few digits.

@@ -79,7 +79,7 @@ def test_blocks_are_compared_with_the_start_weights(finished: Path) -> None:
     assert found["images"] == 256
     assert [found["blocks"][name] for name in ("stem", "layer1", "layer2", "layer3")] == [1.0] * 4
     after, labels, config = load_run(finished)
-    before, _ = build_model(config.model, len(labels["classes"]), config.seed)
+    before, _ = build_model(config.model, len(labels.classes), config.seed)
     assert isinstance(after, Blocks)
     images = load_digits().test.images
     again = similarities_on(images, before, after, torch.device("cpu"), "32-true")
@@ -107,7 +107,7 @@ def test_export_loads_into_torchvision(finished: Path) -> None:
 
 def test_load_run_gives_the_trained_network(finished: Path) -> None:
     net, labels, _ = load_run(finished)
-    assert labels["classes"] == list("0123456789")
+    assert labels.classes == tuple("0123456789")
     ours = predict(net, load_digits().test.images, batch_size=100)
     recorded = torch.from_numpy(np.load(finished / "test_predictions.npz")["probabilities"])
     torch.testing.assert_close(ours, recorded, rtol=1e-4, atol=1e-5)

@@ -50,9 +50,9 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def atomic_write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 to `path` atomically."""
+    """Write `text` as UTF-8 to `path` atomically; what has no UTF-8, in a file's name, as `\\udcff`."""
     with atomic_open(path) as file:
-        file.write(text.encode())
+        file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def remove_partials(folder: Path, names: str = "*") -> None:

@@ -97,8 +97,8 @@ def method_group(text: str, family: Family) -> dict[str, Any]:
 
 
 def run_name(text: str, seed: int) -> str:
-    """The folder of one run: `er buffer_size=500`, 1 -> `er_buffer_size=500_seed1`."""
-    return f"{'_'.join(text.split())}_seed{seed}"
+    """The folder of one run: `er buffer_size=500`, 1 -> `er_buffer_size=500_seed1`, whatever the text."""
+    return f"{'_'.join(text.split())}_seed{seed}".replace("%", "%25").replace("/", "%2F")
 
 
 def children(composed: DictConfig, root: Path) -> list[tuple[str, int, DictConfig]]:

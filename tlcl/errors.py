@@ -93,6 +93,13 @@ def sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def printable(text: object) -> str:
+    """On one line, with what would steer a terminal written out: names come from other people's folders too."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(text)
+    )
+
+
 def with_exit_codes(program: Callable[[], T]) -> T:
     """Run `program`; turn its errors into a sentence on stderr and an exit code.
 
@@ -101,10 +108,10 @@ def with_exit_codes(program: Callable[[], T]) -> T:
     try:
         return program()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     except TrainingError as error:
-        print(f"stopped: {error}", file=sys.stderr)
+        print(f"stopped: {printable(error)}", file=sys.stderr)
         raise SystemExit(error.code) from None
     except BrokenPipeError:  # what reads the output, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the rest would fail at the exit

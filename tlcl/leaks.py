@@ -13,7 +13,7 @@ from tlcl.errors import UserError
 
 SECRET = re.compile(
     r"secret|passw(or)?d|passphrase|credential|token(?!iz)|(api|access|private|account|encryption|signing)_?key"
-    r"|database_url|(^|_)(key|pat|auth|dsn)$",
+    r"|database_url|connection_?string|webhook|bearer|sshpass|(^|_)(keys?|pat|auth|dsn|jwt|cookie|pass)$|_pwd$",
     re.IGNORECASE,
 )
 READ = re.compile(r"\benv\s*:\s*['\"]?([A-Za-z_]\w*)")  # ${oc.env:NAME} and ${oc.env:NAME,default}

@@ -6,7 +6,6 @@ model is the run's chosen checkpoint; a continual run answers by its method's ow
 
 import argparse
 import csv
-import json
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -32,11 +31,11 @@ from tlcl.models.build import build_model
 from tlcl.models.tail import Split
 from tlcl.models.weights import RUN_MODEL, read_state
 from tlcl.parse import parse_config
-from tlcl.recorded import recorded_config
-from tlcl.tracking.csv_cells import to_cell
+from tlcl.recorded import Labels, recorded_config, recorded_labels
+from tlcl.tracking.csv_cells import plain, to_cell
 
 
-def load_run(run_dir: Path) -> tuple[Blocks | Split, dict, Config]:
+def load_run(run_dir: Path) -> tuple[Blocks | Split, Labels, Config]:
     """What classifies after a finished run (uint8 images -> logits), its `labels.json` and its config.
 
     Raises:
@@ -46,8 +45,8 @@ def load_run(run_dir: Path) -> tuple[Blocks | Split, dict, Config]:
         if not (run_dir / name).is_file():
             raise UserError(f"{run_dir} is no finished tlcl run: it has no {name}")
     config = parse_config(recorded_config(run_dir))
-    labels = json.loads((run_dir / "labels.json").read_text())
-    net, backbone = build_model(config.model, len(labels["classes"]), config.seed)
+    labels = recorded_labels(run_dir)
+    net, backbone = build_model(config.model, len(labels.classes), config.seed)
     state = read_state(run_dir / RUN_MODEL)
     try:
         net.load_state_dict({key: state[backbone.native_key(key)] for key in net.state_dict()})
@@ -156,15 +155,15 @@ def predictions(run_dir: Path, paths: list[Path], *, batch_size: int, skip_bad: 
         UserError: as `load_run` and `read_images`.
     """
     net, labels, config = load_run(run_dir)
-    files, images = read_images(paths, labels["size"], labels["channels"], skip_bad=skip_bad, progress=progress)
+    files, images = read_images(paths, labels.size, labels.channels, skip_bad=skip_bad, progress=progress)
     probabilities = class_probabilities(net, images, config, batch_size=batch_size, progress=progress)
-    text = StringIO()
+    text, names = StringIO(), [plain(name) for name in labels.classes]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "prediction", "confidence", *(f"p({name})" for name in labels["classes"])])
+    writer.writerow(["file", "prediction", "confidence", *(f"p({name})" for name in names)])
     for file, row in zip(files, probabilities.tolist(), strict=True):
         best = max(range(len(row)), key=row.__getitem__)
-        names = to_cell(str(file)), to_cell(labels["classes"][best])
-        writer.writerow([*names, f"{row[best]:.6f}", *(f"{probability:.6f}" for probability in row)])
+        cells = to_cell(plain(file)), to_cell(names[best])
+        writer.writerow([*cells, f"{row[best]:.6f}", *(f"{probability:.6f}" for probability in row)])
     return text.getvalue()
 
 

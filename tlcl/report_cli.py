@@ -6,20 +6,35 @@ No checkpoint is read, no data, and nothing is computed on images: what a direct
 import argparse
 from pathlib import Path
 
+from jinja2 import TemplateError
+
 from tlcl.errors import UserError, run_cli
+from tlcl.recorded import refuse_links
 from tlcl.tracking.render import render
 from tlcl.tracking.report import read_object
 from tlcl.tracking.study_report import STUDY, write_study_report
 from tlcl.tracking.sweep_records import SWEEP
 from tlcl.tracking.sweep_report import write_sweep_report
 
+# What code meets in a value of another type than is written there.
+DAMAGED = (ArithmeticError, AttributeError, LookupError, RecursionError, TemplateError, TypeError, ValueError)
+
 
 def report(path: Path) -> Path:
     """Write the report of whatever `path` holds; returns the page's path.
 
     Raises:
-        UserError: it holds none of the things that have one.
+        UserError: it holds none of the things that have one, or records that tlcl does not write.
     """
+    refuse_links(path)
+    try:
+        return _written(path)
+    except DAMAGED as error:  # the directory may be anybody's, with any content in its JSON files
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path} has damaged records ({type(error).__name__}: {reason})") from None
+
+
+def _written(path: Path) -> Path:
     if (path / SWEEP).is_file():
         return write_sweep_report(path)
     if (path / STUDY).is_file():

@@ -18,6 +18,8 @@ from tlcl.finetuning.run import start_weights
 from tlcl.models.blocks import FEATURES, Backbone, Blocks
 from tlcl.models.tail import Split, Tail, last_frozen
 from tlcl.models.weights import load_kept_head
+from tlcl.recorded import Labels
+from tlcl.tensors import NotTensors, load_tensors
 from tlcl.tracking.records import RunDirectory
 
 METHOD_STATE = "method.pt"
@@ -148,7 +150,7 @@ def start_network(config: Config, stream: Stream, net: Blocks, backbone: Backbon
     return {**vars(origin), "head": config.continual.head}
 
 
-def trained_classifier(config: Config, labels: dict[str, Any], net: Blocks, run_dir: Path) -> Blocks | Split:
+def trained_classifier(config: Config, labels: Labels, net: Blocks, run_dir: Path) -> Blocks | Split:
     """What classifies images after the run in `run_dir`: `net` itself, or its method where that has the answer.
 
     Args:
@@ -160,9 +162,13 @@ def trained_classifier(config: Config, labels: dict[str, Any], net: Blocks, run_
     if not (run_dir / METHOD_STATE).is_file():
         closed_form = METHODS[config.method.name].closed_form
         return Split(net, FEATURES, FullPrecisionHead(net)) if closed_form else net
-    everything = torch.ones(len(labels["classes"]), len(labels["classes"]), dtype=torch.bool)
-    kept = torch.load(run_dir / METHOD_STATE, map_location="cpu", weights_only=True)
-    shape = (labels["channels"], labels["size"], labels["size"])
-    network, method = method_for(config, net, everything, shape, kept["place"])
-    method.load_state_dict(kept["state"])
+    everything = torch.ones(len(labels.classes), len(labels.classes), dtype=torch.bool)
+    shape = (labels.channels, labels.size, labels.size)
+    try:
+        kept = load_tensors(run_dir / METHOD_STATE)
+        network, method = method_for(config, net, everything, shape, kept["place"])
+        method.load_state_dict(kept["state"])
+    except (NotTensors, OSError, KeyError, RuntimeError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{run_dir / METHOD_STATE} does not fit its config.yaml: {reason}") from None
     return Split(net, kept["place"], MethodScores(network, method))

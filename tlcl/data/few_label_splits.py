@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from tlcl.errors import UserError
 FILE = re.compile(r"(?P<source>[a-z0-9]+)_to_(?P<target>[a-z0-9]+)_rep(?P<repetition>\d+)\.npz")
 KEY = "source_images_"
 PARTS = ("source", "target", "test")
+MOST_CLASSES = 10_000
 
 
 class Place(NamedTuple):
@@ -45,9 +47,12 @@ class FewLabelSplit:
 
 def _open(path: Path) -> Any:
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read as an npz file: {str(error).splitlines()[0]}") from None
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ValueError("it holds a single array")
+        return file
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read as an npz file: {str(error).partition(chr(10))[0]}") from None
 
 
 def _wanted(found: set[int], chosen: list[int] | None, key: str, root: Path) -> set[int]:
@@ -90,6 +95,13 @@ def find_splits(config: FewLabelSplitsConfig) -> list[Place]:
     return sorted(chosen, key=lambda place: (place.source, place.target, place.shots, place.repetition))
 
 
+def _array(file: Any, key: str, path: Path) -> NDArray[Any]:
+    try:
+        return np.asarray(file[key])
+    except (OSError, EOFError, MemoryError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{key} in {path} cannot be read: {str(error).partition(chr(10))[0]}") from None
+
+
 def _images(array: NDArray[Any], name: str) -> torch.Tensor:
     if array.dtype != np.uint8 or array.ndim not in (3, 4):
         raise UserError(f"{name} must be uint8 (N, H, W) or (N, C, H, W), not {array.dtype} {array.shape}")
@@ -109,13 +121,15 @@ def load_split(place: Place) -> FewLabelSplit:
                 key = f"{part}_{kind}_{place.shots}"
                 if key not in file.files:
                     raise UserError(f"{place.path} has no {key}")
-                array, name = file[key], f"{key} in {place.path}"
+                array, name = _array(file, key, place.path), f"{key} in {place.path}"
                 if kind == "images":
                     images[part] = _images(array, name)
-                elif array.ndim == 1 and np.issubdtype(array.dtype, np.integer):
+                elif array.ndim == 1 and np.issubdtype(array.dtype, np.integer) and len(array):
                     labels[part] = torch.from_numpy(array.astype(np.int64))
                 else:
                     raise UserError(f"{name} must be whole numbers (N,), not {array.dtype} {array.shape}")
+                if kind == "labels" and not 0 <= int(labels[part].min()) <= int(labels[part].max()) < MOST_CLASSES:
+                    raise UserError(f"{name} must be from 0 to {MOST_CLASSES - 1}")
     classes = tuple(map(str, range(int(labels["source"].max()) + 1)))
     try:
         return FewLabelSplit(*(ImageTensors(images[part], labels[part], classes) for part in PARTS))

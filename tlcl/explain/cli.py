@@ -7,7 +7,6 @@ a table, overlays/ the pictures. A continual method is asked by its own rule.
 
 import argparse
 import csv
-import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,7 +26,7 @@ from tlcl.errors import UserError, run_cli
 from tlcl.explain.gradcam import block_of_maps, class_maps, network_of
 from tlcl.explain.neighbours import Neighbour, nearest_training_images
 from tlcl.predict import class_probabilities, device_for, load_run, read_contents, read_images
-from tlcl.tracking.csv_cells import to_cell
+from tlcl.tracking.csv_cells import plain, to_cell
 from tlcl.tracking.explain_page import Alike, ClassMap, Explained, data_uri, overlay, write_explain_page
 
 SIDE = 224  # pixels of the pictures
@@ -68,11 +67,6 @@ def pictures(paths: list[Path], files: list[Path]) -> Iterator[Tensor]:
             raise UserError(f"{found} cannot be read any more: {content}")
         yield decode_image(content, SIDE, 3)
         file = next(wanted, None)
-
-
-def plain(text: object) -> str:
-    """Text that any file can hold: bytes of a file's name that are no UTF-8 become question marks."""
-    return os.fsencode(str(text)).decode("utf-8", "replace")
 
 
 def class_text(one: Neighbour) -> str:
@@ -142,9 +136,9 @@ def explain(options: argparse.Namespace) -> Path:
     """
     progress = sys.stderr.isatty()
     classifier, labels, config = load_run(options.run_dir)
-    names = [str(name) for name in labels["classes"]]
+    names = list(labels.classes)
     files, images = read_images(
-        options.images, labels["size"], labels["channels"], skip_bad=options.skip_bad, progress=progress
+        options.images, labels.size, labels.channels, skip_bad=options.skip_bad, progress=progress
     )
     device, net = device_for(config), network_of(classifier)
     if config.trainer.channels_last:  # as in training, so that features are found that the run left in the cache

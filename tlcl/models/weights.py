@@ -1,20 +1,18 @@
 """Where a backbone's weights come from: ImageNet, a file, a previous run; always plain tensors."""
 
 import hashlib
-import json
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from tlcl.errors import UserError
 from tlcl.models.blocks import Backbone, Blocks
+from tlcl.recorded import recorded_labels
+from tlcl.tensors import NotTensors, load_tensors
 
 RUN_MODEL = "model.safetensors"
 
@@ -53,16 +51,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, BadZipFile, EOFError, OSError, RuntimeError, ValueError, KeyError) as error:
-        raise UserError(
-            f"model.weights={path} is damaged or no weights file: {str(error).splitlines()[0]}"
-        ) from None
-    except pickle.UnpicklingError:
-        raise UserError(
-            f"model.weights={path} holds Python objects beside tensors and is not loaded, since that could run "
-            "code; save its state_dict() alone"
-        ) from None
+        state = load_tensors(path)
+    except (SafetensorError, NotTensors, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"model.weights={path} is not loaded: {reason}; give a file of tensors alone") from None
     for wrapper in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
@@ -136,8 +128,8 @@ def load_kept_head(net: Blocks, backbone: Backbone, weights: str, classes: Seque
         raise UserError(
             f"continual.head=kept needs model.weights=RUN_DIR, a finished run with the same classes, not {weights}"
         )
-    known = [str(name) for name in json.loads((path / "labels.json").read_text())["classes"]]
-    if known != list(classes):
+    known = recorded_labels(path).classes
+    if known != tuple(classes):
         raise UserError(
             f"continual.head=kept: {path} was trained on the classes {', '.join(known)}, "
             f"the data has {', '.join(classes)}"

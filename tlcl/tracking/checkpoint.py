@@ -2,7 +2,6 @@
 
 import logging
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from tlcl.atomic import atomic_open
 from tlcl.errors import UserError
+from tlcl.tensors import load_tensors
 from tlcl.tracking.timings import Stopwatch
 
 log = logging.getLogger(__name__)
@@ -24,16 +24,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint as plain tensors and numbers after checking every record's CRC.
 
     Raises:
-        ValueError: the file is truncated or damaged.
+        ValueError: the file is truncated or damaged, or no checkpoint.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(f"{path}: {damaged} fails its checksum")
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
-        raise ValueError(f"{path} is truncated or damaged ({str(error).splitlines()[0]})") from None
+        return dict(load_tensors(path))
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is truncated or damaged ({str(error).partition(chr(10))[0]})") from None
 
 
 class AtomicCheckpointIO(CheckpointIO):

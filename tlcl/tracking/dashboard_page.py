@@ -39,6 +39,7 @@ from tlcl.tracking.dashboard_views import (
     Value,
     View,
 )
+from tlcl.tracking.plots import without_formulas
 from tlcl.tracking.report import render_page
 from tlcl.tracking.run_history import LoggedRun, read_run
 
@@ -82,7 +83,7 @@ def labels_of(runs: Sequence[LoggedRun], root: Path) -> dict[Path, str]:
 
 def _png(figure: Figure) -> str:
     content = BytesIO()
-    figure.savefig(content, format="png", dpi=115)
+    without_formulas(figure).savefig(content, format="png", dpi=115)
     return base64.b64encode(content.getvalue()).decode()
 
 

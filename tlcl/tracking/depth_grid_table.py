@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from scipy.stats import spearmanr
 
 from tlcl.atomic import atomic_write_text
+from tlcl.recorded import read_yaml
 from tlcl.tracking.report import read_object
 
 RUNS, DISTANCES, TABLE = "runs", "distances.json", "depth_grid"
@@ -56,7 +57,7 @@ def read_runs(root: Path) -> list[Run]:
         summary = read_object(path / "summary.json")
         if summary.get("status") != "complete":
             continue
-        config: Any = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"))
+        config: Any = OmegaConf.to_container(read_yaml(path / "config.yaml"))
         target = config["name"].rpartition(" depth ")[0]
         found.append(
             Run(target, config["data"]["train_size"], config["thaw"]["depth"], config["seed"],

@@ -90,7 +90,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in `path`; empty when there is none or it is damaged."""
     try:
         return dict(json.loads(path.read_text()))
-    except (OSError, TypeError, ValueError):
+    except (OSError, RecursionError, TypeError, ValueError):
         return {}
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
+from tlcl.errors import UserError
+from tlcl.recorded import read_yaml
 from tlcl.tracking.records import read_lines
 from tlcl.tracking.report import read_object
 
@@ -86,11 +86,11 @@ class LoggedRun:
 def read_run(path: Path) -> LoggedRun | None:
     """The run recorded in `path`; None when its config or figures cannot be read."""
     try:
-        config = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path / "config.yaml")))
+        config = cast(dict[str, Any], OmegaConf.to_container(read_yaml(path / "config.yaml")))
         epochs, name = int(config["trainer"]["epochs"]), str(config["name"])
         rows = [epoch_row(line, epochs) for line in read_lines(path / "metrics.jsonl")]
         rows += [task_row(line) for line in read_lines(path / "tasks.jsonl")]
-    except (OSError, YAMLError, OmegaConfBaseException, KeyError, TypeError, ValueError):
+    except (UserError, KeyError, TypeError, ValueError):
         return None
     return LoggedRun(
         path,
