@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -47,13 +45,6 @@ LAUNCHER = ("hydra/launcher", "hydra.launcher")
 # What decides which jobs a sweep has; how many trials a search makes may change when it goes on.
 DECISIVE, COUNT = ("hydra/sweeper", "hydra.sweeper", "hydra.sweep.subdir"), "hydra.sweeper.n_trials"
 MISTAKE = "mistake"  # the kind of a failure that the user can put right
-
-
-def current() -> Path | None:
-    """The directory of the sweep that this process is in; None when it is in none."""
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
-        return None
-    return Path(str(HydraConfig.get().sweep.dir))
 
 
 def _grid(config: DictConfig) -> list[list[str]] | None:

@@ -22,6 +22,7 @@ from tlcl.errors import Interrupted, UserError, run_cli, with_exit_codes
 from tlcl.extensions import allow_named
 from tlcl.faults import as_sentences
 from tlcl.memory import keep_freed_memory
+from tlcl.multirun import sweep_directory
 from tlcl.parse import parse_config
 from tlcl.recorded import recorded_config
 from tlcl.tracking.figures import validation_figure
@@ -69,13 +70,12 @@ def start(composed: DictConfig) -> dict[str, Any]:
 @hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="config")
 def hydra_main(composed: DictConfig) -> float | None:
     """What Hydra calls for a run or a job of a sweep; returns what a search maximises, a validation figure."""
-    from tlcl import sweep
     from tlcl.sweep_job import run_job
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     keep_freed_memory()
     # Here, because Hydra adds lines of its own to errors that pass through it.
-    if sweep.current() is not None:
+    if sweep_directory() is not None:
         return with_exit_codes(lambda: run_job(composed))
     return validation_figure(with_exit_codes(lambda: start(composed)))
 
@@ -98,9 +98,7 @@ def _program() -> None:
     try:
         hydra_main()
     except KeyboardInterrupt:
-        from tlcl import sweep
-
-        root = sweep.current()
+        root = sweep_directory()
         if root is None:
             raise
         raise Interrupted(root) from None
@@ -111,11 +109,11 @@ def _program() -> None:
     except ValueError as error:
         if wanted != "1" and str(error).startswith(NULL_GROUP):
             raise hydra_sentence(error) from None
-        from tlcl import sweep
-
-        root = sweep.current()
+        root = sweep_directory()
         if root is None or not str(error).startswith(NO_TRIAL):
             raise
+        from tlcl import sweep
+
         sweep.conclude(root)  # every job of a search failed
     finally:
         os.environ.pop("HYDRA_FULL_ERROR") if wanted is None else os.environ.update(HYDRA_FULL_ERROR=wanted)
