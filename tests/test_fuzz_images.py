@@ -4,6 +4,7 @@ import io
 import os
 import string
 import tarfile
+from collections.abc import Set
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
@@ -85,9 +86,9 @@ def load(path: Path, cache: Path) -> Decoded | str:
     return sentence
 
 
-def loadable(good: dict[str, bytes], files: dict[str, bytes]) -> bool:
-    """Two classes, and an image in each that has a file."""
-    classes = {path.split("/")[0] for path in files if "/" in path}
+def loadable(good: dict[str, bytes], files: dict[str, bytes], folders: Set[str] = frozenset()) -> bool:
+    """Two classes, and an image in each that has a file or, in a folder, is one of `folders`."""
+    classes = {path.split("/")[0] for path in files if "/" in path} | folders
     return len(classes) > 1 and classes == {path.split("/")[0] for path in good}
 
 
@@ -99,15 +100,16 @@ def test_folders(shared: Path, files: dict[str, bytes], litter: list[str], empty
         for path, content in files.items():
             (Path(root) / path).parent.mkdir(parents=True, exist_ok=True)
             (Path(root) / path).write_bytes(content)
-        for name in empty:  # folders without files are no classes
+        for name in empty:
             if name not in files:
                 (Path(root) / name).mkdir(exist_ok=True)
+        folders = {path.name for path in Path(root).iterdir() if path.is_dir()}
         for name in litter:
             (Path(root) / name).write_bytes(PICTURES[0])
         visible = {path: content for path, content in files.items() if "/." not in path}
         good, left_out = expected(visible)
         loaded = load(Path(root), shared)
-        assert isinstance(loaded, Decoded) == loadable(good, visible)
+        assert isinstance(loaded, Decoded) == loadable(good, visible, folders)
         if isinstance(loaded, Decoded):
             check(loaded, good, left_out)
 

@@ -32,7 +32,7 @@ def decode_image(content: bytes, size: int, channels: int) -> Tensor:
         uint8 (channels, size, size).
 
     Raises:
-        BadImage: not an image, truncated, or beyond Pillow's limit on pixels.
+        BadImage: not an image, truncated, beyond Pillow's limit on pixels, or with pixels that are no numbers.
     """
     try:
         image: Image.Image = Image.open(BytesIO(content), formats=FORMATS)
@@ -43,6 +43,8 @@ def decode_image(content: bytes, size: int, channels: int) -> Tensor:
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I") or image.mode == "F":
             values = np.asarray(image, dtype=np.float64)
+            if not np.isfinite(values).all():
+                raise BadImage("pixels that are NaN or infinite")
             # 16-bit files arrive as 0..65535; what already fits 8 bits stays as it is.
             scaled = values / 257 if values.max() > 255 else values
             image = Image.fromarray(scaled.clip(0, 255).astype(np.uint8))

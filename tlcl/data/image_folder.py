@@ -14,16 +14,17 @@ from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
-from tlcl.atomic import atomic_open
+from tlcl.atomic import atomic_open, remove_partials
 from tlcl.config import ImageFolderConfig
 from tlcl.data.decode import BadImage, decode_image
 from tlcl.data.files import Content, read_files
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.data.splits import stratified_order
+from tlcl.data.walk import class_folders
 from tlcl.errors import UserError
 
 log = logging.getLogger(__name__)
-DECODER = "2"  # part of every cache key: raise it when decode_image gives other pixels, or the files other parts
+DECODER = "3"  # part of every cache key: raise it when decode_image gives other pixels, or the files other parts
 LISTED = 20
 
 
@@ -41,11 +42,12 @@ def load_folder(path: Path, *, size: int, channels: int, on_bad_image: str, cach
     The cache key is the content: names and bytes of all files, `size`, `channels` and the decoder's version.
 
     Raises:
-        UserError: bad files when `on_bad_image` is `error`, all of them named; no or one class; files outside
-            the class folders only.
+        UserError: bad files when `on_bad_image` is `error`, all of them named; no or one class; a class
+            folder without files; files outside the class folders only.
     """
     read = tqdm(read_files(path), desc=f"read {path.name}", unit=" files", delay=1.0, leave=False, disable=None)
     files = sorted(read, key=lambda item: item[0])  # a tar file keeps whatever order it was packed in
+    _check_classes(path, {name.parts[0] for name, _ in files if len(name.parts) > 1})
     digest = hashlib.blake2b(f"{DECODER}/{size}/{channels}".encode(), digest_size=16)
     for name, content in files:
         if isinstance(content, bytes):
@@ -69,6 +71,17 @@ def load_folder(path: Path, *, size: int, channels: int, on_bad_image: str, cach
     if decoded.skipped:
         log.warning("left out %d unreadable files of %s", len(decoded.skipped), path)
     return decoded
+
+
+def _check_classes(path: Path, found: set[str]) -> None:
+    """That every class folder holds a file; a network without its class would be a surprise.
+
+    Raises:
+        UserError: names the first that does not.
+    """
+    hollow = [name for name in class_folders(path) if name not in found] if path.is_dir() else []
+    if found and hollow:
+        raise UserError(f"the class folder {hollow[0]!r} in {path} holds no images; put some there or remove it")
 
 
 def _decode_all(path: Path, files: list[tuple[PurePosixPath, Content]], size: int, channels: int) -> Decoded:
@@ -129,6 +142,7 @@ def _to_cache(cached: Path, decoded: Decoded) -> None:
     names = torch.frombuffer(bytearray(json.dumps(decoded.data.names).encode()), dtype=torch.uint8)
     tensors = {"images": decoded.data.images, "labels": decoded.data.labels, "names": names}
     try:
+        remove_partials(cached.parent)
         with atomic_open(cached) as file:
             file.write(save(tensors, about))
     except OSError as error:

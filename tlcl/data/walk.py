@@ -28,6 +28,16 @@ def image_paths(root: Path) -> list[Path]:
     return sorted(path for path in found if is_image_name(path.relative_to(root)))
 
 
+def class_folders(root: Path) -> list[str]:
+    """The folders in `root` that stand for classes, with images in them or not, sorted."""
+    inside = _folders_above(str(root)) | _identities(str(root))
+    return sorted(
+        path.name
+        for path in root.iterdir()
+        if path.is_dir() and is_image_name(PurePath(path.name)) and not _identities(str(path)) & inside
+    )
+
+
 def _below(folder: str, inside: frozenset[Identity]) -> Iterator[str]:
     """`inside` is every folder that `folder` lies in, itself among them."""
     try:
