@@ -52,12 +52,16 @@ def campaign(cases: Sequence[Case], folder: Path, jobs: int) -> list[Outcome]:
     shared, done = Shared(folder), {}
     with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(cases), desc="torture", unit=" faults") as bar:
         waiting = [pool.submit(attempt, case, shared) for case in cases]
-        for future in as_completed(waiting):
-            outcome = future.result()
-            done[outcome.case.name] = outcome
-            if outcome.status == "broken":
-                tqdm.write(f"broken: {outcome.case.name}: {outcome.happened}")
-            bar.update()
+        try:
+            for future in as_completed(waiting):
+                outcome = future.result()
+                done[outcome.case.name] = outcome
+                if outcome.status == "broken":
+                    tqdm.write(f"broken: {outcome.case.name}: {outcome.happened}", file=sys.stderr)
+                bar.update()
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return [done[case.name] for case in cases]
 
 

@@ -222,6 +222,22 @@ class EpochRecords(Checkpoint):
         self.directory, self.task = directory, task
         self._started = time.perf_counter()
 
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """That the epochs which the checkpoint has behind it are all recorded.
+
+        Raises:
+            UserError: some are not, as the file was removed or changed.
+        """
+        path, done = self.directory.path / "metrics.jsonl", int(checkpoint["epoch"]) + 1
+        known = {line["epoch"] for line in read_lines(path) if line.get("task") == self.task}
+        if not known >= set(range(done)):
+            raise UserError(
+                f"{path} lacks epochs that the checkpoint has behind it; put the file back, or start the run anew in "
+                "another run_dir"
+            )
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.perf_counter()
         rates: dict[str, float] = pl_module.learning_rates()  # type: ignore[operator]
