@@ -19,11 +19,7 @@ def check_adaptation(config: Config) -> None:
         raise UserError(
             "source, the labelled domain, needs either adaptation, e.g. adaptation=dann, or compare=adaptation"
         )
-    if config.trainer.devices != 1:
-        raise UserError(
-            f"trainer.devices={config.trainer.devices}: the domains are compared on one device; "
-            "set trainer.devices=1"
-        )
+    _check_one_device(config, "the domains are compared on one device")
     for group, data in (("source", config.source), ("data", config.data)):
         _check_uncached(group, data)
     if config.adaptation is not None:
@@ -44,8 +40,7 @@ def check_few_labels(config: Config) -> None:
         raise UserError(
             "data=few_label_splits needs either one method, e.g. adaptation=ccsa, or several: compare=adaptation"
         )
-    if config.trainer.devices != 1:
-        raise UserError(f"trainer.devices={config.trainer.devices}: the splits are small; set trainer.devices=1")
+    _check_one_device(config, "the splits are small")
     for key, only in (("train_size", None), ("val_size", 0)):
         if getattr(config.data, key) != only:
             raise UserError(f"data.{key}={getattr(config.data, key)}: the splits are as they are; leave it out")
@@ -57,6 +52,13 @@ def check_few_labels(config: Config) -> None:
                 "set adaptation.validator=last"
             )
         _check_method(config, config.adaptation)
+
+
+def _check_one_device(config: Config, why: str) -> None:
+    for key, only in (("devices", 1), ("num_nodes", 1), ("strategy", "auto")):
+        given = getattr(config.trainer, key)
+        if given != only:
+            raise UserError(f"trainer.{key}={given}: {why}; set trainer.{key}={only}")
 
 
 def _check_uncached(group: str, data: DataConfig) -> None:

@@ -111,11 +111,23 @@ class TrainerConfig:
     epochs: int
     accelerator: str
     devices: int
+    num_nodes: int
+    strategy: str
     precision: str
     channels_last: bool
     select: str
     log_every: int
     progress: bool
+
+    @property
+    def processes(self) -> int:
+        """One for each device of each node."""
+        return self.devices * self.num_nodes
+
+    @property
+    def shared(self) -> bool:
+        """Whether the training is data-parallel (DDP)."""
+        return self.processes > 1 or self.strategy == "ddp"
 
 
 @dataclass
@@ -195,6 +207,8 @@ PLAIN: dict[str, type] = {
     "continual": ContinualConfig,
     "compare": CompareConfig,
 }
+# What runs from before there were these keys are read as.
+LATER: dict[str, Any] = {"trainer.num_nodes": 1, "trainer.strategy": "auto"}
 OPTIONAL = ("continual", "method", "compare", "source", "adaptation", "extend")  # what a job may lack
 CHOICES: dict[str, tuple[str, ...]] = {
     "optim.name": ("sgd", "adamw"),
@@ -202,6 +216,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "data.cache_prefix": ("auto", "off", "ram", "disk"),
     "data.cache_dtype": ("float32", "bfloat16"),
     "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
+    "trainer.strategy": ("auto", "ddp"),
     "trainer.select": ("best", "last"),
     "logger.mode": ("auto", "online", "offline"),
     "logger.log_model": ("reference", "file", "none"),
@@ -233,6 +248,7 @@ MINIMA: dict[str, tuple[float, bool]] = {
     "optim.warmup_epochs": (0, True),
     "trainer.epochs": (1, True),
     "trainer.devices": (1, True),
+    "trainer.num_nodes": (1, True),
     "trainer.log_every": (1, True),
     **config_continual.MINIMA,
     **config_adaptation.MINIMA,

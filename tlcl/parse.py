@@ -16,7 +16,18 @@ from omegaconf.errors import (
 )
 
 from tlcl.check_adaptation import check_adaptation, check_few_labels
-from tlcl.config import CHOICES, MINIMA, OPTIONAL, PLAIN, SUPREMA, VARIANTS, Config, FewLabelSplitsConfig, conf_dir
+from tlcl.config import (
+    CHOICES,
+    LATER,
+    MINIMA,
+    OPTIONAL,
+    PLAIN,
+    SUPREMA,
+    VARIANTS,
+    Config,
+    FewLabelSplitsConfig,
+    conf_dir,
+)
 from tlcl.errors import UserError
 from tlcl.extensions import settle
 from tlcl.leaks import refuse_reads, refuse_values
@@ -120,7 +131,12 @@ def _check_cache(config: Config) -> None:
             f"{data.crop_padding} draws in every epoch; set data.cached_views=8 for as many fixed ones, "
             "data.crop_padding=0, or data.cache_prefix=off"
         )
-    if config.trainer.devices > 1:
+    if config.trainer.shared and config.trainer.processes == 1:
+        raise UserError(
+            f"data.cache_prefix={data.cache_prefix} works in one process of its own; set trainer.strategy=auto, "
+            "or data.cache_prefix=off"
+        )
+    if config.trainer.shared:
         raise UserError(
             f"data.cache_prefix={data.cache_prefix} works on one device; set trainer.devices=1, "
             "or data.cache_prefix=off"
@@ -154,11 +170,6 @@ def _check_job(config: Config) -> None:
         raise UserError(
             "trainer.precision=16-mixed scales the gradients that the methods read; "
             "use bf16-mixed or 32-true in continual learning"
-        )
-    if config.trainer.devices != 1:
-        raise UserError(
-            f"trainer.devices={config.trainer.devices}: continual learning runs on one device, since a rehearsal "
-            "buffer is one; set trainer.devices=1"
         )
 
 
@@ -197,6 +208,10 @@ def parse_config(composed: DictConfig) -> Config:
         raise UserError(f"the config lacks {', '.join(missing)}")
 
     values: dict[str, Any] = {"extend": _own_files(composed)}
+    for key, default in LATER.items():
+        group, _, name = key.partition(".")
+        if OmegaConf.is_dict(composed.get(group)) and name not in composed[group]:
+            composed[group][name] = default
     for group, schema in PLAIN.items():
         if composed.get(group) is not None or group not in OPTIONAL:
             values[group] = _typed(group, schema, composed[group])

@@ -12,9 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 import tlcl
 from tlcl.compose import composed_config
 from tlcl.config import Config
+from tlcl.errors import UserError
 from tlcl.locks import one_at_a_time
 from tlcl.models.build import BACKBONES
 from tlcl.models.weights import RUN_MODEL, file_sha256
+from tlcl.ranks import in_group
 from tlcl.tracking.records import RunDirectory
 
 log = logging.getLogger(__name__)
@@ -74,6 +76,8 @@ def pretrained_on_letters(config: Config, run: Callable[[DictConfig, RunDirector
     def waiting() -> None:
         log.info("waiting for another process that pretrains the backbone on letters in %s", path)
 
+    if in_group() and not _whole(path):  # the first process has trained it
+        raise UserError(f"{path} is not there on this node; cache_dir must be a folder that all nodes see")
     if not _whole(path):
         with one_at_a_time(path.with_name(f"{path.name}.lock"), waiting):
             if not _whole(path):  # another process may have trained it meanwhile

@@ -21,6 +21,7 @@ from tlcl.config import conf_dir
 from tlcl.errors import Interrupted, UserError, run_cli, with_exit_codes
 from tlcl.extensions import allow_named
 from tlcl.faults import as_sentences
+from tlcl.launched import check_started, started
 from tlcl.memory import keep_freed_memory
 from tlcl.multirun import sweep_directory
 from tlcl.parse import parse_config
@@ -30,6 +31,7 @@ from tlcl.tracking.figures import validation_figure
 # What needs torch is imported by the functions that use it: --help and the TAB key do not wait for it.
 
 log = logging.getLogger(__name__)
+ANEW = ("trainer.devices", "trainer.num_nodes", "trainer.strategy")  # how many go on may be said beside +resume
 NO_TRIAL = "No trials are completed yet"  # how Optuna's ValueError begins
 
 
@@ -43,13 +45,18 @@ def start(composed: DictConfig) -> dict[str, Any]:
     resume = composed.pop("resume", None)
     if resume is not None:
         ours = ("+resume=", "resume=", "extend=")  # extend, to allow the run's own files again
-        given = [item for item in HydraConfig.get().overrides.task if not item.startswith(ours)]
+        beside = [item for item in HydraConfig.get().overrides.task if not item.startswith(ours)]
+        anew = {key: OmegaConf.select(composed, key) for key in ANEW if f"{key}=" in " ".join(beside)}
+        given = [item for item in beside if item.partition("=")[0] not in anew]
         if given:
             raise UserError(f"+resume goes on with the run's own config; leave out {' '.join(given)}")
         path = Path(str(resume)).expanduser()
         directory = RunDirectory(path, resume=True)
         composed = recorded_config(path)
         composed.run_dir = str(path)
+        for key, value in anew.items():
+            OmegaConf.update(composed, key, value)
+        check_started(parse_config(composed.copy()).trainer)
         finished = directory.read_json("summary.json")
         if finished and finished.get("status") == "complete":
             with as_sentences(composed, path):
@@ -57,7 +64,9 @@ def start(composed: DictConfig) -> dict[str, Any]:
             directory.close()
             return finished
     else:
-        path = Path(parse_config(composed).run_dir)
+        config = parse_config(composed)
+        check_started(config.trainer)
+        path = Path(config.run_dir)
         composed.run_dir = str(path)
         directory = RunDirectory(path, resume=False)
     try:
@@ -119,9 +128,28 @@ def _program() -> None:
         os.environ.pop("HYDRA_FULL_ERROR") if wanted is None else os.environ.update(HYDRA_FULL_ERROR=wanted)
 
 
+def _first_or_follower() -> None:
+    """The command, or in a process of torchrun's or srun's that is not the first, what the first one asks for."""
+    rank, processes = started()
+    if processes == 1:
+        _program()
+        return
+    if rank > 0:
+        from tlcl.follower import follow_launcher
+
+        follow_launcher()
+        return
+    from tlcl.processes import dismiss
+
+    try:
+        _program()
+    finally:
+        dismiss()
+
+
 def main() -> None:
     """Command line entry."""
-    run_cli(_program)
+    run_cli(_first_or_follower)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tlcl.ranks import rank
+
 
 class Stored(NamedTuple):
     """What a buffer gives back; `logits` (n, K) only where they were stored."""
@@ -67,7 +69,7 @@ class RehearsalBuffer(nn.Module):
     def add(
         self, inputs: Tensor, labels: Tensor, random: torch.Generator, logits: Tensor | None = None
     ) -> None:
-        """Offer a batch to the reservoir."""
+        """Offer a batch to the reservoir; of several processes, the batches of all, see `gathered`."""
         slots = reservoir_slots(self.offered, len(labels), self.capacity, random)
         self.offered += len(labels)
         if not slots:
@@ -86,9 +88,13 @@ class RehearsalBuffer(nn.Module):
         self.inputs[:count], self.labels[:count] = inputs, labels
 
     def sample(self, count: int, random: torch.Generator) -> Stored | None:
-        """`count` different examples (all of them when there are fewer), drawn uniformly; None when empty."""
+        """`count` different examples (all of them when there are fewer), drawn uniformly; None when empty.
+
+        Several processes, whose `random` is in the same state, get different ones as far as there are enough.
+        """
         if len(self) == 0:
             return None
-        which = torch.randperm(len(self), generator=random)[:count].to(self.labels.device)
+        mine = torch.arange(min(count, len(self))) + rank() * count
+        which = torch.randperm(len(self), generator=random)[mine % len(self)].to(self.labels.device)
         logits = self.logits[which] if self.logits.shape[1] else None
         return Stored(self.inputs[which], self.labels[which], logits)

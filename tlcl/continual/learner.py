@@ -32,7 +32,9 @@ def versions_of(config: Config, method: type[Method]) -> Versions | None:
     """
     if method.closed_form:
         return Versions(1)
-    return None if config.data.cache_prefix == "off" else Versions.of(config.data, config.seed)
+    if config.trainer.shared or config.data.cache_prefix == "off":
+        return None
+    return Versions.of(config.data, config.seed)
 
 
 def place_for(config: Config, net: Blocks, method: type[Method]) -> str | None:

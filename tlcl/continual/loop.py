@@ -22,6 +22,7 @@ from tlcl.finetuning.thaw import Thaw
 from tlcl.finetuning.trainer import build_trainer, fit
 from tlcl.inference import in_batches
 from tlcl.models.blocks import Blocks
+from tlcl.ranks import leads, take_from_first
 from tlcl.seeding import derive_seed
 from tlcl.tracking.checkpoint import LastCheckpoint
 from tlcl.tracking.records import EpochRecords, RunDirectory
@@ -77,7 +78,7 @@ class TaskLoop:
         where = resume_point(self.directory.checkpoints, self.net, self.method)
         self._forget_lines_after(where)
         history = where.history
-        if not history.untrained:
+        if leads() and not history.untrained:
             history.untrained = self.accuracies(-1, self.test_inputs, test=True)
         for index in range(where.task, len(self.stream.tasks)):
             began = time.perf_counter()
@@ -86,6 +87,8 @@ class TaskLoop:
                 history.val_rows.append([float("nan")] * len(self.stream.tasks))
                 continue
             self._train(index, where if index == where.task else None, history)
+            if not leads():  # the first process measures and records, while the others wait for the next task
+                continue
             history.rows.append(self.accuracies(index, self.test_inputs, test=True))
             history.val_rows.append(self.accuracies(index, self.inputs, test=False))
             # Records first: a task whose checkpoint is there has them all, one without is measured again.
@@ -114,6 +117,8 @@ class TaskLoop:
         self.method.random.manual_seed(derive_seed(self.config.seed, "method/end", task=index))
         with torch.no_grad():
             self.method.end_task(self.network, data)
+        # Every process has made the same of all the task's data, but on a GPU sums may differ in their last digits.
+        take_from_first(self.method)
 
     def _fit(self, task: Task, checkpoint: Any, history: History) -> None:
         config, folder, watch = self.config, self.directory.checkpoints, Stopwatch()

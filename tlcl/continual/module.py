@@ -47,8 +47,9 @@ class ContinualModule(FinetuningModule):
         checkpoint["continual"] = {"task": self.task, **self.history}
 
     def on_train_epoch_start(self) -> None:
-        place = {"task": self.task, "epoch": self.current_epoch, "rank": self.global_rank}
-        torch.manual_seed(derive_seed(self.seed, "global", **place))
+        place = {"task": self.task, "epoch": self.current_epoch}
+        torch.manual_seed(derive_seed(self.seed, "global", **place, rank=self.global_rank))
+        # The same in all processes: what a buffer keeps is drawn by all of them alike.
         self.method.random.manual_seed(derive_seed(self.seed, "method", **place))
         self.method.augment = self.trainer.datamodule.augment  # type: ignore[attr-defined]
         self.bad_batch.fill_(-1)
@@ -68,6 +69,6 @@ class ContinualModule(FinetuningModule):
         logits = logits.detach()
         method.after_step(network, batch, logits)
         self.train_acc(logits.masked_fill(~method.competing[batch.labels], -torch.inf), batch.labels)
-        self.log("train/loss", loss, batch_size=len(batch.labels), **ONCE_AN_EPOCH)
+        self.log("train/loss", loss, batch_size=len(batch.labels), sync_dist=True, **ONCE_AN_EPOCH)
         self.log("train/acc", self.train_acc, **ONCE_AN_EPOCH)
         return loss.detach()

@@ -31,11 +31,13 @@ from tlcl.continual.stream import Stream, build_stream
 from tlcl.data.image_tensors import Source
 from tlcl.data.sources import load_source
 from tlcl.data.versions import Versions
-from tlcl.finetuning.run import duplicates, export, loggers_for, parameter_counts, record_test
+from tlcl.finetuning.run import duplicates, export, loggers_for, parameter_counts, ready_weights, record_test
 from tlcl.finetuning.trainer import settle
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.build import build_model
 from tlcl.parse import parse_config
+from tlcl.processes import together
+from tlcl.ranks import leads
 from tlcl.tracking.accuracy_matrix import write_matrix
 from tlcl.tracking.checkpoint import LAST, PREVIOUS
 from tlcl.tracking.continual_plots import save_matrix_plots
@@ -100,12 +102,37 @@ def frozen_outputs(config: Config, learner: Learner, device: torch.device) -> tu
     return (held[0], held[1]) if len(held) == 2 else None
 
 
+def check_and_ready(config: Config) -> None:
+    """What one process does for all of a run: see that tasks, network and method fit, and get the weights.
+
+    Raises:
+        UserError: they do not fit, or the weights cannot be had.
+    """
+    prepare(config, load_source(config.data, config.cache_dir))
+    ready_weights(config)
+
+
 def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
-    """One whole continual run (or the rest of one) in `directory`; returns its summary.
+    """One whole continual run (or the rest of one) in `directory`, in as many processes as the config says.
+
+    A closed-form method has no gradients that could be shared out: one process adds up every example once.
+
+    Returns:
+        Its summary.
 
     Raises:
         UserError, TrainingError: see `tlcl.errors`.
     """
+    config = parse_config(composed)
+    assert config.method is not None
+    if METHODS[config.method.name].closed_form:
+        if config.trainer.shared:
+            log.info("method=%s takes no gradient steps: one process runs it", config.method.name)
+        return _run(composed, directory)
+    return together(_run, composed, directory, check_and_ready)
+
+
+def _run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     started = time.perf_counter()
     config = parse_config(composed)
     assert config.continual is not None
@@ -127,7 +154,8 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     sizes = [len(task.test) for task in stream.tasks]
     loggers = loggers_for(config, directory)
     tasks = [[stream.names[label] for label in task.members] for task in stream.tasks]
-    bar = tqdm(total=len(tasks), desc=config.method.name, unit="task", disable=not config.trainer.progress or None)
+    shown = config.trainer.progress and leads()
+    bar = tqdm(total=len(tasks), desc=config.method.name, unit="task", disable=not shown or None)
 
     def keep_matrix(history: History, figures: dict[str, Any]) -> None:
         write_matrix(directory.path, tasks=tasks, sizes=sizes, figures=figures, **vars(history))
@@ -151,6 +179,8 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     )
     history = loop.run()
     bar.close()
+    if not leads():
+        return {}
     figures = summarise(history.matrix, sizes, history.untrained)
     keep_matrix(history, figures)
     labels = stream.source.test.labels
@@ -188,6 +218,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         "parameters": parameter_counts(net, [] if method.closed_form else trained),
         "trained_blocks": [] if method.closed_form else [name for name in net.names if name in trained],
         "precision": config.trainer.precision,
+        "processes": 1 if method.closed_form else config.trainer.processes,
         "prefix_cache": [
             {"of": side, **one.record()} for side, one in zip(("train and val", "test"), held or (), strict=False)
         ],

@@ -67,9 +67,11 @@ class GatheredBatches(Dataset[Batch]):
 class BatchIndices(Sampler[Tensor]):
     """Index tensors of one batch each; shuffled anew each epoch from (seed, task, epoch), split among ranks.
 
-    `set_epoch` is called by Lightning before each epoch. With several ranks each takes every world-th batch
-    element of the same order; in training a remainder that cannot be shared equally is left out. A last batch
-    smaller than a quarter joins the one before it: BatchNorm cannot learn from a few images.
+    `set_epoch` is called by Lightning before each epoch. With several ranks each takes every world-th image of the
+    same order. Validation has every image once, so that some ranks may have one image more. In training all ranks
+    take equal steps: the images that cannot be shared equally, fewer than there are ranks and others in each epoch,
+    are left out. A last batch smaller than a quarter joins the one before it: BatchNorm cannot learn from a few
+    images.
     """
 
     def __init__(
@@ -168,6 +170,13 @@ class IndexedDataModule(L.LightningDataModule):
     ) -> "DataLoader[Batch]":
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        least = 2 * world if shuffle else world  # BatchNorm cannot train on a batch of one
+        if world > 1 and len(indices) < least:
+            kind = "training" if shuffle else "validation"
+            raise UserError(
+                f"{len(indices)} {kind} images cannot be shared by {world} processes, which need at least {least}; "
+                "set a smaller trainer.devices"
+            )
         sampler = BatchIndices(
             indices, batch_size, shuffle=shuffle, seed=self.seed, task=self.task, rank=rank, world=world
         )

@@ -6,6 +6,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from tlcl.config import OptimConfig
@@ -14,6 +15,7 @@ from tlcl.errors import TrainingError
 from tlcl.finetuning.optimizer import build_optimizer, build_scheduler
 from tlcl.finetuning.thaw import modes_for
 from tlcl.models.blocks import Blocks
+from tlcl.ranks import gathered
 from tlcl.seeding import derive_seed
 
 # Loggers get the whole epoch in one row from `EpochRecords`.
@@ -39,6 +41,8 @@ class FinetuningModule(L.LightningModule):
         self.trainable_blocks: frozenset[str] = frozenset(net.names)
         self.train_acc = MulticlassAccuracy(num_classes, average="micro")
         self.val_acc = MulticlassAccuracy(num_classes, average="micro")
+        # Not Lightning's own mean, which rounds the number of images that a process has on average.
+        self.val_loss = MeanMetric()
         # The first batch of the epoch whose loss was not finite, kept on the device: reading it every step
         # would make a GPU wait.
         self.register_buffer("bad_batch", torch.tensor(-1), persistent=False)
@@ -53,6 +57,17 @@ class FinetuningModule(L.LightningModule):
         """Images, or the outputs of `start` -> logits (B, classes)."""
         logits: Tensor = self.net(inputs, start=self.start)
         return logits
+
+    def on_train_start(self) -> None:
+        # Resumed by another number of processes, an epoch has another number of steps.
+        done = self.current_epoch * int(self.trainer.num_training_batches)
+        scheduler: Any = self.lr_schedulers()
+        if scheduler.last_epoch != done:
+            scheduler.last_epoch = done
+            for group, rate, factor in zip(
+                scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
+            ):
+                group["lr"] = rate * factor(done)
 
     def on_train_epoch_start(self) -> None:
         # Dropout is the only thing left that draws from the global generator.
@@ -82,7 +97,8 @@ class FinetuningModule(L.LightningModule):
         logits = self(batch.images)
         loss = nn.functional.cross_entropy(logits.float(), batch.labels)
         self.val_acc(logits, batch.labels)
-        self.log("val/loss", loss, batch_size=len(batch.labels), sync_dist=True, **ONCE_AN_EPOCH)
+        self.val_loss.update(loss, len(batch.labels))
+        self.log("val/loss", self.val_loss, **ONCE_AN_EPOCH)
         self.log("val/acc", self.val_acc, **ONCE_AN_EPOCH)
 
     def on_validation_epoch_start(self) -> None:
@@ -99,7 +115,7 @@ class FinetuningModule(L.LightningModule):
         return f"epoch {self.current_epoch}"
 
     def _stop_if_not_finite(self) -> None:
-        batch = int(self.bad_batch)
+        batch = int(gathered(self.bad_batch[None]).max())  # all stop, or none
         if batch >= 0:
             rates = ", ".join(f"{name} {rate:.3g}" for name, rate in self.learning_rates().items())
             thawed = ", ".join(name for name in self.net.names if name in self.trainable_blocks)

@@ -23,11 +23,14 @@ log = logging.getLogger(__name__)
 
 def versions_for(config: Config) -> Versions | None:
     """What a prefix cache holds of each training image; None, with the reason logged, where there is none."""
-    data, devices = config.data, config.trainer.devices
+    data, trainer = config.data, config.trainer
     if data.cache_prefix == "off":
         return None
-    if devices > 1:
-        log.info("with trainer.devices=%d the frozen blocks are computed in every epoch", devices)
+    if trainer.shared:
+        log.info(
+            "with trainer.devices=%d and trainer.strategy=%s the frozen blocks are computed in every epoch",
+            trainer.devices, trainer.strategy,
+        )  # fmt: skip
         return None
     versions = Versions.of(data, config.seed)
     if versions is None and config.schedule.trainable(0) != frozenset(config.schedule.order):

@@ -26,6 +26,8 @@ from tlcl.models.build import build_model
 from tlcl.models.weights import RUN_MODEL, Origin, apply_weights, file_sha256
 from tlcl.parse import parse_config
 from tlcl.pretraining import pretrained_on_letters
+from tlcl.processes import together
+from tlcl.ranks import leads
 from tlcl.tracking.checkpoint import (
     BEST,
     LAST,
@@ -62,7 +64,7 @@ def start_weights(config: Config, net: Blocks, backbone: Backbone) -> Origin:
 
 def loggers_for(config: Config, directory: RunDirectory) -> list[Any]:
     """W&B's logger of this run directory, or none."""
-    if config.logger.name != "wandb":
+    if config.logger.name != "wandb" or not leads():
         return []
     composed = OmegaConf.to_container(OmegaConf.load(directory.path / "config.yaml"))
     return [build_wandb(config, directory, cast(dict[str, Any], composed))]
@@ -178,12 +180,35 @@ def parameter_counts(net: Blocks, trained: Iterable[str]) -> dict[str, int]:
     }
 
 
+def ready_weights(config: Config) -> None:
+    """Train the letters' backbone, when it is wanted and not there: alone, before other processes join."""
+    if config.model.weights == "letters":
+        pretrained_on_letters(config, run)
+
+
+def check_and_ready(config: Config) -> None:
+    """What one process does for all of a run: see that the data is there (decoded once, for all), and the weights.
+
+    Raises:
+        UserError: the data or the weights cannot be had.
+    """
+    ImageDataModule(load_source(config.data, config.cache_dir), config.data, config.seed)
+    ready_weights(config)
+
+
 def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
-    """One whole fine-tuning run (or the rest of one) in `directory`; returns its summary.
+    """One whole fine-tuning run (or the rest of one) in `directory`, in as many processes as the config says.
+
+    Returns:
+        Its summary.
 
     Raises:
         UserError, TrainingError: see `tlcl.errors`.
     """
+    return together(_run, composed, directory, check_and_ready)
+
+
+def _run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     started = time.perf_counter()
     config = parse_config(composed)
     device = settle(config, composed)
@@ -236,6 +261,7 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         "parameters": parameter_counts(net, trained),
         "trained_blocks": [name for name in net.names if name in trained],
         "precision": config.trainer.precision,
+        "processes": config.trainer.processes,
         "prefix_cache": [record for callback in prefix for record in callback.records],
         "seconds_by_part": seconds_by_part(read_lines(directory.path / "timings.jsonl")),
         "seconds": round(time.perf_counter() - started, 1),

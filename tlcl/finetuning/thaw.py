@@ -3,6 +3,7 @@
 import lightning as L
 from torch import nn
 
+from tlcl.finetuning.ddp import ThawingDDP
 from tlcl.finetuning.schedule import ThawSchedule
 from tlcl.models.blocks import Blocks
 
@@ -43,3 +44,5 @@ class Thaw(L.Callback):
         trainable = self.schedule.trainable(trainer.current_epoch)
         pl_module.trainable_blocks = trainable  # type: ignore[assignment]
         set_trainable(pl_module.net, trainable)  # type: ignore[arg-type]
+        if isinstance(trainer.strategy, ThawingDDP):
+            trainer.strategy.wrap_what_trains()

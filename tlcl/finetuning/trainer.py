@@ -12,11 +12,12 @@ from omegaconf import DictConfig
 
 from tlcl.config import Config
 from tlcl.errors import Interrupted, UserError
+from tlcl.finetuning.ddp import InStep, ThawingDDP, cluster_environment
 from tlcl.tracking.checkpoint import AtomicCheckpointIO
 
 
 def root_device(config: Config) -> torch.device:
-    """The device that `trainer.accelerator` means on this machine, the first of `trainer.devices`.
+    """The device that `trainer.accelerator` means on this machine, of `trainer.devices` the one of this process.
 
     Raises:
         UserError: it has no such accelerator, or fewer devices.
@@ -24,7 +25,7 @@ def root_device(config: Config) -> torch.device:
     chosen = config.trainer
     try:
         trainer = L.Trainer(
-            accelerator=chosen.accelerator, devices=chosen.devices, logger=False, enable_checkpointing=False
+            **_devices(config), logger=False, enable_checkpointing=False
         )
     except (ValueError, MisconfigurationException) as error:
         raise UserError(
@@ -32,6 +33,16 @@ def root_device(config: Config) -> torch.device:
             f"({str(error).strip().splitlines()[0]}); use trainer.accelerator=auto"
         ) from None
     return trainer.strategy.root_device
+
+
+def _devices(config: Config) -> dict[str, Any]:
+    """What Lightning is told of devices, nodes and strategy."""
+    chosen = config.trainer
+    told: dict[str, Any] = {"accelerator": chosen.accelerator, "devices": chosen.devices}
+    if not chosen.shared:
+        return told
+    told |= {"num_nodes": chosen.num_nodes, "strategy": ThawingDDP()}
+    return {**told, "plugins": [cluster_environment()]}
 
 
 def settle(config: Config, composed: DictConfig) -> torch.device:
@@ -64,17 +75,15 @@ def build_trainer(
     config: Config, run_dir: Path, callbacks: list[L.Callback], loggers: list[Any], **options: Any
 ) -> L.Trainer:
     """A Trainer by the `trainer` group; `options` go to Lightning as they are."""
-    chosen = config.trainer
+    chosen, devices = config.trainer, _devices(config)
+    plugins = [AtomicCheckpointIO(), *devices.pop("plugins", [])]
     return L.Trainer(
-        accelerator=chosen.accelerator,
-        devices=chosen.devices,
-        # Frozen blocks have no gradients, and which are frozen changes on the way.
-        strategy="ddp_find_unused_parameters_true" if chosen.devices > 1 else "auto",
+        **devices,
         precision=cast(Any, chosen.precision),
         max_epochs=chosen.epochs,
         logger=loggers or False,
-        callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
+        callbacks=[InStep(), *callbacks] if chosen.shared else callbacks,
+        plugins=plugins,
         log_every_n_steps=chosen.log_every,
         num_sanity_val_steps=0,
         enable_progress_bar=chosen.progress and sys.stdout.isatty(),

@@ -145,6 +145,27 @@ class RunDirectory:
             )
 
 
+class FollowedDirectory(RunDirectory):
+    """The run directory in a process beside the first, which alone writes there: it is read, and nothing else."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def close(self) -> None: ...
+
+    def begin(self, composed: DictConfig) -> None: ...
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None: ...
+
+    def append(self, name: str, line: Mapping[str, Any]) -> None: ...
+
+    def keep_lines(self, name: str, keep: Callable[[dict[str, Any]], bool]) -> None: ...
+
+    def write_predictions(
+        self, labels: Tensor, probabilities: Tensor, mistakes: Tensor, mistake_images: Tensor
+    ) -> None: ...
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The JSON lines of a file; a last line that a kill cut short is left out.
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tlcl.continual.buffer import RehearsalBuffer
 from tlcl.continual.methods.base import Method, Network, Setting, TaskData
+from tlcl.ranks import average
 
 
 def projection_factor(gradients: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:
@@ -38,6 +39,7 @@ class AGEM(Method):
         trained = [parameter for parameter in net.parameters() if parameter.grad is not None]
         loss = self.classify(net(self.augment(past.inputs)), past.labels)
         reference = torch.autograd.grad(loss, trained)
+        average(reference)  # the gradients are the mean over the processes already
         gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
         factor = projection_factor(gradients, reference)
         for gradient, direction in zip(gradients, reference, strict=True):

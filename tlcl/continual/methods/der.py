@@ -7,6 +7,7 @@ from torch import Tensor
 from tlcl.continual.buffer import RehearsalBuffer
 from tlcl.continual.methods.base import Method, Network, Setting
 from tlcl.data.datamodule import Batch
+from tlcl.ranks import gathered
 
 
 def logit_distance(logits: Tensor, stored: Tensor) -> Tensor:
@@ -42,4 +43,4 @@ class DER(Method):
 
     def after_step(self, net: Network, batch: Batch, logits: Tensor) -> None:
         assert batch.raw is not None
-        self.buffer.add(batch.raw, batch.labels, self.random, logits)
+        self.buffer.add(gathered(batch.raw), gathered(batch.labels), self.random, gathered(logits.float()))

@@ -8,6 +8,7 @@ from torch import Tensor
 from tlcl.continual.buffer import RehearsalBuffer
 from tlcl.continual.methods.base import Method, Network, Setting
 from tlcl.data.datamodule import Batch
+from tlcl.ranks import gathered
 
 
 class ER(Method):
@@ -31,4 +32,4 @@ class ER(Method):
 
     def after_step(self, net: Network, batch: Batch, logits: Tensor) -> None:
         assert batch.raw is not None
-        self.buffer.add(batch.raw, batch.labels, self.random)
+        self.buffer.add(gathered(batch.raw), gathered(batch.labels), self.random)
