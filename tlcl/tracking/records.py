@@ -87,12 +87,12 @@ class RunDirectory:
         Called after all that can be a user's mistake, which so leaves no directory that "already holds a run".
         """
         if not self.begun:
-            # The resolved config, from which `+resume` starts.
-            atomic_write_text(self.path / "config.yaml", OmegaConf.to_yaml(composed, resolve=True))
             self.write_json("environment.json", environment(int(composed.seed)))
             for name, content in copies(composed.get("extend") or []).items():
                 with atomic_open(self.path / "extensions" / name) as file:
                     file.write(content)
+            # The resolved config, from which `+resume` starts; last, as it says that the run has begun.
+            atomic_write_text(self.path / "config.yaml", OmegaConf.to_yaml(composed, resolve=True))
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         atomic_write_text(self.path / name, json.dumps(content, indent=2) + "\n")
