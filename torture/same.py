@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
 from tlcl.tracking.checkpoint import read_checkpoint
 from tlcl.tracking.records import read_lines
@@ -52,8 +53,13 @@ def _arrays(path: Path) -> Any:
         return {name: (stored[name].dtype.str, stored[name].shape, stored[name].tobytes()) for name in stored.files}
 
 
+def _settings(path: Path) -> Any:
+    """A config without the place of its run, which is absolute in sweeps."""
+    return {key: value for key, value in yaml.safe_load(path.read_text()).items() if key != "run_dir"}
+
+
 READERS: dict[str, Callable[[Path], Any]] = {
-    ".json": _json, ".jsonl": _lines, ".ckpt": _checkpoint, ".npz": _arrays,
+    ".json": _json, ".jsonl": _lines, ".ckpt": _checkpoint, ".npz": _arrays, ".yaml": _settings,
 }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ PROMISED = "exit code {code} and one sentence that says how to go on; the same e
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 PRETRAINED = Job(
     "pretrained", "fine-tuning from letters, which are pretrained on first", 1,
-    (*[item for item in SMALL if item != "model.weights=none"], "data.train_size=100", "trainer.epochs=1"),
+    (*SMALL, "model.weights=letters", "data.train_size=100", "trainer.epochs=1"),
 )  # fmt: skip
 SWEEP = (
     "-m", *[item for item in SMALL if not item.startswith("run_dir=")], "data.train_size=100", "trainer.epochs=2",
