@@ -3,7 +3,7 @@ BIN := .venv/bin
 # A process a core, each with one thread; a file's tests share what they train.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
 
-.PHONY: quickstart sweep study notebooks test test-fast fuzz lint bench clean
+.PHONY: quickstart sweep study notebooks test test-fast fuzz torture lint bench clean
 .DEFAULT_GOAL := quickstart
 
 # Exact versions from constraints.txt; rebuilt when a pin or a dependency changes.
@@ -35,6 +35,9 @@ test-fast: .venv/.installed  ## without the slow tests
 
 fuzz: .venv/.installed  ## property tests with other examples each time, and many more
 	TLCL_FUZZ=thorough $(BIN)/python -m pytest $(PARALLEL) tests/test_fuzz_*.py
+
+torture: .venv/.installed  ## kill, fill the disk, damage files, ...: what is done to runs, and what came of it
+	$(BIN)/python -m torture
 
 lint: .venv/.installed
 	$(BIN)/ruff check --fix .

@@ -23,7 +23,7 @@ BUILD = [Requirement(text) for text in PROJECT["build-system"]["requires"]]
 EVERY = [*DEPENDENCIES, *BUILD, *(item for group in EXTRAS.values() for item in group)]
 LINES = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"]
 PINS = {canonicalize_name(pin.name): pin for pin in map(Requirement, LINES)}
-OUR_OWN = {"tlcl", "tests", "benchmarks", "notebooks"}
+OUR_OWN = {"tlcl", "tests", "benchmarks", "torture", "notebooks"}
 NEEDS_NO_PIN = {"pip", "setuptools", "tlcl", "wheel"}  # they come with Python, or are this
 # Versions with known malicious or gravely vulnerable code.
 BAD = {
@@ -118,7 +118,7 @@ def test_what_is_imported_is_declared() -> None:
     """Not what another package happens to bring."""
     declared = {canonicalize_name(item.name) for item in EVERY}
     known = packages_distributions()
-    for folder in ("tlcl", "benchmarks", "tests", "notebooks"):
+    for folder in ("tlcl", "benchmarks", "torture", "tests", "notebooks"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

@@ -2,7 +2,7 @@
 
 import shutil
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tlcl.tracking.checkpoint import LAST, PREVIOUS
@@ -34,7 +34,10 @@ class Job:
         """The run that nothing interrupted."""
 
         def make(own: Workplace) -> Finished:
-            return complete(own.train(*self.arguments))
+            child = own.start("tlcl.train", *self.arguments)
+            child.wait_until((own.path / "run" / "config.yaml").exists)
+            began = child.cpu
+            return replace(complete(child.finish()), began=began)
 
         path, finished = place.shared.once(self.name, make)
         return path / "run", finished

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from torture.case import Broken, Case
 from torture.jobs import DANN, DER_PP, ER, FINETUNE, LWF, Job, complete, epochs_recorded, go_on
 from torture.same import same_run
-from torture.workplace import Child, Workplace
+from torture.workplace import Child, Finished, Workplace
 
 FAMILY = "kill -9"
 TURNS = (FINETUNE, ER, FINETUNE, DANN, FINETUNE, DER_PP, LWF, DANN)  # which run the next kill is done to
 JITTER = 0.1  # seconds: waiting for the disk takes no processor time, so that moments lie in it too
 TRIES = 5
+EARLY = 0.2  # of the moments are before a run is recorded, when packages and data are loaded
 
 
 def cases(count: int, seed: int) -> Iterator[Case]:
@@ -39,7 +40,7 @@ def _kill(place: Workplace, job: Job, draw: random.Random, times: int) -> str:
     moments = []
     for _ in range(TRIES):
         child = place.start("tlcl.train", *job.arguments)
-        moment = _kill_at(child, place, job, draw, finished.cpu)
+        moment = _kill_at(child, place, job, draw, finished)
         if moment is not None:
             moments.append(moment)
             break
@@ -49,24 +50,25 @@ def _kill(place: Workplace, job: Job, draw: random.Random, times: int) -> str:
     if times == 2:
         begun = (place.path / "run" / "config.yaml").is_file()
         child = place.start("tlcl.train", *(("+resume=run",) if begun else job.arguments))
-        again = _kill_at(child, place, job, draw, finished.cpu)
+        again = _kill_at(child, place, job, draw, finished)
         moments.append(again or "not again, as it had ended")
     complete(go_on(place, job))
     same_run(whole, place.path / "run")
     return f"killed {' and '.join(moments)}; the same end"
 
 
-def _kill_at(child: Child, place: Workplace, job: Job, draw: random.Random, whole: float) -> str | None:
-    """Kill at a share of the processor time of the whole run; when that was, None if the run had ended."""
-    share, jitter = draw.uniform(0.01, 0.99), draw.uniform(0, JITTER)
-    if not child.wait_until(lambda: child.cpu >= share * whole):
+def _kill_at(child: Child, place: Workplace, job: Job, draw: random.Random, whole: Finished) -> str | None:
+    """Kill after some of the processor time that the whole run took; when that was, None if it had ended."""
+    early, jitter = draw.random() < EARLY, draw.uniform(0, JITTER)
+    moment = draw.uniform(0, whole.began) if early else draw.uniform(whole.began, whole.cpu)
+    if not child.wait_until(lambda: child.cpu >= moment):
         child.finish()
         return None
     time.sleep(jitter)
     child.send(signal.SIGKILL)
     if child.finish().code != -signal.SIGKILL:
         return None
-    return f"at {share:.0%} ({_where(place, job)})"
+    return f"at {moment / whole.cpu:.0%} ({_where(place, job)})"
 
 
 def _where(place: Workplace, job: Job) -> str:

@@ -17,12 +17,19 @@ LIMIT = 600.0  # seconds: a process that takes longer hangs
 
 @dataclass(frozen=True)
 class Finished:
-    """A process that ended: exit code (-N: by signal N), outputs, and processor time in seconds."""
+    """A process that ended.
+
+    Attributes:
+        code: exit code; -N: by signal N.
+        cpu: seconds of processor time.
+        began: how many of them had passed when its run began to be recorded.
+    """
 
     code: int
     out: str
     err: str
     cpu: float = 0.0
+    began: float = 0.0
 
 
 def python(module: str, *arguments: str) -> list[str]:

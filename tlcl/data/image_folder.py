@@ -114,7 +114,7 @@ def _decode_all(path: Path, files: list[tuple[PurePosixPath, Content]], size: in
     classes = tuple(sorted({name.parts[0] for name, _ in in_class}))
     empty = sorted(set(classes) - {name.parts[0] for name, _ in good})
     if len(classes) < 2:
-        inside = "it holds none"
+        inside = f"its {len(files)} files are in no class folder" if files else "it holds none"
         if classes:
             hint = f"did you mean {path / classes[0]}?" if path.is_dir() else "pack that folder's contents instead"
             inside = f"it holds only {classes[0]!r}; {hint}"
