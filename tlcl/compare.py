@@ -80,7 +80,7 @@ def method_group(text: str, family: Family) -> dict[str, Any]:
     Raises:
         UserError: no such method, or something that is no KEY=VALUE.
     """
-    name, *changes = text.split()
+    name, *changes = text.split() or [""]
     if name not in family.names:
         raise UserError(f"compare.methods names {name!r}; the methods are {', '.join(family.names)}")
     wrong = [change for change in changes if "=" not in change or change.startswith("=")]

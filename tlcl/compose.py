@@ -11,6 +11,7 @@ from tlcl.config import conf_dir
 from tlcl.errors import UserError
 from tlcl.parse import unknown_key
 
+TOO_LONG = "Exceeds the limit"  # how Python's about a number of thousands of digits begins
 NULL_GROUP = "Config group override must be"  # how Hydra's ValueError about GROUP=null begins
 
 
@@ -28,7 +29,7 @@ def composed_config(overrides: list[str]) -> DictConfig:
     except (HydraException, MissingConfigException, OmegaConfBaseException) as error:
         raise hydra_sentence(error) from None
     except ValueError as error:
-        if not str(error).startswith(NULL_GROUP):
+        if not str(error).startswith((NULL_GROUP, TOO_LONG)):
             raise
         raise hydra_sentence(error) from None
     OmegaConf.set_struct(config, False)
@@ -46,6 +47,8 @@ def hydra_sentence(error: Exception) -> UserError:
             return unknown_key(key)
     if text.startswith(NULL_GROUP):
         return UserError("a config group cannot be set to null; take it out with ~, e.g. '~method'")
+    if text.startswith(TOO_LONG):
+        return UserError("the command line holds a number of thousands of digits; give a smaller one")
     if isinstance(error, MissingConfigException):
         _, _, options = text.partition("Available options")
         lines = [line.strip() for line in options.splitlines()[1:]]

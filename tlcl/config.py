@@ -230,6 +230,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
 # key -> smallest value, and whether that value itself is allowed
 MINIMA: dict[str, tuple[float, bool]] = {
     "seed": (0, True),
+    "compare.seeds": (0, True),
+    "data.shots": (1, True),
+    "data.repetitions": (0, True),
     "data.train_size": (1, True),
     "data.val_size": (0, True),
     "data.batch_size": (2, True),
@@ -253,8 +256,17 @@ MINIMA: dict[str, tuple[float, bool]] = {
     **config_continual.MINIMA,
     **config_adaptation.MINIMA,
 }
+WHOLE = 2**31  # what a whole number without a line below must not reach
 # key -> the value that must not be reached
 SUPREMA: dict[str, float] = {
+    "seed": 10**18,
+    "compare.seeds": 10**18,
+    "data.crop_padding": 512,
+    "data.cache_gib": 1_000_000,
+    "data.images_per_class": 1_000_000,
+    "data.size": 8192,
+    "model.input_size": 8192,
+    "trainer.epochs": 1_000_000,
     "optim.momentum": 1.0,
     "data.test_fraction": 1.0,
     "model.dropout": 1.0,

@@ -93,6 +93,12 @@ def sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def shown(value: object) -> str:
+    """As Python writes it, in at most 80 characters."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def printable(text: object) -> str:
     """On one line, with what would steer a terminal written out: names come from other people's folders too."""
     return "".join(

@@ -21,6 +21,7 @@ from hydra.errors import HydraException
 
 from tlcl.atomic import atomic_open
 from tlcl.errors import UserError, run_cli
+from tlcl.paths import expanded
 
 log = logging.getLogger(__name__)
 MARK = "#sha256="
@@ -70,7 +71,7 @@ def allow(path: Path) -> str:
     Raises:
         UserError: it cannot be read or run, or adds something that is there already.
     """
-    path = path.expanduser().resolve()
+    path = expanded(str(path), "extend").resolve()
     content = _read(path)
     digest = hashlib.sha256(content).hexdigest()
     if digest not in LOADED:
@@ -100,7 +101,7 @@ def settle(items: Iterable[str]) -> list[str]:
     settled = []
     for item in items:
         name, mark, digest = item.partition(MARK)
-        path = Path(name).expanduser().resolve()
+        path = expanded(name, "extend").resolve()
         if not mark:
             digest = hashlib.sha256(_read(path)).hexdigest()
         kept = allowed_folder() / f"{digest}.py"

@@ -3,15 +3,12 @@
 import difflib
 import math
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any, cast, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
-    InterpolationResolutionError,
-    MissingMandatoryValue,
     OmegaConfBaseException,
 )
 
@@ -24,13 +21,17 @@ from tlcl.config import (
     PLAIN,
     SUPREMA,
     VARIANTS,
+    WHOLE,
     Config,
     FewLabelSplitsConfig,
     conf_dir,
 )
-from tlcl.errors import UserError
+from tlcl.errors import UserError, shown
 from tlcl.extensions import settle
-from tlcl.leaks import refuse_reads, refuse_values
+from tlcl.leaks import leaves, refuse_reads, refuse_values
+from tlcl.paths import expanded
+
+PATHS = ("data.", "source.", "model.")  # groups in which a text may be a path
 
 
 def known_keys() -> list[str]:
@@ -60,7 +61,7 @@ def unknown_key(key: str) -> UserError:
 def _typed(group: str, schema: type, values: Any) -> Any:
     """Merge `values` into the dataclass `schema`, or say which key is unknown, missing or of the wrong type."""
     if not OmegaConf.is_dict(values):
-        raise UserError(f"'{group}' must be a group of keys, not {values!r}; see {conf_dir()}")
+        raise UserError(f"'{group}' must be a group of keys, not {shown(values)}; see {conf_dir()}")
     names = {item.name for item in fields(schema)}
     for key in values:
         if key not in names:
@@ -71,27 +72,28 @@ def _typed(group: str, schema: type, values: Any) -> Any:
     blank = [key for key in values if OmegaConf.is_missing(values, key)]
     if blank:
         raise UserError(f"{group}.{blank[0]} must be given, e.g. {group}.{blank[0]}=VALUE")
-    hints = get_type_hints(schema)
-    typed: dict[str, Any] = {}
+    hints, structured = get_type_hints(schema), OmegaConf.structured(schema)
     for key in values:
         wanted = hints[key].__name__ if type(hints[key]) is type else str(hints[key])
-        wrong = UserError(f"{group}.{key}={values[key]!r} is not a value of type {wanted.replace('None', 'null')}")
+        what = f"{group}.{key}={shown(values[key])}"
+        wrong = UserError(f"{what} is no value of type {wanted.replace('None', 'null')}")
         # OmegaConf would take any number for true.
         if hints[key] is bool and not isinstance(values[key], bool):
             raise wrong
         try:
-            structured = OmegaConf.merge(OmegaConf.structured(schema), {key: values[key]})
-            typed[key] = OmegaConf.to_container(structured, resolve=True)[key]  # type: ignore[index]
+            structured[key] = values[key]
+            typed = OmegaConf.to_container(structured[key]) if OmegaConf.is_config(structured[key]) else None
         except (ConfigKeyError, ConfigAttributeError) as error:
             raise unknown_key(str(error.full_key or f"{group}.{key}")) from None
         except OmegaConfBaseException:
             raise wrong from None
+        except OverflowError:  # a whole number in the place of a float
+            raise UserError(f"{what} must be a finite number") from None
         # OmegaConf takes a container for an item of any type.
-        value = typed[key] if hints[key] is not Any else None
-        items = value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
-        if any(isinstance(item, list | dict) for item in items):
+        items = typed if isinstance(typed, list) else typed.values() if isinstance(typed, dict) else ()
+        if hints[key] is not Any and any(isinstance(item, list | dict) for item in items):
             raise wrong
-    return schema(**typed)
+    return schema(**cast(dict[str, Any], OmegaConf.to_container(structured)))
 
 
 def _check_ranges(config: Any, prefix: str = "") -> None:
@@ -102,17 +104,32 @@ def _check_ranges(config: Any, prefix: str = "") -> None:
             continue
         rule = f"data.{item.name}" if prefix == "source." else key
         if rule in CHOICES and value not in CHOICES[rule]:
-            raise UserError(f"{key}={value!r} is not one of {', '.join(map(str, CHOICES[rule]))}")
-        if value is None:
-            continue
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{key}={value} must be a finite number")
-        if rule in MINIMA:
-            least, allowed = MINIMA[rule]
-            if not (value >= least if allowed else value > least):
-                raise UserError(f"{key}={value} must be {'at least' if allowed else 'greater than'} {least:g}")
-        if rule in SUPREMA and not value < SUPREMA[rule]:
-            raise UserError(f"{key}={value} must be less than {SUPREMA[rule]:g}")
+            raise UserError(f"{key}={shown(value)} is not one of {', '.join(map(str, CHOICES[rule]))}")
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str):
+                _check_text(key, one)
+            elif isinstance(one, int | float) and not isinstance(one, bool):
+                _check_number(key, rule, one)
+
+
+def _check_number(key: str, rule: str, value: float) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{key}={value} must be a finite number")
+    if rule in MINIMA:
+        least, allowed = MINIMA[rule]
+        if not (value >= least if allowed else value > least):
+            bound = "at least" if allowed else "greater than"
+            raise UserError(f"{key}={shown(value)} must be {bound} {least:g}")
+    most = SUPREMA.get(rule, WHOLE if isinstance(value, int) else math.inf)
+    if not value < most:
+        raise UserError(f"{key}={shown(value)} must be less than {most:,}")
+
+
+def _check_text(key: str, value: str) -> None:
+    if "\0" in value:
+        raise UserError(f"{key}={shown(value)} holds a null character, which no name of a file has")
+    if key.startswith(PATHS):
+        expanded(value, key)
 
 
 def _check_cache(config: Config) -> None:
@@ -179,9 +196,17 @@ def _own_files(composed: DictConfig) -> list[str]:
     if given is None:  # runs from before there was such a key
         return []
     if not OmegaConf.is_list(given) or not all(isinstance(item, str) for item in given):
-        raise UserError(f"extend={given} must be a list of files, e.g. 'extend=[my_method.py]'")
+        raise UserError(f"extend={shown(given)} must be a list of files, e.g. 'extend=[my_method.py]'")
     composed.extend = settle(given)
     return list(composed.extend)
+
+
+def _resolves(composed: DictConfig, key: str) -> bool:
+    try:
+        OmegaConf.select(composed, key)
+    except (OmegaConfBaseException, RecursionError):
+        return False
+    return True
 
 
 def parse_config(composed: DictConfig) -> Config:
@@ -196,8 +221,10 @@ def parse_config(composed: DictConfig) -> Config:
     refuse_reads(OmegaConf.to_container(composed))
     try:
         OmegaConf.resolve(composed)
-    except (InterpolationResolutionError, MissingMandatoryValue) as error:
-        raise UserError(f"the config cannot be resolved: {str(error).splitlines()[0]}") from None
+    except (OmegaConfBaseException, RecursionError) as error:
+        keys = [key for key, _ in leaves(OmegaConf.to_container(composed)) if not _resolves(composed, key)]
+        key = keys[0] if keys else "the config"
+        raise UserError(f"{key} cannot be resolved: {str(error).partition(chr(10))[0]}") from None
     refuse_values(OmegaConf.to_container(composed))
     top = {item.name for item in fields(Config)}
     for key in composed:
@@ -219,15 +246,15 @@ def parse_config(composed: DictConfig) -> Config:
         if group in OPTIONAL and composed.get(group) is None:
             continue
         chosen = composed[group].get(selector) if OmegaConf.is_dict(composed[group]) else None
-        if chosen not in variants:
-            raise UserError(f"{group}.{selector}={chosen!r} is not one of {', '.join(variants)}")
+        if not isinstance(chosen, str) or chosen not in variants:
+            raise UserError(f"{group}.{selector}={shown(chosen)} is not one of {', '.join(variants)}")
         values[group] = _typed(group, variants[chosen], composed[group])
     for key, kind in (("name", str), ("seed", int), ("run_dir", str), ("cache_dir", str)):
         if not isinstance(composed[key], kind) or isinstance(composed[key], bool):
-            raise UserError(f"{key}={composed[key]!r} is not a value of type {kind.__name__}")
+            raise UserError(f"{key}={shown(composed[key])} is no value of type {kind.__name__}")
         values[key] = composed[key]
     for key in ("run_dir", "cache_dir"):
-        values[key] = str(Path(values[key]).expanduser())
+        values[key] = str(expanded(values[key], key))
     if not OmegaConf.is_dict(composed.thaw):
         raise UserError("'thaw' must map epochs to blocks, e.g. {0: [head], 15: [layer4]}")
     values["thaw"] = {str(key): value for key, value in cast(dict, OmegaConf.to_container(composed.thaw)).items()}

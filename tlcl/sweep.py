@@ -23,6 +23,7 @@ from tlcl.compose import hydra_sentence
 from tlcl.errors import TrainingError, UserError
 from tlcl.extensions import settle
 from tlcl.parse import parse_config
+from tlcl.paths import expanded
 from tlcl.recorded import check_command
 from tlcl.tracking.records import environment
 from tlcl.tracking.sweep_records import (
@@ -198,7 +199,7 @@ def resumed_command(arguments: Sequence[str]) -> list[str]:
         UserError: anything else is given beside it.
     """
     named = [item for item in arguments if item.startswith("+resume=")]
-    root = Path(named[0].removeprefix("+resume=").strip("'\"")).expanduser() if named else Path()
+    root = expanded(named[0].removeprefix("+resume=").strip("'\""), "+resume") if named else Path()
     plan = read_plan(root) if named else None
     if plan is None:
         return list(arguments)

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tlcl.allowlist import guard
-from tlcl.compose import NULL_GROUP, hydra_sentence
+from tlcl.compose import NULL_GROUP, TOO_LONG, hydra_sentence
 from tlcl.config import conf_dir
 from tlcl.errors import Interrupted, UserError, run_cli, with_exit_codes
 from tlcl.extensions import allow_named
@@ -25,6 +25,7 @@ from tlcl.launched import check_started, started
 from tlcl.memory import keep_freed_memory
 from tlcl.multirun import sweep_directory
 from tlcl.parse import parse_config
+from tlcl.paths import expanded
 from tlcl.recorded import recorded_config
 from tlcl.tracking.figures import validation_figure
 
@@ -50,7 +51,7 @@ def start(composed: DictConfig) -> dict[str, Any]:
         given = [item for item in beside if item.partition("=")[0] not in anew]
         if given:
             raise UserError(f"+resume goes on with the run's own config; leave out {' '.join(given)}")
-        path = Path(str(resume)).expanduser()
+        path = expanded(str(resume), "+resume")
         directory = RunDirectory(path, resume=True)
         composed = recorded_config(path)
         composed.run_dir = str(path)
@@ -116,7 +117,7 @@ def _program() -> None:
             raise
         raise hydra_sentence(error) from None
     except ValueError as error:
-        if wanted != "1" and str(error).startswith(NULL_GROUP):
+        if wanted != "1" and str(error).startswith((NULL_GROUP, TOO_LONG)):
             raise hydra_sentence(error) from None
         root = sweep_directory()
         if root is None or not str(error).startswith(NO_TRIAL):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tlcl.errors import UserError
+from tlcl.errors import UserError, shown
 
 BLOCKS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
 
@@ -30,7 +30,7 @@ class ThawSchedule:
             for block in self.milestones[epoch]:
                 if block not in self.order:
                     raise UserError(
-                        f"thaw.{epoch} names the unknown block {block!r}; the blocks are {', '.join(self.order)}"
+                        f"thaw.{epoch} names the unknown block {shown(block)}; the blocks are {', '.join(self.order)}"
                     )
                 if block in thawed:
                     raise UserError(f"thaw.{epoch} thaws {block} a second time; name each block once")
@@ -61,7 +61,7 @@ class ThawSchedule:
         most = len(order) - 1
         if isinstance(depth, bool) or not isinstance(depth, int) or not 0 <= depth <= most:
             raise UserError(
-                f"thaw.depth={depth!r} must be a whole number from 0 (head only) to {most} (everything)"
+                f"thaw.depth={shown(depth)} must be a whole number from 0 (head only) to {most} (everything)"
             )
         return cls({0: order[most - depth :]}, order)
 
@@ -81,11 +81,11 @@ class ThawSchedule:
                 if str(epoch) != str(key):  # "05" beside "5" would name one epoch twice
                     raise ValueError
             except ValueError:
-                raise UserError(f"thaw.{key} is neither 'depth' nor an epoch such as thaw.15") from None
+                raise UserError(f"thaw.{key[:80]} is neither 'depth' nor an epoch such as thaw.15") from None
             if blocks is None:
                 continue
             if not isinstance(blocks, list) or not all(isinstance(block, str) for block in blocks):
-                raise UserError(f"thaw.{key}={blocks!r} must be a list of blocks, e.g. [layer4]")
+                raise UserError(f"thaw.{key}={shown(blocks)} must be a list of blocks, e.g. [layer4]")
             milestones[epoch] = blocks
         if thaw.get("depth") is not None:
             return cls.from_depth(thaw["depth"], order)
