@@ -1,5 +1,7 @@
 """Data-parallel training while blocks thaw: what is reduced is always what is trained."""
 
+import signal
+import threading
 import warnings
 
 import lightning as L
@@ -65,7 +67,9 @@ class ThawingDDP(DDPStrategy):
 
 
 class InStep(L.Callback):
-    """After the last batch of each epoch: one set of BatchNorm statistics, and proof that the weights are the same.
+    """What keeps the processes together.
+
+    After the last batch of each epoch: one set of BatchNorm statistics, and proof that the weights are the same.
 
     Each process normalises by the images of its own batch, and its running mean and variance are of its own share;
     their average over the processes is of all images.
@@ -73,6 +77,14 @@ class InStep(L.Callback):
     Raises:
         TrainingError: the processes hold different weights or different states of a method.
     """
+
+    def __init__(self) -> None:
+        self._at_sigterm = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Lightning's own handler talks to the other processes, wherever they are: when all get the signal they hang.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._at_sigterm)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: object) -> None:
         if not trainer.is_last_batch:
