@@ -55,6 +55,10 @@ def start(composed: DictConfig) -> dict[str, Any]:
         directory = RunDirectory(path, resume=True)
         composed = recorded_config(path)
         composed.run_dir = str(path)
+        try:
+            parse_config(composed.copy())
+        except UserError as error:
+            raise UserError(f"{path / 'config.yaml'} cannot be gone on with: {error}") from None
         for key, value in anew.items():
             OmegaConf.update(composed, key, value)
         check_started(parse_config(composed.copy()).trainer)

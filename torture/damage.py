@@ -134,11 +134,16 @@ def _both_of_a_task(place: Workplace) -> str:
 
 def _unchanged(place: Workplace, run: Path, *words: str) -> str:
     """That `+resume` refuses, and changes nothing."""
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    before = _contents(run)
     said = sentence(place.train("+resume=run"), 2, *words)
-    if before != {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}:
+    if before != _contents(run):
         raise Broken("files were changed")
     return said
+
+
+def _contents(run: Path) -> dict[Path, bytes]:
+    """Of all files but what the kill left half written, which goes."""
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.suffix != ".partial"}
 
 
 def _best(place: Workplace, damage: Damage) -> str:

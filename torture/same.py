@@ -15,12 +15,12 @@ from torture.case import Broken
 
 # What tells of the time, the machine, or of how often the run was begun.
 OF_THE_TIME = {".lock", "timings.jsonl", "environment.json", "report.html", "plots/time.png"}
-FIGURES_OF_THE_TIME = ("seconds", "found")
+OF_THIS_PROCESS = ("seconds", "found", "prefix_cache")  # a run that goes on caches what is still needed
 
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _timeless(v) for k, v in value.items() if not k.startswith(FIGURES_OF_THE_TIME)}
+        return {k: _timeless(v) for k, v in value.items() if not k.startswith(OF_THIS_PROCESS)}
     return [_timeless(item) for item in value] if isinstance(value, list) else value
 
 
