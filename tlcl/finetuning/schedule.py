@@ -30,7 +30,8 @@ class ThawSchedule:
             for block in self.milestones[epoch]:
                 if block not in self.order:
                     raise UserError(
-                        f"thaw.{epoch} names the unknown block {shown(block)}; the blocks are {', '.join(self.order)}"
+                        f"thaw.{epoch} names the unknown block {shown(block)}; "
+                        f"the blocks are {', '.join(self.order)}"
                     )
                 if block in thawed:
                     raise UserError(f"thaw.{epoch} thaws {block} a second time; name each block once")
