@@ -139,6 +139,13 @@ def test_weights_errors_are_one_sentence(tmp_path: Path, monkeypatch: pytest.Mon
         apply_weights(net, backbone, str(broken))
     one_sentence(caught.value, "broken.safetensors")
 
+    sick = backbone.native_state(build_model(RESNET, 10, seed=0)[0])
+    sick["layer1.0.conv1.weight"][3, 2, 1, 0] = torch.nan
+    save_file({key: value.contiguous() for key, value in sick.items()}, tmp_path / "sick.safetensors")
+    with pytest.raises(UserError) as caught:
+        apply_weights(net, backbone, str(tmp_path / "sick.safetensors"))
+    one_sentence(caught.value, "sick.safetensors", "layer1.0.conv1.weight", "NaN")
+
     truncated = tmp_path / "cut.pth"
     torch.save(torchvision.models.resnet18().state_dict(), truncated)
     truncated.write_bytes(truncated.read_bytes()[: 1 << 20])

@@ -30,7 +30,7 @@ def cases() -> Iterator[Case]:
         )  # fmt: skip
     yield Case(
         FAMILY, "NaN in the weights to begin with", "model.weights=weights.safetensors with one NaN",
-        "exit code 1 or 2 and one sentence", _nan_weights, alone=False,
+        "exit code 2 and one sentence that names the tensor", _nan_weights, alone=False,
     )  # fmt: skip
     yield Case(
         FAMILY, "out of memory", "ResNet-18, 1200 images of 256×256 a step, in 2 GiB of memory (RLIMIT_DATA)",
@@ -56,7 +56,7 @@ def _nan_weights(place: Workplace) -> str:
     state[name].view(-1)[0] = torch.nan
     save_file(state, place.path / "weights.safetensors")
     finished = place.train(*FINETUNE.arguments, "model.weights=weights.safetensors")
-    return sentence(finished, 2 if finished.code == 2 else 1, "not finite")
+    return sentence(finished, 2, "weights.safetensors", "NaN")
 
 
 def _limit_data() -> None:

@@ -137,9 +137,9 @@ class Workplace:
         self.path.mkdir(parents=True, exist_ok=True)
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Of its processes: one thread each, a cache of the folder's own, no key."""
+        """Of its processes: one thread each, a cache of their own, no key; what is empty in `more` is unset."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB", "TLCL", "NETRC"))}
-        return {
+        ours = {
             **kept,
             "OMP_NUM_THREADS": "1",
             "TLCL_CACHE": "cache",
@@ -147,6 +147,7 @@ class Workplace:
             "NETRC": str(self.path / "no-netrc"),
             **(more or {}),
         }
+        return {key: value for key, value in ours.items() if value}
 
     def start(
         self,

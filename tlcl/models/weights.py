@@ -67,7 +67,7 @@ def load_backbone(net: Blocks, backbone: Backbone, state: dict[str, Tensor], sou
     """Put `state` (native or foreign keys) into every block of `net` but the head.
 
     Raises:
-        UserError: keys or shapes that do not match; the sentence names the first of them.
+        UserError: keys or shapes that do not match, or numbers that are not finite; the sentence names the first.
     """
     native = {backbone.foreign_key(key): value for key, value in state.items()}
     wanted = {
@@ -87,6 +87,8 @@ def load_backbone(net: Blocks, backbone: Backbone, state: dict[str, Tensor], sou
         )
     mine = net.state_dict()
     for key, name in wanted.items():
+        if name in native and not native[name].isfinite().all():
+            raise UserError(f"model.weights={source} is damaged: {name!r} holds numbers that are NaN or infinite")
         if name in native and mine[key].shape != native[name].shape:
             raise UserError(
                 f"model.weights={source} does not fit: {name} is {tuple(native[name].shape)}, "

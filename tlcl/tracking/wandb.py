@@ -74,7 +74,7 @@ def build_wandb(config: Config, directory: RunDirectory, composed: dict[str, Any
     mode = resolve_mode(options.mode)
     try:
         logger = _connect(config, mode, run_id, str(directory.path))
-    except (wandb.errors.Error, OSError) as error:
+    except (wandb.errors.Error, OSError, ValueError) as error:  # ValueError: WANDB_MODE=something
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if options.mode == "online" or mode == "offline":
             raise UserError(
