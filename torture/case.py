@@ -26,6 +26,7 @@ class Case:
         check: does it in a workplace of its own; returns what happened.
             Raises Broken, Skipped.
         alone: whether it needs processes of its own: signals, limits, clocks.
+        together: cases of one such name share a row of the page.
     """
 
     family: str
@@ -34,6 +35,7 @@ class Case:
     promised: str
     check: Callable[[Workplace], str]
     alone: bool = True
+    together: str = ""
 
 
 @dataclass(frozen=True)

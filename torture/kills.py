@@ -25,13 +25,14 @@ def cases(count: int, seed: int) -> Iterator[Case]:
 
 
 def kill_case(job: Job, number: int, seed: int) -> Case:
-    twice = number % 5 == 4
+    times = 2 if number % 5 == 4 else 1
     return Case(
         FAMILY,
         f"kill {number + 1}: {job.name}",
-        f"{job.what}; killed at a random moment{', and again when it went on' if twice else ''}",
-        "goes on with +resume (or, if it had not begun, the same command) and ends the same, to the bit",
-        lambda place: _kill(place, job, random.Random(f"{seed}/{number}"), 2 if twice else 1),
+        f"{job.what}; at random moments, in per cent of the processor time of a run (a fifth of the runs twice)",
+        "goes on with +resume (or, if it had not begun, the same command) to the same end",
+        lambda place: _kill(place, job, random.Random(f"{seed}/{number}"), times),
+        together=job.name,
     )
 
 
@@ -54,7 +55,7 @@ def _kill(place: Workplace, job: Job, draw: random.Random, times: int) -> str:
         moments.append(again or "not again, as it had ended")
     complete(go_on(place, job))
     same_run(whole, place.path / "run")
-    return f"killed {' and '.join(moments)}; the same end"
+    return " and ".join(moments)
 
 
 def _kill_at(child: Child, place: Workplace, job: Job, draw: random.Random, whole: Finished) -> str | None:

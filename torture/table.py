@@ -44,14 +44,20 @@ def markdown(outcomes: Sequence[Outcome], command: str, seconds: float) -> str:
     ]
     for family in dict.fromkeys(outcome.case.family for outcome in outcomes):
         lines += ["", f"## {family}", "", "| fault | promised | | what happened |", "|---|---|---|---|"]
-        lines += [_row(outcome) for outcome in outcomes if outcome.case.family == family]
+        rows: dict[str, list[Outcome]] = {}
+        for outcome in outcomes:
+            if outcome.case.family == family:
+                rows.setdefault(outcome.case.together or outcome.case.name, []).append(outcome)
+        lines += [_row(name, same) for name, same in rows.items()]
     return "\n".join(lines) + "\n"
 
 
-def _row(outcome: Outcome) -> str:
-    case = outcome.case
-    words = [_cell(f"**{case.name}**: {case.done}"), _cell(case.promised), MARK[outcome.status]]
-    return f"| {' | '.join([*words, _cell(outcome.happened)])} |"
+def _row(name: str, outcomes: Sequence[Outcome]) -> str:
+    case, statuses = outcomes[0].case, [outcome.status for outcome in outcomes]
+    status = next(status for status in ("broken", "skipped", "kept") if status in statuses)
+    mark = MARK[status] if len(outcomes) == 1 else f"{statuses.count('kept')} of {len(outcomes)} {MARK['kept']}"
+    words = [_cell(f"**{name}**: {case.done}"), _cell(case.promised), mark]
+    return f"| {' | '.join([*words, _cell('; '.join(outcome.happened for outcome in outcomes))])} |"
 
 
 def csv_text(outcomes: Sequence[Outcome]) -> str:
