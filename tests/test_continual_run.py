@@ -400,7 +400,6 @@ def test_weights_that_cannot_be_had_leave_no_run_behind(tmp_path: Path) -> None:
         (["continual=class_incremental", "trainer.select=last"], ["method=naive"]),
         (["method=er"], ["method", "continual=class_incremental"]),
         ([*TASKS, "method=er", "trainer.select=best"], ["trainer.select=last"]),
-        ([*TASKS, "method=er", "trainer.devices=2"], ["trainer.devices=2"]),
         ([*TASKS, "method=er", "trainer.precision=16-mixed"], ["bf16-mixed"]),
         ([*TASKS, "method=er", "compare=default"], ["either method or compare"]),
         ([*TASKS, "method=er", "+method.alpha=1"], ["method.alpha"]),

@@ -111,13 +111,13 @@ class TrainerConfig:
     epochs: int
     accelerator: str
     devices: int
-    num_nodes: int
-    strategy: str
     precision: str
     channels_last: bool
     select: str
     log_every: int
     progress: bool
+    num_nodes: int = 1
+    strategy: str = "auto"
 
     @property
     def processes(self) -> int:

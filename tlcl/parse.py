@@ -223,8 +223,8 @@ def parse_config(composed: DictConfig) -> Config:
         OmegaConf.resolve(composed)
     except (OmegaConfBaseException, RecursionError) as error:
         keys = [key for key, _ in leaves(OmegaConf.to_container(composed)) if not _resolves(composed, key)]
-        key = keys[0] if keys else "the config"
-        raise UserError(f"{key} cannot be resolved: {str(error).partition(chr(10))[0]}") from None
+        where = keys[0] if keys else "the config"
+        raise UserError(f"{where} cannot be resolved: {str(error).partition(chr(10))[0]}") from None
     refuse_values(OmegaConf.to_container(composed))
     top = {item.name for item in fields(Config)}
     for key in composed:

@@ -82,7 +82,7 @@ class InStep(L.Callback):
         self._at_sigterm = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # Lightning's own handler talks to the other processes, wherever they are: when all get the signal they hang.
+        # Lightning's own handler talks to the other processes, wherever they are: if all get the signal, they hang.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._at_sigterm)
 
