@@ -18,12 +18,13 @@ from tests.conftest import composed
 from tlcl.compare import run_name
 from tlcl.config import FewLabelSplitsConfig
 from tlcl.data.few_label_splits import find_splits, load_split
-from tlcl.errors import UserError, printable, run_cli
+from tlcl.errors import UserError, run_cli
 from tlcl.leaks import looks_secret
 from tlcl.models.weights import read_state
 from tlcl.recorded import Labels, read_yaml, recorded_config, recorded_labels
 from tlcl.report_cli import report
 from tlcl.tensors import NotTensors, load_tensors
+from tlcl.texts import printable
 from tlcl.tracking.checkpoint import read_checkpoint
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.run_history import read_run

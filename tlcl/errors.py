@@ -11,6 +11,7 @@ from types import FrameType
 from typing import TypeVar
 
 from tlcl.disk import disk_sentence
+from tlcl.texts import printable
 
 T = TypeVar("T")
 
@@ -91,19 +92,6 @@ def sigterm_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def shown(value: object) -> str:
-    """As Python writes it, in at most 80 characters."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def printable(text: object) -> str:
-    """On one line, with what would steer a terminal written out: names come from other people's folders too."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(text)
-    )
 
 
 def with_exit_codes(program: Callable[[], T]) -> T:

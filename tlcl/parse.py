@@ -26,10 +26,11 @@ from tlcl.config import (
     FewLabelSplitsConfig,
     conf_dir,
 )
-from tlcl.errors import UserError, shown
+from tlcl.errors import UserError
 from tlcl.extensions import settle
 from tlcl.leaks import leaves, refuse_reads, refuse_values
 from tlcl.paths import expanded
+from tlcl.texts import shown
 
 PATHS = ("data.", "source.", "model.")  # groups in which a text may be a path
 

@@ -32,7 +32,8 @@ from tlcl.models.tail import Split
 from tlcl.models.weights import RUN_MODEL, read_state
 from tlcl.parse import parse_config
 from tlcl.recorded import Labels, recorded_config, recorded_labels
-from tlcl.tracking.csv_cells import plain, to_cell
+from tlcl.texts import plain
+from tlcl.tracking.csv_cells import to_cell
 
 
 def load_run(run_dir: Path) -> tuple[Blocks | Split, Labels, Config]:

@@ -22,9 +22,10 @@ from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.data.splits import stratified_order
 from tlcl.data.walk import class_folders
 from tlcl.errors import UserError
+from tlcl.texts import plain
 
 log = logging.getLogger(__name__)
-DECODER = "3"  # part of every cache key: raise it when decode_image gives other pixels, or the files other parts
+DECODER = "4"  # part of every cache key: raise it when decode_image gives other pixels, or the files other parts
 LISTED = 20
 
 
@@ -129,7 +130,7 @@ def _decode_all(path: Path, files: list[tuple[PurePosixPath, Content]], size: in
         ImageTensors(
             torch.stack([image for _, image in good]),
             torch.tensor([number[name.parts[0]] for name, _ in good]),
-            classes,
+            tuple(map(plain, classes)),
             tuple(map(str, (name for name, _ in good))),
         ),
         tuple(bad),

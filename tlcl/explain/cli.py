@@ -26,7 +26,8 @@ from tlcl.errors import UserError, run_cli
 from tlcl.explain.gradcam import block_of_maps, class_maps, network_of
 from tlcl.explain.neighbours import Neighbour, nearest_training_images
 from tlcl.predict import class_probabilities, device_for, load_run, read_contents, read_images
-from tlcl.tracking.csv_cells import plain, to_cell
+from tlcl.texts import plain
+from tlcl.tracking.csv_cells import to_cell
 from tlcl.tracking.explain_page import Alike, ClassMap, Explained, data_uri, overlay, write_explain_page
 
 SIDE = 224  # pixels of the pictures

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tlcl.errors import UserError, shown
+from tlcl.errors import UserError
+from tlcl.texts import shown
 
 BLOCKS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
 

@@ -11,11 +11,6 @@ FORMULA = re.compile(r"'*[=+\-@\t\r]")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
-def plain(text: object) -> str:
-    """Text that any file can hold: bytes of a file's name that are no UTF-8 are written as `\\udcff`."""
-    return str(text).encode("utf-8", "backslashreplace").decode()
-
-
 def to_cell(value: Any) -> Any:
     """The value for a CSV file; what is not a text is left as it is."""
     if not isinstance(value, str) or NUMBER.fullmatch(value) or not FORMULA.match(value):
