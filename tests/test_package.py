@@ -30,7 +30,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new environment: the wheel, and beside it this environment's packages but not its checkout."""
+    """A new environment: the wheel, and beside it this environment's packages but not its checkout.
+
+    So no network is needed; the workflow installs the packages anew.
+    """
     home = tmp_path_factory.mktemp("home") / "venv"
     venv.create(home, with_pip=False)
     python = home / "bin" / "python"
@@ -81,6 +84,18 @@ def test_the_wheel_has_the_package_alone(built: Path) -> None:
     expected = {path.relative_to(ROOT).as_posix() for path in sources} | {f"tlcl/conf/{name}" for name in configs}
     assert set(names) - about == expected
     assert any(name.endswith("licenses/LICENSE") for name in about)
+
+
+def test_the_sdist_installs_what_the_wheel_has(built: Path, tmp_path: Path) -> None:
+    """By pip, as for someone who gets no wheel; `--no-deps`: the packages are those of these tests."""
+    (path,) = built.glob("*.tar.gz")
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--no-build-isolation"]
+    subprocess.run([*command, "--target", str(tmp_path / "site"), str(path)], check=True, capture_output=True)
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        expected = {name: archive.read(name) for name in archive.namelist() if name.startswith("tlcl/")}
+    files = [path for path in (tmp_path / "site" / "tlcl").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert {path.relative_to(tmp_path / "site").as_posix(): path.read_bytes() for path in files} == expected
 
 
 def test_every_command_is_installed_and_answers(installed: Path, tmp_path: Path) -> None:
