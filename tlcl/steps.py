@@ -44,7 +44,10 @@ def run_steps(root: Path, planned: Sequence[Step], name: str) -> list[str]:
         log = open(root / f"{name}.log", "a")  # noqa: SIM115 (closed below)
     except OSError as error:
         raise UserError(f"--out={root} cannot be written: {error.strerror or error}") from None
-    logging.basicConfig(stream=log, level=logging.INFO, format="%(asctime)s %(message)s")
+    to_log = logging.StreamHandler(log)
+    to_log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logging.getLogger().addHandler(to_log)
+    logging.getLogger().setLevel(logging.INFO)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     keep_freed_memory()
     atomic_write_text(root / "environment.json", json.dumps(environment(0), indent=2) + "\n")
@@ -61,5 +64,6 @@ def run_steps(root: Path, planned: Sequence[Step], name: str) -> list[str]:
     except Stopped as stop:
         raise stop.at(root) from None
     finally:
+        logging.getLogger().removeHandler(to_log)
         log.close()
     return stopped

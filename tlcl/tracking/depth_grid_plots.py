@@ -48,7 +48,8 @@ def depth_curves_by_target(runs: Sequence[Run], table: Sequence[Cell], distances
         axes.set_xlabel("backbone blocks retrained")
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("test accuracy")
-    panels[-1].legend(frameon=False, fontsize=9, loc="best")
+    lines, names = panels[0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside lower center", ncols=len(names), frameon=False)
     return figure
 
 
@@ -56,7 +57,7 @@ def gain_by_distance(table: Sequence[Cell]) -> Figure:
     """What the best depth brings over the head alone, against the target's distance; bars are standard errors."""
     placed = [cell for cell in table if cell.distance is not None]
     sizes = sorted({cell.size for cell in placed})
-    figure = Figure(figsize=(7.5, 4), layout="constrained")
+    figure = Figure(figsize=(8.5, 4.2), layout="constrained")
     axes = figure.subplots()
     colours = _colours(sizes)
     for number, size in enumerate(sizes):
@@ -70,14 +71,17 @@ def gain_by_distance(table: Sequence[Cell]) -> Figure:
         )  # fmt: skip
         for place, cell in zip(places, row, strict=True):
             axes.annotate(str(cell.best), (place, cell.gain), xytext=(6, 5), textcoords="offset points", fontsize=8)
-    for target, distance in {cell.target: cell.distance or 0.0 for cell in placed}.items():
+    distances = {cell.target: cell.distance or 0.0 for cell in placed}
+    for number, target in enumerate(sorted(distances, key=lambda target: distances[target])):
+        height = 2 + 12 * (number % 2)  # in turn, so that the names of targets equally far do not hide each other
         axes.annotate(
-            target, (distance, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9
-        )
+            target, (distances[target], 1.0), xycoords=("data", "axes fraction"), xytext=(0, height),
+            textcoords="offset points", ha="center", va="bottom", fontsize=9,
+        )  # fmt: skip
     axes.axhline(0, color="0.7", lw=1)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("distance of the target from the letters (MMD of the pretrained network's features)")
     axes.set_ylabel("test accuracy over head only")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside right center", frameon=False)
     return figure
