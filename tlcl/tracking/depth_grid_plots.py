@@ -33,7 +33,8 @@ def depth_curves_by_target(runs: Sequence[Run], table: Sequence[Cell], distances
             if not depths:
                 continue
             values = [[run.test_acc for run in row if run.depth == depth] for depth in depths]
-            means, spreads = np.array([np.mean(v) for v in values]), np.array([np.std(v) for v in values])
+            means = np.array([np.mean(v) for v in values])
+            spreads = np.array([np.std(v, ddof=1) if len(v) > 1 else 0.0 for v in values])
             line: dict[str, Any] = {"color": colours[size], "marker": MARKERS[number % 5], "markersize": 4}
             axes.plot(depths, means, label=f"{size:,} labels", **line)
             axes.fill_between(depths, means - spreads, means + spreads, color=colours[size], alpha=0.15, lw=0)
