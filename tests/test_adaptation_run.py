@@ -111,7 +111,7 @@ def test_the_model_predicts(finished: Path) -> None:
     ours = predict(net, target.test.images, batch_size=100)
     recorded = torch.from_numpy(np.load(finished / "test_predictions.npz")["probabilities"])
     torch.testing.assert_close(ours, recorded, rtol=1e-3, atol=1e-4)
-    assert labels["classes"] == list("0123456789")
+    assert labels.classes == tuple("0123456789")
 
 
 def shuffled(source: Source, keep: torch.Tensor) -> Source:
