@@ -255,8 +255,8 @@ class EpochRecords(Checkpoint):
         known = {line["epoch"] for line in read_lines(path) if line.get("task") == self.task}
         if not known >= set(range(done)):
             raise UserError(
-                f"{path} lacks epochs that the checkpoint has behind it; put the file back, or start the run anew in "
-                "another run_dir"
+                f"{path} lacks epochs that the checkpoint has behind it; put the file back, or start the run anew "
+                "in another run_dir"
             )
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
