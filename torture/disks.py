@@ -157,7 +157,7 @@ def _no_room_for_the_report(place: Workplace) -> str:
     run = copied(place, whole)
     (run / "report.html").unlink()
     said = sentence(
-        place.train("+resume=run", before=lambda: _file_limit(60_000)), 1, "report.html", "File too large"
+        place.train("+resume=run", before=lambda: _file_limit(60_000)), 1, "cannot be written", "File too large"
     )
     complete(place.train("+resume=run"))
     same_run(whole, run)

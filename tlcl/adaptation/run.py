@@ -94,8 +94,8 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         "seconds_by_part": seconds_by_part(read_lines(directory.path / "timings.jsonl")),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    directory.write_json("summary.json", summary)
     (directory.checkpoints / PREVIOUS).unlink(missing_ok=True)
+    directory.write_json("summary.json", summary)  # last, as it says that the run is complete
     report = render(directory.path)
     for logger in trainer.loggers:
         finish_wandb(logger, directory, summary)

@@ -225,10 +225,10 @@ def _run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         "seconds_by_part": seconds_by_part(read_lines(directory.path / "timings.jsonl")),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    directory.write_json("summary.json", summary)
     # What is left is the state after the last task; the checkpoints within it would double a run's size.
     for name in (LAST, PREVIOUS):
         (directory.checkpoints / name).unlink(missing_ok=True)
+    directory.write_json("summary.json", summary)  # last, as it says that the run is complete
     report = render(directory.path)
     for logger in loggers:
         finish_wandb(logger, directory, summary)

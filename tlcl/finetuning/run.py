@@ -266,8 +266,8 @@ def _run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         "seconds_by_part": seconds_by_part(read_lines(directory.path / "timings.jsonl")),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    directory.write_json("summary.json", summary)
     (directory.checkpoints / PREVIOUS).unlink(missing_ok=True)
+    directory.write_json("summary.json", summary)  # last, as it says that the run is complete
     save_plots(directory.path)
     report = write_report(directory.path)
     for logger in trainer.loggers:

@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+from contextlib import suppress
 from typing import Any, Literal
 
 from tlcl.config import Config, WandbConfig
@@ -82,6 +83,8 @@ def build_wandb(config: Config, directory: RunDirectory, composed: dict[str, Any
             ) from None
         log.warning("warning: W&B cannot be reached (%s); this run is recorded offline", reason)
         mode = "offline"
+        with suppress(Exception):
+            wandb.teardown()  # its process would hold on to the run that it could not announce
         logger = _connect(config, mode, run_id, str(directory.path))
     with logger.spared():
         logger.experiment.config.update(composed, allow_val_change=True)
