@@ -14,12 +14,14 @@ from tests.wandb_file import axes, history, models, run_of, summary
 from tlcl.continual import run as continual
 from tlcl.finetuning import run as finetuning
 from tlcl.models.weights import RUN_MODEL
+from tlcl.parse import parse_config
+from tlcl.tracking import wandb
 from tlcl.tracking.accuracy_matrix import read_matrix
 from tlcl.tracking.dashboard_views import CONTINUAL, FINETUNING, SWEEP
 from tlcl.tracking.plots import confusion_counts, read_predictions
 from tlcl.tracking.records import RunDirectory, read_lines
 from tlcl.tracking.run_history import flattened, read_run
-from tlcl.tracking.wandb import finish_wandb
+from tlcl.tracking.wandb import build_wandb, finish_wandb
 from tlcl.tracking.wandb_artifacts import model_artifact
 from tlcl.tracking.wandb_logger import RunLogger
 
@@ -185,3 +187,19 @@ def test_a_broken_wandb_costs_one_warning(runs: tuple[Path, Path], caplog: pytes
     assert [record.message for record in caplog.records if "Connection lost" in record.message] == [
         "warning: W&B has failed (Connection lost) and may lack what follows; the run's own records do not"
     ]
+
+
+def test_without_its_server_wandb_records_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # where nothing listens
+    monkeypatch.setattr(wandb, "PATIENCE", 2.0)
+    config, directory = composed(tmp_path, "logger=wandb"), RunDirectory(tmp_path / "run", resume=False)
+    logger = build_wandb(parse_config(config.copy()), directory, {"seed": 0})
+    logger.log_metrics({"train/loss": 1.0, "epoch": 0}, 3)
+    logger.close()
+    directory.close()
+    assert "W&B cannot be reached" in caplog.text
+    assert list((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))

@@ -13,6 +13,7 @@ from tlcl.tracking.run_history import flattened, job_name
 from tlcl.tracking.wandb_logger import RunLogger
 
 log = logging.getLogger(__name__)
+PATIENCE = 60.0  # seconds in which the server answers
 
 
 def resolve_mode(mode: str) -> Literal["online", "offline"]:
@@ -32,7 +33,7 @@ def resolve_mode(mode: str) -> Literal["online", "offline"]:
 
 
 def _connect(config: Config, mode: Literal["online", "offline"], run_id: str, save_dir: str) -> RunLogger:
-    """Start the W&B run; an online one that cannot reach its server fails within a minute."""
+    """Start the W&B run; an online one that cannot reach its server fails after `PATIENCE`."""
     import wandb
 
     options = config.logger
@@ -49,7 +50,7 @@ def _connect(config: Config, mode: Literal["online", "offline"], run_id: str, sa
         job_type=job_name(vars(config)),
         offline=mode == "offline",
         resume="allow" if mode == "online" else None,
-        settings=wandb.Settings(mode=mode, silent=True, x_disable_stats=True, init_timeout=60),
+        settings=wandb.Settings(mode=mode, silent=True, x_disable_stats=True, init_timeout=PATIENCE),
     )
     for axis in ("epoch", "task"):
         logger.experiment.define_metric(axis, hidden=True)
