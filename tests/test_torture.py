@@ -25,8 +25,8 @@ IN_PROCESS = (
     "labels missing", "one class only", "a class missing in the test folder",
 )  # fmt: skip
 PROCESSES = (
-    "kill 2: er", "SIGTERM in training: fine-tuning", "disk full: fine-tuning, 70.0%", "best.ckpt bit-flipped",
-    "metrics.jsonl damaged", "out of memory in a sweep",
+    "kill 1: fine-tuning", "SIGINT in training: fine-tuning", "SIGTERM in training: fine-tuning",
+    "disk full: fine-tuning, 70.0%",
 )  # fmt: skip
 
 
