@@ -55,7 +55,8 @@ class Child:
         self._outputs = [folder / f".{name}.{time.monotonic_ns()}" for name in ("out", "err")]
 
         def start() -> None:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell starts background jobs with Ctrl-C ignored
+            for which in (signal.SIGINT, signal.SIGTERM):  # a shell starts background jobs with Ctrl-C ignored
+                signal.signal(which, signal.SIG_DFL)
             if before is not None:
                 before()
 
