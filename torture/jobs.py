@@ -37,7 +37,9 @@ class Job:
             child = own.start("tlcl.train", *self.arguments)
             child.wait_until((own.path / "run" / "config.yaml").exists)
             began = child.cpu
-            return replace(complete(child.finish()), began=began)
+            child.wait_until(lambda: epochs_recorded(own.path / "run") == self.lines)
+            trained = child.cpu
+            return replace(complete(child.finish()), began=began, trained=trained)
 
         path, finished = place.shared.once(self.name, make)
         return path / "run", finished
@@ -99,7 +101,7 @@ def epochs_recorded(run: Path) -> int:
 
 FINETUNE = Job(
     "fine-tuning", "fine-tuning, two blocks thawed on the way, frozen blocks computed once", 12,
-    (*SMALL, "data.train_size=400", "data.crop_padding=0", "trainer.epochs=12", "optim.name=adamw",
+    (*SMALL, "data.train_size=800", "data.crop_padding=0", "trainer.epochs=12", "optim.name=adamw",
      "optim.lr=0.001", "thaw=milestones", "+thaw.0=[head]", "+thaw.3=[layer4]", "+thaw.7=[layer3]"),
 )  # fmt: skip
 

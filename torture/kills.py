@@ -4,7 +4,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torture.case import Broken, Case
 from torture.jobs import DANN, DER_PP, ER, FINETUNE, LWF, Job, complete, epochs_recorded, go_on
@@ -15,7 +15,8 @@ FAMILY = "kill -9"
 TURNS = (FINETUNE, ER, FINETUNE, DANN, FINETUNE, DER_PP, LWF, DANN)  # which run the next kill is done to
 JITTER = 0.1  # seconds: waiting for the disk takes no processor time, so that moments lie in it too
 TRIES = 5
-EARLY = 0.2  # of the moments are before a run is recorded, when packages and data are loaded
+# Of the moments: while packages and data are loaded, in training, and in test and report.
+SHARES = {"start": 0.15, "training": 0.6, "end": 0.25}
 
 
 def cases(count: int, seed: int) -> Iterator[Case]:
@@ -29,7 +30,7 @@ def kill_case(job: Job, number: int, seed: int) -> Case:
     return Case(
         FAMILY,
         f"kill {number + 1}: {job.name}",
-        f"{job.what}; at random moments, in per cent of the processor time of a run (a fifth of the runs twice)",
+        f"{job.what}; at random moments (a fifth of the runs twice)",
         "goes on with +resume (or, if it had not begun, the same command) to the same end",
         lambda place: _kill(place, job, random.Random(f"{seed}/{number}"), times),
         together=job.name,
@@ -59,17 +60,22 @@ def _kill(place: Workplace, job: Job, draw: random.Random, times: int) -> str:
 
 
 def _kill_at(child: Child, place: Workplace, job: Job, draw: random.Random, whole: Finished) -> str | None:
-    """Kill after some of the processor time that the whole run took; when that was, None if it had ended."""
-    early, jitter = draw.random() < EARLY, draw.uniform(0, JITTER)
-    moment = draw.uniform(0, whole.began) if early else draw.uniform(whole.began, whole.cpu)
-    if not child.wait_until(lambda: child.cpu >= moment):
-        child.finish()
-        return None
-    time.sleep(jitter)
-    child.send(signal.SIGKILL)
-    if child.finish().code != -signal.SIGKILL:
-        return None
-    return f"at {moment / whole.cpu:.0%} ({_where(place, job)})"
+    """Kill at a moment of one of the three stages of a run; when that was, None if it had ended before."""
+    run = place.path / "run"
+    stages: dict[str, tuple[Callable[[], bool], float]] = {
+        "start": (lambda: True, whole.began),
+        "training": ((run / "config.yaml").exists, whole.trained - whole.began),
+        "end": (lambda: epochs_recorded(run) == job.lines, whole.cpu - whole.trained),
+    }
+    (stage,) = draw.choices(list(SHARES), list(SHARES.values()))
+    reached, seconds = stages[stage]
+    part, jitter = draw.random(), draw.uniform(0, JITTER)
+    if child.wait_until(reached):
+        moment = child.cpu + part * seconds
+        child.wait_until(lambda: child.cpu >= moment)
+        time.sleep(jitter)
+        child.send(signal.SIGKILL)
+    return _where(place, job) if child.finish().code == -signal.SIGKILL else None
 
 
 def _where(place: Workplace, job: Job) -> str:
@@ -77,6 +83,6 @@ def _where(place: Workplace, job: Job) -> str:
     if not (run / "config.yaml").is_file():
         return "before it began"
     if (run / "summary.json").is_file():
-        return "report"
+        return "in the report"
     done = epochs_recorded(run)
-    return "test" if done == job.lines else f"after {done} of {job.lines} epochs"
+    return "in the test" if done == job.lines else f"after {done} of {job.lines} epochs"

@@ -22,7 +22,7 @@ class Finished:
     Attributes:
         code: exit code; -N: by signal N.
         cpu: seconds of processor time.
-        began: how many of them had passed when its run began to be recorded.
+        began, trained: how many of them had passed when its run began to be recorded, and when its last epoch was.
     """
 
     code: int
@@ -30,6 +30,7 @@ class Finished:
     err: str
     cpu: float = 0.0
     began: float = 0.0
+    trained: float = 0.0
 
 
 def python(module: str, *arguments: str) -> list[str]:
