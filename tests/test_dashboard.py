@@ -104,6 +104,13 @@ def test_damaged_records_leave_the_rest(runs_dir: Path) -> None:
     assert write_dashboard(runs_dir, runs_dir / "dashboard.html") == 3
 
 
+def test_names_are_no_formulas_in_its_pictures(tmp_path: Path) -> None:
+    for name in (r"$\frac{$", "$$"):  # as a formula matplotlib cannot draw the first
+        record(tmp_path / str(len(name)), name=name)
+    assert write_dashboard(tmp_path, tmp_path / "dashboard.html") == 2
+    assert (tmp_path / "dashboard.html").read_text().count("data:image/png") > 0
+
+
 def lines_of(figure: Figure | None) -> list[Any]:
     assert figure is not None
     return list(figure.axes[0].get_lines())

@@ -31,6 +31,10 @@ def test_the_depth_is_chosen_by_validation_and_its_gain_is_paired_by_seed() -> N
     assert cell.accuracy == pytest.approx(0.61)
     assert cell.gain == pytest.approx(0.06)  # of 0.04 and 0.08
     assert cell.gain_error == pytest.approx(0.02)
+    assert cell.seeds == 2
+    later = run("far", 50, 0, 2, 0.5, 0.9)  # a seed that has only the head yet
+    (cell,) = cells([*runs, later], NEAR_FAR)
+    assert (cell.seeds, cell.gain) == (2, pytest.approx(0.06))
 
 
 def test_among_equals_the_depth_that_trains_least() -> None:

@@ -20,7 +20,7 @@ from tlcl.data.digits import load_digits
 from tlcl.data.splits import train_val_split
 from tlcl.errors import UserError
 from tlcl.explain import cli
-from tlcl.explain.neighbours import nearest, nearest_training_images
+from tlcl.explain.neighbours import Neighbour, nearest, nearest_training_images
 from tlcl.finetuning import run as finetuning
 from tlcl.models.build import build_model
 from tlcl.parse import parse_config
@@ -63,6 +63,20 @@ def call(
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((folder / "explain.csv").open()))
+
+
+def test_no_name_in_the_table_is_a_formula_to_a_spreadsheet() -> None:
+    blank = torch.zeros(1, 2, 2, dtype=torch.uint8)
+    near = Neighbour(blank, "+cmd", "", "@a.png", 0.25)
+    scores, classes = torch.tensor([[0.75, 0.25]]), torch.tensor([[0]])
+    results = cli.Results(
+        [Path("=1.png")], ["-cmd", "b"], scores, classes, torch.zeros(1, 1, 2, 2), [[near]]
+    )
+    (row,) = csv.DictReader(io.StringIO(cli.table(results)))
+    assert row == {
+        "file": "'=1.png", "prediction": "'-cmd", "probability": "0.750000",
+        "class_1": "'+cmd", "distance_1": "0.250000", "image_1": "'@a.png",
+    }  # fmt: skip
 
 
 def test_nearest_equals_sklearn() -> None:

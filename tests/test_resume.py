@@ -126,6 +126,31 @@ def test_damaged_best_weights_are_written_anew_or_named_at_once(
             assert torch.equal(value, last["state_dict"][f"net.{key}"])
 
 
+def test_another_runs_checkpoint_is_named_and_changes_nothing(
+    tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = composed(tmp_path, *OVERRIDES)
+    kill_at(monkeypatch, 3, 0)
+    with pytest.raises(Killed):
+        go(config)
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    own = last.read_bytes()
+    content = read_checkpoint(last)
+    fewer_groups = [{**state, "param_groups": state["param_groups"][1:]} for state in content["optimizer_states"]]
+    weights = {key: value for key, value in content["state_dict"].items() if "layer4" not in key}
+    for other, part in (
+        ({**content, "state_dict": weights, "epoch": 0}, "net.blocks.layer4"),
+        ({**content, "optimizer_states": fewer_groups}, "parameter group"),
+        ({"net": weights}, "net.blocks.head"),
+    ):
+        torch.save(other, last)
+        with pytest.raises(UserError, match=f"last.ckpt does not fit this run's config.yaml.*{part}"):
+            go(config)
+    last.write_bytes(own)
+    go(config)
+    same_results(uninterrupted, tmp_path / "run")
+
+
 def flip(path: Path) -> None:
     """One bit, in the middle."""
     content = bytearray(path.read_bytes())

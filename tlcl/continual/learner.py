@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from tlcl.activations import FrozenBlocks
 from tlcl.atomic import atomic_open
 from tlcl.config import Config
+from tlcl.continual.frozen import Frozen, cache_dtype, frozen_for
 from tlcl.continual.methods.base import Method, Network, Setting
 from tlcl.continual.methods.registry import METHODS, build_method
 from tlcl.continual.stream import DOMAIN, Stream
-from tlcl.data.versions import Versions
 from tlcl.errors import UserError
 from tlcl.finetuning.run import start_weights
 from tlcl.models.blocks import FEATURES, Backbone, Blocks
-from tlcl.models.tail import Split, Tail, last_frozen
+from tlcl.models.tail import Split, Tail
 from tlcl.models.weights import load_kept_head
 from tlcl.recorded import Labels
 from tlcl.tensors import NotTensors, load_tensors
@@ -25,57 +25,31 @@ from tlcl.tracking.records import RunDirectory
 METHOD_STATE = "method.pt"
 
 
-def versions_of(config: Config, method: type[Method]) -> Versions | None:
-    """The versions of each image that frozen blocks' outputs are wanted of; None: the method works on images.
-
-    Closed-form methods see each image once, as it is.
-    """
-    if method.closed_form:
-        return Versions(1)
-    if config.trainer.shared or config.data.cache_prefix == "off":
-        return None
-    return Versions.of(config.data, config.seed)
-
-
-def place_for(config: Config, net: Blocks, method: type[Method]) -> str | None:
-    """The place whose outputs, computed once, are the method's inputs; None: images."""
-    if method.closed_form:
-        return FEATURES
-    if versions_of(config, method) is None:
-        return None
-    return last_frozen(net, config.schedule.trainable(config.trainer.epochs - 1))
-
-
 def method_for(
-    config: Config, net: Blocks, competing: Tensor, image_shape: tuple[int, ...], place: str | None
+    config: Config, net: Blocks, competing: Tensor, image_shape: tuple[int, ...], frozen: Frozen | None
 ) -> tuple[Network, Method]:
     """What the method sees of the network, and the method in its state before the first task.
 
     Args:
         competing: see `Stream.competing`.
         image_shape: of one stored image, (C, H, W).
-        place: see `place_for`.
+        frozen: see `frozen_for`.
     """
     assert config.method is not None
     network: Network = net
     shape, dtype = image_shape, torch.uint8
-    if place is not None:
-        kind = METHODS[config.method.name]
-        versions = versions_of(config, kind) or Versions(1)
+    if frozen is not None:
         images = torch.zeros((2, *image_shape), dtype=torch.uint8)
         device = net.inputs.mean.device
-        blocks = FrozenBlocks(net.eval(), images, versions, device, config.trainer.precision, progress=False)
-        layout = blocks.layout(place, cache_dtype(config, kind))
+        blocks = FrozenBlocks(
+            net.eval(), images, frozen.versions, device, config.trainer.precision, progress=False
+        )
+        layout = blocks.layout(frozen.place, cache_dtype(config, METHODS[config.method.name]))
         shape, dtype = layout.example_shape, layout.dtype
-        ndim = len(shape) + (1 if versions.count == 1 else 0)
-        network = Tail(net, place, ndim, channels_last=config.trainer.channels_last)
+        ndim = len(shape) + (1 if frozen.versions.count == 1 else 0)
+        network = Tail(net, frozen.place, ndim, channels_last=config.trainer.channels_last)
     setting = Setting(competing, shape, dtype, net.classifier.in_features, config.seed)
     return network, build_method(config.method, setting, network)
-
-
-def cache_dtype(config: Config, method: type[Method]) -> str:
-    """As in `Keeping`; closed-form methods add features up, which needs all their digits."""
-    return "float32" if method.closed_form else config.data.cache_dtype
 
 
 def check(config: Config, stream: Stream) -> None:
@@ -131,7 +105,7 @@ class FullPrecisionHead(nn.Module):
         return logits
 
 
-def save_method(directory: RunDirectory, net: Blocks, method: Method, place: str | None) -> None:
+def save_method(directory: RunDirectory, net: Blocks, method: Method, frozen: Frozen | None) -> None:
     """Keep what answers beside the network: as the last layer's weights where that says it all, else on its own."""
     layer = method.as_last_layer()
     if layer is not None:
@@ -140,6 +114,7 @@ def save_method(directory: RunDirectory, net: Blocks, method: Method, place: str
             net.classifier.bias.copy_(layer[1])
     elif type(method).predict is not Method.predict:
         with atomic_open(directory.path / METHOD_STATE) as file:
+            place = frozen.place if frozen else None
             torch.save({"place": place, "state": method.state_dict()}, file)
 
 
@@ -168,9 +143,10 @@ def trained_classifier(config: Config, labels: Labels, net: Blocks, run_dir: Pat
     shape = (labels.channels, labels.size, labels.size)
     try:
         kept = load_tensors(run_dir / METHOD_STATE)
-        network, method = method_for(config, net, everything, shape, kept["place"])
+        frozen = frozen_for(config, net, METHODS[config.method.name]) if kept["place"] else None
+        network, method = method_for(config, net, everything, shape, frozen)
         method.load_state_dict(kept["state"])
     except (NotTensors, OSError, KeyError, RuntimeError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{run_dir / METHOD_STATE} does not fit its config.yaml: {reason}") from None
-    return Split(net, kept["place"], MethodScores(network, method))
+    return Split(net, frozen.place if frozen else None, MethodScores(network, method))

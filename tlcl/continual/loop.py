@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tlcl.config import Config
+from tlcl.continual.frozen import IMAGES
 from tlcl.continual.methods.base import Method, Network, TaskData
 from tlcl.continual.metrics import average_accuracy, cumulative_accuracy, forgetting
 from tlcl.continual.module import ContinualModule
@@ -58,6 +59,7 @@ class TaskLoop:
         versions: of the pool's inputs, see `IndexedDataModule`.
         loggers: Lightning loggers; each task's Trainer uses the same.
         on_task: called after each task, before its checkpoint, with its index and the history, for the records.
+        given: what `inputs` are, see `state.begun_on`.
     """
 
     config: Config
@@ -72,6 +74,7 @@ class TaskLoop:
     loggers: list[Any]
     on_task: Callable[[int, History, float], None]
     versions: int | None = None
+    given: str = IMAGES
 
     def run(self) -> History:
         """Train what is not trained yet; returns the whole history."""
@@ -93,7 +96,7 @@ class TaskLoop:
             history.val_rows.append(self.accuracies(index, self.inputs, test=False))
             # Records first: a task whose checkpoint is there has them all, one without is measured again.
             self.on_task(index, history, time.perf_counter() - began)
-            save_between_tasks(self.directory.checkpoints, index + 1, self.net, self.method, history)
+            save_between_tasks(self.directory.checkpoints, index + 1, self.net, self.method, history, self.given)
         return history
 
     def _forget_lines_after(self, where: Resumption) -> None:
@@ -123,7 +126,7 @@ class TaskLoop:
     def _fit(self, task: Task, checkpoint: Any, history: History) -> None:
         config, folder, watch = self.config, self.directory.checkpoints, Stopwatch()
         module = ContinualModule(
-            self.net, self.network, self.method, task.index, vars(history),
+            self.net, self.network, self.method, task.index, {"inputs": self.given, **vars(history)},
             config.optim, config.seed, config.trainer.log_every,
         )  # fmt: skip
         labels = self.stream.source.pool.labels

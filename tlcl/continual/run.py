@@ -1,9 +1,9 @@
 """One continual-learning run from config to report: the order of the steps, and nothing else."""
 
 import logging
-import sys
 import time
-from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,26 +11,17 @@ import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from tlcl.activations import FrozenBlocks, Held, Keeping, activations
 from tlcl.config import Config
-from tlcl.continual.learner import (
-    cache_dtype,
-    check,
-    method_for,
-    place_for,
-    save_method,
-    start_network,
-    versions_of,
-)
+from tlcl.continual.frozen import IMAGES, Frozen, check_inputs, frozen_for, frozen_outputs
+from tlcl.continual.learner import check, method_for, save_method, start_network
 from tlcl.continual.loop import TaskLoop, task_figures
 from tlcl.continual.methods.base import Method, Network
 from tlcl.continual.methods.registry import METHODS
 from tlcl.continual.metrics import summarise
-from tlcl.continual.state import History
+from tlcl.continual.state import History, begun_on
 from tlcl.continual.stream import Stream, build_stream
 from tlcl.data.image_tensors import Source
 from tlcl.data.sources import load_source
-from tlcl.data.versions import Versions
 from tlcl.finetuning.run import duplicates, export, loggers_for, parameter_counts, ready_weights, record_test
 from tlcl.finetuning.trainer import settle
 from tlcl.models.blocks import Backbone, Blocks
@@ -50,14 +41,14 @@ log = logging.getLogger(__name__)
 
 
 class Learner(NamedTuple):
-    """What learns, before anything is trained; `network` is what `method` sees of `net`: all after `place`."""
+    """What learns, before anything is trained; `network` is what `method` sees of `net`: all after `frozen`."""
 
     stream: Stream
     net: Blocks
     backbone: Backbone
     network: Network
     method: Method
-    place: str | None
+    frozen: Frozen | None
 
 
 def prepare(config: Config, source: Source) -> Learner:
@@ -75,40 +66,21 @@ def prepare(config: Config, source: Source) -> Learner:
     net, backbone = build_model(config.model, stream.num_outputs, config.seed)
     if config.trainer.channels_last:  # before a method copies the network
         net.to(memory_format=torch.channels_last)
-    place = place_for(config, net, METHODS[config.method.name])
+    frozen = frozen_for(config, net, METHODS[config.method.name])
     shape = tuple(stream.source.pool.images.shape[1:])
-    network, method = method_for(config, net, stream.competing, shape, place)
-    return Learner(stream, net, backbone, network, method, place)
+    network, method = method_for(config, net, stream.competing, shape, frozen)
+    return Learner(stream, net, backbone, network, method, frozen)
 
 
-def frozen_outputs(config: Config, learner: Learner, device: torch.device) -> tuple[Held, Held] | None:
-    """The outputs of the learner's place for the pool, in all versions, and for the test images, as they are.
-
-    None when they cannot be kept.
-    """
-    assert config.method is not None
-    assert learner.place is not None
-    kind = METHODS[config.method.name]
-    keeping = replace(Keeping.of(config), dtype=cache_dtype(config, kind))
-    if kind.closed_form and keeping.mode == "off":
-        keeping = replace(keeping, mode="ram", budget=sys.maxsize)  # it has no other inputs
-    source, versions = learner.stream.source, versions_of(config, kind) or Versions(1)
-    held: list[Held] = []
-    for images, which in ((source.pool.images, versions), (source.test.images, Versions(1))):
-        blocks = FrozenBlocks(
-            learner.net, images, which, device, config.trainer.precision, config.trainer.progress
-        )
-        held += activations(blocks, [learner.place], keeping).values()
-    return (held[0], held[1]) if len(held) == 2 else None
-
-
-def check_and_ready(config: Config) -> None:
+def check_and_ready(config: Config, checkpoints: Path) -> None:
     """What one process does for all of a run: see that tasks, network and method fit, and get the weights.
 
     Raises:
         UserError: they do not fit, or the weights cannot be had.
     """
     prepare(config, load_source(config.data, config.cache_dir))
+    if config.trainer.shared:
+        check_inputs(config, IMAGES, begun_on(checkpoints))
     ready_weights(config)
 
 
@@ -129,7 +101,8 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         if config.trainer.shared:
             log.info("method=%s takes no gradient steps: one process runs it", config.method.name)
         return _run(composed, directory)
-    return together(_run, composed, directory, check_and_ready)
+    ready = partial(check_and_ready, checkpoints=directory.checkpoints)
+    return together(_run, composed, directory, ready)
 
 
 def _run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
@@ -144,12 +117,17 @@ def _run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     weights = start_network(config, stream, net, backbone)
     directory.begin(composed)
     inputs, test_inputs, versions = stream.source.pool.images, stream.source.test.images, None
-    held = frozen_outputs(config, learner, device) if learner.place else None
+    before = begun_on(directory.checkpoints)
+    held = None
+    if learner.frozen and before != IMAGES:
+        held = frozen_outputs(config, net, stream.source, learner.frozen, device)
     if held is not None:
         inputs, test_inputs, versions = held[0].values, held[1].values, held[0].versions
-    elif learner.place is not None:
+    elif learner.frozen is not None:
         again = method_for(config, net, stream.competing, tuple(inputs.shape[1:]), None)
-        learner = learner._replace(place=None, network=again[0], method=again[1])
+        learner = learner._replace(frozen=None, network=again[0], method=again[1])
+    given = learner.frozen.place if learner.frozen else IMAGES
+    check_inputs(config, given, before)
     network, method = learner.network, learner.method
     sizes = [len(task.test) for task in stream.tasks]
     loggers = loggers_for(config, directory)
@@ -175,7 +153,8 @@ def _run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         )  # fmt: skip
 
     loop = TaskLoop(
-        config, directory, stream, net, network, method, inputs, test_inputs, device, loggers, on_task, versions
+        config, directory, stream, net, network, method, inputs, test_inputs, device, loggers, on_task,
+        versions, given,
     )
     history = loop.run()
     bar.close()
@@ -187,7 +166,7 @@ def _run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     scores = loop.scores(test_inputs, torch.arange(len(labels)))
     final = scores.masked_fill(~stream.allowed(labels, len(sizes) - 1), -torch.inf)
     tested = record_test(directory, final.softmax(1), stream.source.test)
-    save_method(directory, net, method, learner.place)
+    save_method(directory, net, method, learner.frozen)
     trained = config.schedule.trainable(config.trainer.epochs - 1)
     validation = None
     if config.data.val_size != 0:
@@ -205,7 +184,7 @@ def _run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         "tasks": tasks,
         "classes": len(stream.names),
         "epochs": None if method.closed_form else config.trainer.epochs,
-        "inputs": "images" if held is None else f"outputs of {learner.place}, computed once",
+        "inputs": f"outputs of {given}, computed once" if learner.frozen else IMAGES,
         "train_size": sum(len(task.split.train) for task in stream.tasks),
         "val_size": sum(len(task.split.val) for task in stream.tasks),
         "test_size": len(labels),

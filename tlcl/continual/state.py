@@ -13,7 +13,7 @@ from tlcl.continual.methods.base import Method
 from tlcl.continual.metrics import Matrix
 from tlcl.errors import UserError
 from tlcl.models.blocks import Blocks
-from tlcl.tracking.checkpoint import LAST, PREVIOUS, read_checkpoint
+from tlcl.tracking.checkpoint import LAST, PREVIOUS, Misfit, read_checkpoint, require_network
 
 log = logging.getLogger(__name__)
 BETWEEN = "between_tasks.ckpt"
@@ -55,15 +55,39 @@ class Resumption:
     history: History
 
 
-def save_between_tasks(folder: Path, next_task: int, net: Blocks, method: Method, history: History) -> None:
-    """Everything that the next task starts from, written whole or not at all."""
-    content = {"task": next_task, "net": net.state_dict(), "method": method.state_dict(), **vars(history)}
+def save_between_tasks(
+    folder: Path, next_task: int, net: Blocks, method: Method, history: History, inputs: str
+) -> None:
+    """Everything that the next task starts from, written whole or not at all.
+
+    Args:
+        inputs: see `begun_on`.
+    """
+    weights = {"net": net.state_dict(), "method": method.state_dict()}
+    content = {"task": next_task, "inputs": inputs, **weights, **vars(history)}
     with atomic_open(folder / BETWEEN) as file:
         torch.save(content, file)
 
 
 def _history(content: dict[str, Any]) -> History:
     return History(**{name: content[name] for name in History.__dataclass_fields__})
+
+
+def begun_on(folder: Path) -> str | None:
+    """What the method was given so far, and may have kept: images, or the outputs of the place that is named.
+
+    Whether frozen blocks' outputs can be computed once hangs on the machine's memory and disk and on the number of
+    processes, all of which may be others when a run goes on. None: nothing is trained yet.
+    """
+    for name in (BETWEEN, LAST, PREVIOUS):
+        try:
+            content = read_checkpoint(folder / name)
+        except ValueError:
+            continue
+        found: str | None = content.get("continual", content).get("inputs")
+        if found is not None:
+            return found
+    return None
 
 
 def resume_point(folder: Path, net: Blocks, method: Method) -> Resumption:
@@ -73,7 +97,7 @@ def resume_point(folder: Path, net: Blocks, method: Method) -> Resumption:
     to the one before.
 
     Raises:
-        UserError: there are checkpoints and none is readable.
+        UserError: there are checkpoints and none is readable, or one is of another run.
     """
     found: list[tuple[int, int, Path, dict[str, Any]]] = []
     problems: list[str] = []
@@ -88,8 +112,10 @@ def resume_point(folder: Path, net: Blocks, method: Method) -> Resumption:
             continue
         if name == BETWEEN:
             found.append((int(content["task"]), 0, path, content))
-        else:
+        elif "continual" in content:
             found.append((int(content["continual"]["task"]), int(content["epoch"]) + 1, path, content))
+        else:
+            raise Misfit(path, "it is of no continual run")
     if not found:
         if problems:
             raise UserError(
@@ -100,7 +126,11 @@ def resume_point(folder: Path, net: Blocks, method: Method) -> Resumption:
     for problem in problems:
         log.warning("warning: %s; the run goes on from %s", problem, path)
     if path.name == BETWEEN:
-        net.load_state_dict(content["net"])
-        method.load_state_dict(content["method"])
+        try:
+            net.load_state_dict(content["net"])
+            method.load_state_dict(content["method"])
+        except RuntimeError as error:
+            raise Misfit(path, error) from None
         return Resumption(task, 0, None, _history(content))
+    require_network(path, content, net)
     return Resumption(task, epochs, path, _history(content["continual"]))

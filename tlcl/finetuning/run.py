@@ -36,6 +36,7 @@ from tlcl.tracking.checkpoint import (
     LastCheckpoint,
     latest_checkpoint,
     read_checkpoint,
+    require_network,
 )
 from tlcl.tracking.plots import save_plots
 from tlcl.tracking.records import EpochRecords, RunDirectory, read_lines
@@ -93,7 +94,9 @@ def train(
     checkpoint = latest_checkpoint(directory.checkpoints)
     done = 0
     if checkpoint is not None:
-        done = int(read_checkpoint(checkpoint)["epoch"]) + 1
+        content = read_checkpoint(checkpoint)
+        require_network(checkpoint, content, module.net)
+        done = int(content["epoch"]) + 1
         log.info("resuming after epoch %d of %s", done - 1, directory.path)
     for name in ("metrics.jsonl", "timings.jsonl"):
         directory.keep_lines(name, lambda line: line["epoch"] < done)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from tlcl.config import Config
 from tlcl.errors import Interrupted, UserError
 from tlcl.finetuning.ddp import InStep, ThawingDDP, cluster_environment
-from tlcl.tracking.checkpoint import AtomicCheckpointIO
+from tlcl.tracking.checkpoint import AtomicCheckpointIO, Misfit
 
 
 def root_device(config: Config) -> torch.device:
@@ -105,6 +105,7 @@ def fit(
 
     Raises:
         Interrupted: by Ctrl-C.
+        UserError: the checkpoint is another run's.
     """
     with warnings.catch_warnings():
         # Frozen blocks are in eval on purpose, and batches are gathered from memory: no loader workers.
@@ -121,7 +122,11 @@ def fit(
             )
         except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into an exit of its own
             raise Interrupted(run_dir) from None
-        except RuntimeError as error:  # what torch.save makes of a Ctrl-C that meets it while it writes
+        except (RuntimeError, ValueError) as error:
+            # What torch.save makes of a Ctrl-C that meets it while it writes.
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise Interrupted(run_dir) from None
+            # What modules and optimizers make of another's state.
+            if checkpoint and any(words in str(error) for words in ("loading state_dict", "loaded state dict")):
+                raise Misfit(checkpoint, error) from None
             raise

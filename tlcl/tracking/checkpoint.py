@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
+from torch import nn
 
 from tlcl.atomic import atomic_open
 from tlcl.errors import UserError
@@ -30,6 +31,31 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         return dict(load_tensors(path))
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is truncated or damaged ({str(error).partition(chr(10))[0]})") from None
+
+
+class Misfit(UserError):
+    """A whole checkpoint that the run in whose directory it lies cannot have written."""
+
+    def __init__(self, path: Path, why: object) -> None:
+        reason = " ".join(str(why).split())
+        super().__init__(
+            f"{path} does not fit this run's config.yaml ({reason[:200]}); put the run's own checkpoint back, or "
+            "start the run anew in another run_dir"
+        )
+
+
+def require_network(path: Path, content: dict[str, Any], net: nn.Module) -> None:
+    """That a checkpoint within a training is of this network, before anything is done because of it.
+
+    Raises:
+        UserError: it is of another one.
+    """
+    weights = content.get("state_dict", {})
+    theirs = {key: tuple(value.shape) for key, value in weights.items() if key.startswith("net.")}
+    ours = {f"net.{key}": tuple(value.shape) for key, value in net.state_dict().items()}
+    for key in sorted(ours.keys() | theirs.keys()):
+        if ours.get(key) != theirs.get(key):
+            raise Misfit(path, f"{key} is {theirs.get(key)} there, {ours.get(key)} here")
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -131,7 +157,7 @@ class BestWeights(Checkpoint):
         if not self.best or score > self.best["score"]:
             self.best = {"epoch": trainer.current_epoch, "score": score}
             network = pl_module.net
-            assert isinstance(network, torch.nn.Module)
+            assert isinstance(network, nn.Module)
             self._write(trainer, {"net": network.state_dict(), **self.best})
 
 

@@ -65,6 +65,5 @@ def write_depth_grid_report(root: Path, stopped: Sequence[str]) -> Path:
         "distances": distances,
         "sentences": [text for what in ("number of labels", "distance") if (text := sentence(table, what))],
         "stopped": stopped,
-        "seeds": len({run.seed for run in runs}),
     }
     return render_page(root, "depth_grid_report.html.j2", context)

@@ -37,6 +37,7 @@ class Cell(NamedTuple):
         best: the depth with the highest mean validation accuracy; among equals the one that trains least.
         gain: test accuracy at that depth minus head only, mean over the seeds in both.
         gain_error: standard error of the gain, paired by seed; None with one seed.
+        seeds: how many the gain is a mean of.
         distance: of the target from the source (MMD), if it was measured.
     """
 
@@ -47,6 +48,7 @@ class Cell(NamedTuple):
     head_only: float
     gain: float
     gain_error: float | None
+    seeds: int
     distance: float | None
 
 
@@ -93,7 +95,7 @@ def cells(runs: Sequence[Run], distances: dict[str, Any]) -> list[Cell]:
             error = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else None
             table.append(
                 Cell(target, size, best, mean(depths[best], "test_acc"), mean(depths[0], "test_acc"),
-                     statistics.fmean(gains), error, distances.get(target, {}).get("mmd"))
+                     statistics.fmean(gains), error, len(gains), distances.get(target, {}).get("mmd"))
             )  # fmt: skip
     return table
 
