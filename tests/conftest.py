@@ -5,13 +5,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, settings
+from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
 from tlcl.config import conf_dir
 from tlcl.tracking.records import RunDirectory
@@ -84,6 +87,16 @@ def _threads() -> None:
     threads = max(1, min(2, cores // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
     torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+@pytest.fixture(scope="module")
+def undrawn() -> Iterator[None]:
+    """Figures are made, but each picture is one blank pixel: drawing takes a third of so short a run."""
+    content = BytesIO()
+    Image.new("RGB", (1, 1)).save(content, "png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, file, **_: file.write(content.getvalue()))
+        yield
 
 
 @pytest.fixture(autouse=True)

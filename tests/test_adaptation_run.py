@@ -31,6 +31,8 @@ from tlcl.tracking.records import RunDirectory, read_lines
 from tlcl.tracking.render import render
 from tlcl.tracking.run_history import read_run
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 ENTROPY = ["adaptation.validator=source_entropy", "trainer.select=best"]
 
 

@@ -11,6 +11,8 @@ from tlcl import processes
 from tlcl.continual.loop import TaskLoop
 from tlcl.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 FROZEN = ["model=small_cnn", "thaw.depth=1", "data.crop_padding=0", "data.train_size=60", "data.cache_prefix=ram"]
 NO_ROOM = "data.cache_gib=0"
 # After the first task, when only its last.ckpt is there, and after the second, when there is one between them too.

@@ -13,6 +13,8 @@ from tlcl.models.build import build_model
 from tlcl.tracking.depth_grid_report import sentence
 from tlcl.tracking.depth_grid_table import Run, cells, claims
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NEAR_FAR = {"near": {"mmd": 0.2}, "far": {"mmd": 0.7}}
 
 

@@ -24,6 +24,8 @@ from tlcl.parse import parse_config
 from tlcl.tracking.checkpoint import read_checkpoint
 from tlcl.tracking.records import read_lines
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = SmallCNNConfig(name="small_cnn", weights="none", input_size=16)
 RESNET = ResNet18Config(name="resnet18", weights="none", input_size=32)
 PARTS = ("task", "reconstruction", "difference", "similarity")

@@ -22,6 +22,8 @@ from tlcl.parse import parse_config
 from tlcl.tracking.few_label_report import tables
 from tlcl.tracking.few_label_table import published, read_cells, rows_of
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def arrays(shots: int, seed: int) -> dict[str, np.ndarray]:
     """Three classes, bars at three places: 60 source images, `shots` target images a class and 30 test images."""

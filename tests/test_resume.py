@@ -22,6 +22,8 @@ from tlcl.finetuning.run import run
 from tlcl.tracking.checkpoint import latest_checkpoint, read_checkpoint
 from tlcl.tracking.records import RunDirectory, read_lines
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 OVERRIDES = [
     "thaw=milestones", "+thaw.0=[head]", "+thaw.2=[layer4]", "+thaw.3=[layer3]",
     "trainer.epochs=5", "optim.name=adamw", "optim.lr=0.001", "data.flip=true",

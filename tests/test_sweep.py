@@ -18,6 +18,8 @@ from tlcl.report_cli import main as report_main
 from tlcl.sweep import resumed_command
 from tlcl.tracking.figures import reported_figure, validation_figure
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Program = Callable[..., int]
 
 

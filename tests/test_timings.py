@@ -14,6 +14,8 @@ from tlcl.tracking.records import read_lines
 from tlcl.tracking.time_plot import seconds_by_part
 from tlcl.tracking.timings import PARTS, Stopwatch
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SHORT = ["trainer.epochs=3", "data.crop_padding=0", "+thaw.2=[layer4]"]
 
 
@@ -32,7 +34,7 @@ def test_parts_are_within_the_epoch(tmp_path: Path) -> None:
     assert summary["seconds_by_part"] == seconds_by_part(lines)
     whole = sum(line["seconds"] for line in lines)
     assert sum(summary["seconds_by_part"].values()) == pytest.approx(whole, abs=0.05)
-    assert (tmp_path / "run" / "plots" / "time.png").stat().st_size > 1000
+    assert (tmp_path / "run" / "plots" / "time.png").is_file()
 
 
 def test_frozen_blocks_cost_once_with_the_cache_and_always_without(tmp_path: Path) -> None:
