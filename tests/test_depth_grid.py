@@ -74,8 +74,9 @@ def test_own_images_are_named_and_must_exist(tmp_path: Path) -> None:
 def test_a_tiny_grid_ends_in_one_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(depth_grid, "DEPTHS", (0, 5))
     monkeypatch.setattr(depth_grid, "epochs_for", lambda size: 1)
-    monkeypatch.setattr(depth_grid, "QUIET", [*depth_grid.QUIET, "model.weights=none"])
-    net = build_model(ResNet18Config("resnet18", "none", 32), 26, 0)[0]
+    monkeypatch.setattr(depth_grid, "QUIET", [*depth_grid.QUIET, "model.weights=none", "model.input_size=16"])
+    monkeypatch.setattr(depth_grid, "DISTANCE_IMAGES", 200)
+    net = build_model(ResNet18Config("resnet18", "none", 16), 26, 0)[0]
     monkeypatch.setattr(depth_grid, "load_model", lambda name, config: Model(net, name))
     targets = depth_grid.EMBEDDED[::2]
     root = tmp_path / "grid"

@@ -1,8 +1,5 @@
 """The study in one command: goes on where it stopped, one report."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -71,12 +68,14 @@ def test_a_run_whose_loss_is_not_finite_does_not_end_the_study(
     assert "depth0_size40_seed0: the loss is not finite" in page
 
 
-def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("")
-    done = subprocess.run(
-        [sys.executable, "-m", "tlcl.study", "--out", str(tmp_path / "file" / "study")],
-        capture_output=True, text=True, env=dict(os.environ),
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "--out=" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    monkeypatch.setattr("sys.argv", ["tlcl-study", "--out", str(tmp_path / "file" / "study")])
+    with pytest.raises(SystemExit) as end:
+        study.main()
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert "--out=" in said
+    assert len(said.strip().splitlines()) == 1

@@ -19,7 +19,7 @@ from tests.wandb_file import records
 from tlcl.report_cli import main as report_main
 from tlcl.tracking.records import read_lines
 
-SWEEP = ["-m", *FAST, "trainer.epochs=3", "thaw.depth=0,1", "seed=0,1"]
+SWEEP = ["-m", *FAST, "model=small_cnn", "trainer.epochs=3", "thaw.depth=0,1", "seed=0,1"]
 
 
 def table(root: Path) -> list[dict[str, str]]:

@@ -25,7 +25,7 @@ IN_PROCESS = (
     "labels missing", "one class only", "a class missing in the test folder",
 )  # fmt: skip
 PROCESSES = (
-    "kill 1: fine-tuning", "kill 2: er", "SIGINT in training: fine-tuning", "SIGTERM in training: fine-tuning",
+    "kill 2: er", "SIGINT in training: fine-tuning", "SIGTERM in training: fine-tuning",
     "disk full: fine-tuning, 70.0%",
 )  # fmt: skip
 
