@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from tests import conftest
 from tests.conftest import FAST, composed
+from tests.sweep_kit import train
 from tlcl.errors import Interrupted, TrainingError, UserError
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.finetuning.run import run
@@ -262,17 +263,20 @@ def kill_after(tmp_path: Path, arguments: list[str], *, lines: int) -> None:
 
 @pytest.mark.slow
 def test_sigkill_and_resume_by_command_line(
-    tmp_path: Path, uninterrupted: Path, train_cli: Callable[..., "subprocess.CompletedProcess[str]"]
+    tmp_path: Path,
+    uninterrupted: Path,
+    train_cli: Callable[..., "subprocess.CompletedProcess[str]"],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     kill_after(tmp_path, [*FAST, *OVERRIDES, "run_dir=run"], lines=3)
     assert not (tmp_path / "run" / "summary.json").exists()
-    refused = train_cli("+resume=run", "optim.lr=1")
-    assert refused.returncode == 2
-    assert "leave out optim.lr=1" in refused.stderr
+    monkeypatch.chdir(tmp_path)
+    assert train(monkeypatch, "+resume=run", "optim.lr=1") == 2
+    assert "leave out optim.lr=1" in capsys.readouterr().err
     done = train_cli("+resume=run")
     assert done.returncode == 0, done.stderr
     same_results(uninterrupted, tmp_path / "run")
-    again = train_cli("+resume=run")
-    assert again.returncode == 0
-    assert "complete" in again.stdout
+    assert train(monkeypatch, "+resume=run") == 0
+    assert "complete" in capsys.readouterr().out
 
