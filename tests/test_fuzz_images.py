@@ -98,6 +98,7 @@ def loadable(good: dict[str, bytes], files: dict[str, bytes], folders: Set[str] 
 
 @given(trees(), st.lists(HIDDEN, max_size=3), st.lists(NAMES, max_size=2))
 @example({"a/x": PICTURES[0], "\udcff/x": PICTURES[1], "a\nb/c/.x": b""}, [], [])
+@example({"a\nb/x": PICTURES[0]}, [], [])
 def test_folders(shared: Path, files: dict[str, bytes], litter: list[str], empty: list[str]) -> None:
     """Whatever the names: every image is loaded under its name and class, every other file is named."""
     with TemporaryDirectory() as root:
@@ -139,12 +140,18 @@ Member = tuple[str, str, str, str, int]
 TWO: list[Member] = [("", "a/1.png", "file", "", 0), ("", "b/1.png", "file", "", 1)]
 
 
+def is_folder(name: str, kind: str) -> bool:
+    """Before there was a kind of their own, folders were files whose names end so."""
+    return kind == "folder" or (kind == "old file" and name.endswith("/"))
+
+
 def pack(path: Path, members: list[Member]) -> None:
     with tarfile.open(path, "w") as archive:
         for before, name, kind, target, seed in members:
             member = tarfile.TarInfo(before + name)
             member.type, member.linkname = KINDS[kind], target
-            member.size = len(PICTURES[seed]) if kind in ("file", "old file", "unknown") else 0
+            whole = kind in ("file", "unknown") or (kind == "old file" and not is_folder(before + name, kind))
+            member.size = len(PICTURES[seed]) if whole else 0
             archive.addfile(member, io.BytesIO(PICTURES[seed]))
 
 
@@ -156,7 +163,7 @@ def inside(members: list[Member]) -> tuple[dict[str, bytes], set[str]]:
     images: dict[str, bytes] = {}
     left_out: set[str] = set()
     for name, member in held.items():
-        if member[2] == "folder" or ".hidden" in name:
+        if is_folder(member[0] + member[1], member[2]) or ".hidden" in name:
             continue
         at = name
         for _ in range(20):
@@ -170,6 +177,7 @@ def inside(members: list[Member]) -> tuple[dict[str, bytes], set[str]]:
             if at not in held:
                 break
         whole = at in held and held[at][2] in ("file", "old file") and ".." not in name.split("/")
+        whole = whole and not is_folder("".join(held[at][:2]), held[at][2])
         if whole and "/" in name:
             images[name] = PICTURES[held[at][4]]
         else:
@@ -182,6 +190,7 @@ def inside(members: list[Member]) -> tuple[dict[str, bytes], set[str]]:
 @example([*TWO, ("", "a/2.png", "link", "2.png", 0)])
 @example([("/", "a/1.png", "file", "", 0), ("/", "b/1.png", "file", "", 1), ("../", "a/1.png", "file", "", 2)])
 @example([*TWO, ("", "a/1.png", "file", "", 2)])
+@example([*TWO, ("/", "", "old file", "", 2)])
 def test_tar_files(shared: Path, members: list[Member]) -> None:
     """Links lead to other files of the archive alone; what is no image of it is named, and nothing is written."""
     with TemporaryDirectory() as root:

@@ -22,7 +22,7 @@ from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.data.splits import stratified_order
 from tlcl.data.walk import class_folders
 from tlcl.errors import UserError
-from tlcl.texts import plain
+from tlcl.texts import plain, printable
 
 log = logging.getLogger(__name__)
 DECODER = "4"  # part of every cache key: raise it when decode_image gives other pixels, or the files other parts
@@ -117,7 +117,8 @@ def _decode_all(path: Path, files: list[tuple[PurePosixPath, Content]], size: in
     if len(classes) < 2:
         inside = f"its {len(files)} files are in no class folder" if files else "it holds none"
         if classes:
-            hint = f"did you mean {path / classes[0]}?" if path.is_dir() else "pack that folder's contents instead"
+            meant = f"did you mean {printable(path / classes[0])}?"
+            hint = meant if path.is_dir() else "pack that folder's contents instead"
             inside = f"it holds only {classes[0]!r}; {hint}"
         raise UserError(f"{path} must hold at least two class folders with images; {inside}")
     if empty:
