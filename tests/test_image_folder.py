@@ -3,6 +3,8 @@
 import io
 import logging
 import os
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -196,6 +198,22 @@ def test_damaged_files_give_an_image_or_bad_image() -> None:
             faults.append(str(error))
     assert 0 < len(faults) < 1500
     assert not any("\n" in fault for fault in faults)
+
+
+def test_a_damaged_exif_tag_is_not_worth_a_word(tmp_path: Path) -> None:
+    """In a process of its own: tests have warning filters of theirs."""
+    exif = _orientation(6)
+    exif[0x013B] = "x" * 60
+    content = bytearray(encoded(noise(2, 20, 20), "JPEG", exif=exif))
+    start = content.index(b"Exif") + 20
+    content[start : start + 14] = bytes(byte ^ 0xFF for byte in content[start : start + 14])
+    (tmp_path / "x.jpg").write_bytes(content)
+    with pytest.warns(UserWarning, match="larger than file"):
+        decode_image(bytes(content), 8, 3)
+    program = "import sys; from tlcl.data import decode; decode.decode_image(open(sys.argv[1], 'rb').read(), 8, 3)"
+    command = [sys.executable, "-W", "default::UserWarning", "-c", program, str(tmp_path / "x.jpg")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def _orientation(tag: int) -> Image.Exif:

@@ -1,5 +1,6 @@
 """One image file to one uint8 tensor, whatever its size, mode and orientation."""
 
+import warnings
 from io import BytesIO
 
 import numpy as np
@@ -12,6 +13,10 @@ FORMATS = (
     "AVIF", "BMP", "DDS", "DIB", "FITS", "GIF", "ICNS", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD",
     "QOI", "SGI", "SUN", "TGA", "TIFF", "WEBP",
 )  # fmt: skip
+
+# What Pillow says of a damaged file's metadata, an EXIF tag for one, changes no pixel; to silence it for a while
+# only is not safe among threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class BadImage(Exception):
