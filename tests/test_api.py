@@ -101,7 +101,7 @@ def test_nothing_is_printed_and_the_log_says_it(
         (["+experiment=finetune"], "there is no config 'experiment/finetune'; there are .*finetune_layerwise"),
         (["trainer.epochs=0"], "trainer.epochs=0 must be at least 1"),
         (["trainer.epochs"], "the command line cannot be understood"),
-        (["method=null"], "a config group cannot be set to null"),
+        (["method=null"], "a config group is chosen by a name"),
         (["data=image_folder", "data.train=nowhere"], "nowhere does not exist"),
         (["+resume=runs/x"], r"tlcl.api.resume\(RUN_DIR\)"),
     ],

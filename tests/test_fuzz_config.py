@@ -203,6 +203,7 @@ def test_what_was_found(key: str, value: Any) -> None:
 @example("continual_compare", ["er"], [2**64])
 @example("continual_compare", ["er .=1"], [0])
 @example("continual_compare", ["er [0]=1"], [0])
+@example("continual_compare", ["a" * 3000] * 2, [0])
 def test_any_comparison(name: str, methods: list[str], seeds: Any) -> None:
     config = copy.deepcopy(kind(name))
     config.compare.methods = methods
@@ -238,6 +239,10 @@ ARGUMENTS = st.builds(
 @example([""])
 @example(["=1"])
 @example(["~hydra"])
+@example(["~data=1"])
+@example(["data=1"])
+@example(["data=[1,2]"])
+@example(["hydra/launcher=[1]"])
 @example(["hydra=null"])
 @example(["+defaults=[x]"])
 def test_anything_typed_as_an_override(arguments: list[str]) -> None:

@@ -23,6 +23,7 @@ from tlcl.errors import Stopped, UserError
 from tlcl.finetuning.trainer import settle
 from tlcl.parse import parse_config
 from tlcl.resumable import Job, finish
+from tlcl.texts import shown
 from tlcl.tracking.compare_table import figures_of, write_table
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.render import render
@@ -113,8 +114,9 @@ def children(composed: DictConfig, root: Path) -> list[tuple[str, int, DictConfi
     for key, values in (("methods", methods), ("seeds", seeds)):
         if not values:
             raise UserError(f"compare.{key} is empty")
-        if len(set(values)) < len(values):
-            raise UserError(f"compare.{key} names one twice: {', '.join(map(str, values))}")
+        twice = [value for index, value in enumerate(values) if value in values[:index]]
+        if twice:
+            raise UserError(f"compare.{key} has {shown(twice[0])} twice")
     runs, family = [], family_of(composed)
     for seed in seeds:
         for text in methods:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tlcl.allowlist import guard
-from tlcl.compose import NULL_GROUP, TOO_LONG, hydra_sentence
+from tlcl.compose import MISTAKES, check_groups, hydra_sentence
 from tlcl.config import conf_dir
 from tlcl.errors import Interrupted, UserError, run_cli, with_exit_codes
 from tlcl.extensions import allow_named
@@ -107,6 +107,7 @@ def _program() -> None:
     allow_named(sys.argv[1:])
     sys.argv[1:] = _whole_command(sys.argv[1:])
     guard(sys.argv[1:])
+    check_groups(sys.argv[1:])
     wanted = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra pass errors on instead of printing them
     try:
@@ -121,7 +122,7 @@ def _program() -> None:
             raise
         raise hydra_sentence(error) from None
     except ValueError as error:
-        if wanted != "1" and str(error).startswith((NULL_GROUP, TOO_LONG)):
+        if wanted != "1" and str(error).startswith(tuple(MISTAKES)):
             raise hydra_sentence(error) from None
         root = sweep_directory()
         if root is None or not str(error).startswith(NO_TRIAL):
