@@ -1,5 +1,6 @@
 """Shared by the tests that train: a tiny source, fast configs, and one small backbone of real shape."""
 
+import gc
 import logging
 import os
 import subprocess
@@ -87,6 +88,15 @@ def _threads() -> None:
     threads = max(1, min(2, cores // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
     torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_stays() -> Iterator[None]:
+    """Packages, once imported, are not looked through for garbage again: that took a seventh of the time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")
