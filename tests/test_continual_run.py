@@ -2,8 +2,6 @@
 
 import json
 import random
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +26,7 @@ from tlcl.predict import load_run
 from tlcl.tracking.accuracy_matrix import read_matrix
 from tlcl.tracking.records import read_lines
 
-Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return go(configured(tmp_path_factory.mktemp("er"), "er", "data.train_size=200"))

@@ -150,8 +150,8 @@ def pack(path: Path, members: list[Member]) -> None:
         for before, name, kind, target, seed in members:
             member = tarfile.TarInfo(before + name)
             member.type, member.linkname = KINDS[kind], target
-            whole = kind in ("file", "unknown") or (kind == "old file" and not is_folder(before + name, kind))
-            member.size = len(PICTURES[seed]) if whole else 0
+            has_content = kind in ("file", "old file", "unknown") and not is_folder(member.name, kind)
+            member.size = len(PICTURES[seed]) if has_content else 0
             archive.addfile(member, io.BytesIO(PICTURES[seed]))
 
 

@@ -67,6 +67,15 @@ def same_results(first: Path, second: Path) -> None:
         assert all(torch.equal(torch.as_tensor(v), torch.as_tensor(states[1][index][k])) for k, v in state.items())
 
 
+def killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int) -> DictConfig:
+    """The config of a run that died in the first batch of an epoch."""
+    config = composed(tmp_path, *OVERRIDES)
+    kill_at(monkeypatch, epoch, 0)
+    with pytest.raises(Killed):
+        go(config)
+    return config
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("whole")
@@ -91,10 +100,7 @@ def test_resume_is_bitwise_equal(
 def test_truncated_last_checkpoint_falls_back(
     tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = composed(tmp_path, *OVERRIDES)
-    kill_at(monkeypatch, 4, 0)
-    with pytest.raises(Killed):
-        go(config)
+    config = killed(tmp_path, monkeypatch, 4)
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-1000])
     go(config)
@@ -106,10 +112,7 @@ def test_truncated_last_checkpoint_falls_back(
 def test_damaged_best_weights_are_written_anew_or_named_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = composed(tmp_path, *OVERRIDES)
-    kill_at(monkeypatch, 3, 0)
-    with pytest.raises(Killed):
-        go(config)
+    config = killed(tmp_path, monkeypatch, 3)
     folder = tmp_path / "run" / "checkpoints"
     for later in (0, 1):  # the last checkpoint is of the best epoch, or of a later one
         last = read_checkpoint(folder / "last.ckpt")
@@ -132,10 +135,7 @@ def test_damaged_best_weights_are_written_anew_or_named_at_once(
 def test_another_runs_checkpoint_is_named_and_changes_nothing(
     tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = composed(tmp_path, *OVERRIDES)
-    kill_at(monkeypatch, 3, 0)
-    with pytest.raises(Killed):
-        go(config)
+    config = killed(tmp_path, monkeypatch, 3)
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     own = last.read_bytes()
     content = read_checkpoint(last)
@@ -162,10 +162,7 @@ def flip(path: Path) -> None:
 
 
 def test_metrics_that_were_removed_are_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = composed(tmp_path, *OVERRIDES)
-    kill_at(monkeypatch, 2, 0)
-    with pytest.raises(Killed):
-        go(config)
+    config = killed(tmp_path, monkeypatch, 2)
     (tmp_path / "run" / "metrics.jsonl").unlink()
     with pytest.raises(UserError, match=r"metrics\.jsonl lacks epochs"):
         go(config)
@@ -279,4 +276,3 @@ def test_sigkill_and_resume_by_command_line(
     same_results(uninterrupted, tmp_path / "run")
     assert train(monkeypatch, "+resume=run") == 0
     assert "complete" in capsys.readouterr().out
-

@@ -73,14 +73,13 @@ def prepare(config: Config, source: Source) -> Learner:
 
 
 def check_and_ready(config: Config, checkpoints: Path) -> None:
-    """What one process does for all of a run: see that tasks, network and method fit, and get the weights.
+    """What one process does for all that share a run: see that tasks, network and method fit, and get the weights.
 
     Raises:
         UserError: they do not fit, or the weights cannot be had.
     """
     prepare(config, load_source(config.data, config.cache_dir))
-    if config.trainer.shared:
-        check_inputs(config, IMAGES, begun_on(checkpoints))
+    check_inputs(config, IMAGES, begun_on(checkpoints))  # several processes work on images
     ready_weights(config)
 
 

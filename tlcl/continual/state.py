@@ -1,6 +1,5 @@
 """Where a stream stands: what is kept between tasks, and from which file a killed run goes on."""
 
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,9 @@ import torch
 from tlcl.atomic import atomic_open
 from tlcl.continual.methods.base import Method
 from tlcl.continual.metrics import Matrix
-from tlcl.errors import UserError
 from tlcl.models.blocks import Blocks
-from tlcl.tracking.checkpoint import LAST, PREVIOUS, Misfit, read_checkpoint, require_network
+from tlcl.tracking.checkpoint import LAST, PREVIOUS, Misfit, require_network, tell_damaged, whole_checkpoints
 
-log = logging.getLogger(__name__)
 BETWEEN = "between_tasks.ckpt"
 
 
@@ -79,11 +76,7 @@ def begun_on(folder: Path) -> str | None:
     Whether frozen blocks' outputs can be computed once hangs on the machine's memory and disk and on the number of
     processes, all of which may be others when a run goes on. None: nothing is trained yet.
     """
-    for name in (BETWEEN, LAST, PREVIOUS):
-        try:
-            content = read_checkpoint(folder / name)
-        except ValueError:
-            continue
+    for _, content in whole_checkpoints(folder, (BETWEEN, LAST, PREVIOUS), []):
         found: str | None = content.get("continual", content).get("inputs")
         if found is not None:
             return found
@@ -101,30 +94,18 @@ def resume_point(folder: Path, net: Blocks, method: Method) -> Resumption:
     """
     found: list[tuple[int, int, Path, dict[str, Any]]] = []
     problems: list[str] = []
-    for name in (LAST, PREVIOUS, BETWEEN):
-        path = folder / name
-        if not path.is_file():
-            continue
-        try:
-            content = read_checkpoint(path)
-        except ValueError as error:
-            problems.append(str(error))
-            continue
-        if name == BETWEEN:
+    for path, content in whole_checkpoints(folder, (LAST, PREVIOUS, BETWEEN), problems):
+        if path.name == BETWEEN:
             found.append((int(content["task"]), 0, path, content))
         elif "continual" in content:
             found.append((int(content["continual"]["task"]), int(content["epoch"]) + 1, path, content))
         else:
             raise Misfit(path, "it is of no continual run")
     if not found:
-        if problems:
-            raise UserError(
-                f"no checkpoint can be read: {'; '.join(problems)}; start the run anew in another run_dir"
-            )
+        tell_damaged(problems, None)
         return Resumption(0, 0, None, History())
     task, epochs, path, content = max(found, key=lambda item: item[:2])
-    for problem in problems:
-        log.warning("warning: %s; the run goes on from %s", problem, path)
+    tell_damaged(problems, path)
     if path.name == BETWEEN:
         try:
             net.load_state_dict(content["net"])

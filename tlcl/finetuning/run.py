@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
@@ -71,6 +72,18 @@ def loggers_for(config: Config, directory: RunDirectory) -> list[Any]:
     return [build_wandb(config, directory, cast(dict[str, Any], composed))]
 
 
+def _resume_point(directory: RunDirectory, net: Blocks) -> tuple[Path | None, int]:
+    """The checkpoint to go on from, if there is one, and how many epochs it has behind it."""
+    found = latest_checkpoint(directory.checkpoints)
+    if found is None:
+        return None, 0
+    path, content = found
+    require_network(path, content, net)
+    done = int(content["epoch"]) + 1
+    log.info("resuming after epoch %d of %s", done - 1, directory.path)
+    return path, done
+
+
 def train(
     config: Config,
     directory: RunDirectory,
@@ -91,13 +104,7 @@ def train(
         EpochTimings(directory, watch),
     ]
     trainer = build_trainer(config, directory.path, callbacks, loggers_for(config, directory))
-    checkpoint = latest_checkpoint(directory.checkpoints)
-    done = 0
-    if checkpoint is not None:
-        content = read_checkpoint(checkpoint)
-        require_network(checkpoint, content, module.net)
-        done = int(content["epoch"]) + 1
-        log.info("resuming after epoch %d of %s", done - 1, directory.path)
+    checkpoint, done = _resume_point(directory, module.net)
     for name in ("metrics.jsonl", "timings.jsonl"):
         directory.keep_lines(name, lambda line: line["epoch"] < done)
     fit(trainer, module, data, checkpoint, directory.path)

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,36 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole, or None when none was written yet.
+def whole_checkpoints(
+    folder: Path, names: Sequence[str], problems: list[str]
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Those of `names` that are there and whole, each read when it is wanted; `problems` gets what others lack."""
+    for name in names:
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            content = read_checkpoint(path)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        yield path, content
+
+
+def tell_damaged(problems: Sequence[str], path: Path | None) -> None:
+    """Warn of damaged checkpoints in whose place a run goes on from `path`.
+
+    Raises:
+        UserError: there are some, and no `path` to go on from.
+    """
+    if problems and path is None:
+        raise UserError(f"no checkpoint can be read: {'; '.join(problems)}; start the run anew in another run_dir")
+    for problem in problems:
+        log.warning("warning: %s; the run goes on from %s", problem, path)
+
+
+def latest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that is whole, with its content, or None when none was written yet.
 
     A damaged last checkpoint falls back, with a warning, to the one before.
 
@@ -81,21 +109,9 @@ def latest_checkpoint(folder: Path) -> Path | None:
         UserError: there are checkpoints and none is readable.
     """
     problems: list[str] = []
-    for name in (LAST, PREVIOUS):
-        path = folder / name
-        if not path.is_file():
-            continue
-        try:
-            read_checkpoint(path)
-        except ValueError as error:
-            problems.append(str(error))
-            continue
-        for problem in problems:
-            log.warning("warning: %s; the run goes on from %s", problem, path)
-        return path
-    if problems:
-        raise UserError(f"no checkpoint can be read: {'; '.join(problems)}; start the run anew in another run_dir")
-    return None
+    found = next(whole_checkpoints(folder, (LAST, PREVIOUS), problems), None)
+    tell_damaged(problems, found[0] if found else None)
+    return found
 
 
 def validation_score(metrics: Mapping[str, Any]) -> list[float]:
