@@ -20,7 +20,7 @@ sweep: .venv/.installed  ## freeze depth x labelled images on the embedded data,
 	  data.batch_size=32 data.crop_padding=0 logger=none hydra.sweep.dir=runs/sweeps/depth_by_labels
 
 study: .venv/.installed  ## all questions on the embedded data, one report, 17 minutes on two cores
-	$(BIN)/python -m tlcl.study
+	$(BIN)/python -m tlcl.commands.study
 
 notebooks: .venv/.installed  ## execute the four notebooks and write them with their outputs
 	$(BIN)/python notebooks/render.py

@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks.common import Benchmark, progress
-from tlcl.atomic import atomic_write_text
+from tlcl.system.files import atomic_write_text
 
 NAMES = ("startup", "finetune", "head_phase", "cost", "memory", "compile", "continual")
 RESULTS = Path(__file__).with_name("RESULTS.md")

@@ -19,14 +19,14 @@ from PIL import Image
 from torch.utils.data import Dataset
 from torchvision import transforms
 
-from tlcl.config import ResNet18Config
-from tlcl.data.image_folder import load_folder
+from tlcl.config.schema import ResNet18Config
 from tlcl.data.image_tensors import ImageTensors
+from tlcl.data.sources.image_folder import load_folder
 from tlcl.errors import UserError
-from tlcl.memory import keep_freed_memory
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.build import build_model
 from tlcl.models.resnet18 import BACKBONE
+from tlcl.system.memory import keep_freed_memory
 
 MODEL = ResNet18Config(name="resnet18", weights="none", input_size=32)
 CROP_PADDING = 4

@@ -37,8 +37,8 @@ from benchmarks.continual_loops import (
     bare,
     ours,
 )
-from tlcl.config import DataConfig
-from tlcl.config_continual import ContinualConfig, MethodConfig
+from tlcl.config.continual import ContinualConfig, MethodConfig
+from tlcl.config.schema import DataConfig
 from tlcl.continual.stream import build_stream
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.errors import UserError

@@ -17,8 +17,8 @@ import torchvision
 from torch import Tensor, nn
 
 from benchmarks.common import MODEL, PIL_EVAL, PIL_TRAIN, PilImages, fresh_network
-from tlcl.config import Config, DataConfig, LoggerConfig, OptimConfig, TrainerConfig
-from tlcl.config_continual import ContinualConfig, DERppConfig, MethodConfig, ReplayConfig
+from tlcl.config.continual import ContinualConfig, DERppConfig, MethodConfig, ReplayConfig
+from tlcl.config.schema import Config, DataConfig, LoggerConfig, OptimConfig, TrainerConfig
 from tlcl.continual import loop as task_loop
 from tlcl.continual.buffer import reservoir_slots
 from tlcl.continual.methods.base import Setting

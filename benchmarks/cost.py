@@ -27,13 +27,13 @@ from benchmarks.common import (
     progress,
 )
 from benchmarks.finetune import OPTIM, EpochTimes, ours, plain_trainer
-from tlcl.config import Config, DataConfig, LoggerConfig, TrainerConfig
+from tlcl.config.schema import Config, DataConfig, LoggerConfig, TrainerConfig
 from tlcl.data.datamodule import ImageDataModule
 from tlcl.data.image_tensors import Source
 from tlcl.data.versions import Versions
 from tlcl.finetuning.module import FinetuningModule
-from tlcl.finetuning.prefix import ServePrefix
 from tlcl.finetuning.thaw import Thaw
+from tlcl.prefix_cache.callback import ServePrefix
 from tlcl.tracking.timings import Stopwatch
 
 BLOCKS = 5  # of the backbone

@@ -34,13 +34,13 @@ from benchmarks.common import (
     median_ratio,
     progress,
 )
-from tlcl.config import DataConfig, OptimConfig
+from tlcl.config.schema import DataConfig, OptimConfig
+from tlcl.config.thaw import ThawSchedule
 from tlcl.data.augment import random_crop, random_flip
 from tlcl.data.datamodule import ImageDataModule
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.finetuning.optimizer import build_optimizer, build_scheduler
-from tlcl.finetuning.schedule import ThawSchedule
 from tlcl.finetuning.thaw import Thaw
 from tlcl.models.blocks import Blocks
 

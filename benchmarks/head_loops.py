@@ -19,15 +19,15 @@ from torchvision import transforms
 
 from benchmarks.common import MODEL, TO_INPUT, PilImages, fresh_network
 from benchmarks.finetune import OPTIM, PlainModule, plain_trainer
-from tlcl.config import Config, DataConfig, LoggerConfig, TrainerConfig
+from tlcl.config.schema import Config, DataConfig, LoggerConfig, TrainerConfig
 from tlcl.data.augment import random_flip
 from tlcl.data.datamodule import BatchIndices, ImageDataModule
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.finetuning.optimizer import build_scheduler
-from tlcl.finetuning.prefix import ServePrefix, versions_for
 from tlcl.finetuning.thaw import Thaw
 from tlcl.models.blocks import Blocks
+from tlcl.prefix_cache.callback import ServePrefix, versions_for
 from tlcl.tracking.timings import Stopwatch
 
 FIRST_IMAGES = 256  # that BatchNorm's statistics are of

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.common import Benchmark, load_pool, markdown, measure, median_ratio, progress
 from benchmarks.head_loops import Phase, Setup, bare, lightning, ours
-from tlcl.config import DataConfig
+from tlcl.config.schema import DataConfig
 from tlcl.data.image_tensors import Source
 
 SCHEDULER = importlib.util.find_spec("finetuning_scheduler") is not None

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from tlcl.tracking.compare_table import mean_std
-from tlcl.tracking.plots import BLUE, GREY, ORANGE
+from tlcl.reports.plots.style import BLUE, GREY, ORANGE
+from tlcl.reports.tables.spread import mean_std
 
 PICTURE = Path(__file__).with_name("three_questions.png")
 ENDS = ("naive", "joint", "source_only", "target_oracle")  # of the scales, drawn in grey

@@ -49,8 +49,8 @@ BASICS = ["logger=none", "data.crop_padding=0", *(["data.train_size=150"] if QUI
 # makes early layers worth keeping.
 
 # %%
-from tlcl.data.digits import load_digits
-from tlcl.data.letters import load_letters
+from tlcl.data.sources.digits import load_digits
+from tlcl.data.sources.letters import load_letters
 
 letters, digits = load_letters(images_per_class=4).pool, load_digits().pool
 figure, axes = plt.subplots(2, 12, figsize=(11, 2.1))
@@ -197,7 +197,7 @@ grid = [
 ]  # fmt: skip
 
 # %%
-from tlcl.tracking.sweep_plots import heat_map, lines
+from tlcl.reports.plots.sweep import heat_map, lines
 
 cells = rows(grid, ["data.train_size", "thaw.depth"])
 heat_map(cells, across="thaw.depth", down="data.train_size")

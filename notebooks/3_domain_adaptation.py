@@ -44,8 +44,8 @@ SIZES = [
 # ## The two domains
 
 # %%
-from tlcl.data.digits import load_digits
-from tlcl.data.rendered_digits import load_rendered_digits
+from tlcl.data.sources.digits import load_digits
+from tlcl.data.sources.rendered_digits import load_rendered_digits
 
 domains = {"source: rendered": load_rendered_digits(images_per_class=8), "target: handwritten": load_digits()}
 figure, axes = plt.subplots(4, 10, figsize=(8.5, 3.6))

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from tlcl.config import conf_dir
+from tlcl.config.schema import conf_dir
 from tlcl.tracking.records import RunDirectory
 
 ROOT = Path(__file__).parent.parent

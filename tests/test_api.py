@@ -11,9 +11,9 @@ from PIL import Image
 
 from tests.conftest import FAST
 from tlcl.api import Run, distance, resume, rows, run
-from tlcl.data.digits import load_digits
+from tlcl.data.sources.digits import load_digits
 from tlcl.errors import Interrupted, TrainingError, UserError
-from tlcl.tracking.records import EpochRecords
+from tlcl.tracking.epochs import EpochRecords
 
 SHORT = [*FAST, "model=small_cnn", "model.input_size=16", "thaw=all", "trainer.epochs=2"]
 TASKS = ["continual=class_incremental", "continual.classes_per_task=5", "trainer.select=last"]

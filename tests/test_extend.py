@@ -20,17 +20,18 @@ from torchvision.models import resnet34
 from tests.conftest import FAST, ROOT, composed, go
 from tlcl import extensions
 from tlcl.adaptation.methods import registry as adaptations
-from tlcl.compare import CONTINUAL, method_group
-from tlcl.config import VARIANTS
+from tlcl.commands.predict import predictions
+from tlcl.config.parse import parse_config
+from tlcl.config.schema import VARIANTS
 from tlcl.continual.methods import registry as methods
-from tlcl.data.sources import LOADERS
+from tlcl.data.sources.registry import LOADERS
 from tlcl.errors import UserError
-from tlcl.jobs import job_of
+from tlcl.jobs.compare import CONTINUAL, method_group
+from tlcl.jobs.finished import load_run
+from tlcl.jobs.pretrain import letters_recipe
+from tlcl.jobs.registry import job_of
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import BACKBONES, build_model
-from tlcl.parse import parse_config
-from tlcl.predict import load_run, predictions
-from tlcl.pretraining import letters_recipe
 
 EXAMPLES = ROOT / "docs" / "examples"
 FILES = sorted(EXAMPLES.glob("*.py"))
@@ -144,7 +145,7 @@ def test_a_method_of_adaptation(tmp_path: Path) -> None:
 
 def test_l2_is_its_formula() -> None:
     """After a task, the loss grows by strength/2 times the squared way that the weights have gone since."""
-    from tests.continual_kit import TinyNet, finish_task, setting_of, task_batches, tiny_stream
+    from tests.continual.conftest import TinyNet, finish_task, setting_of, task_batches, tiny_stream
 
     extensions.allow(EXAMPLES / "my_method.py")
     stream, net = tiny_stream(), TinyNet()
@@ -215,7 +216,7 @@ def test_a_command_line_allows_what_it_names(tmp_path: Path, monkeypatch: pytest
         ("x = 1\nx.y\n", ["line 2", "AttributeError"]),
         ("x = 1\n\ndef (:\n", ["line 3", "SyntaxError"]),
         (
-            "from tlcl.extend import register_method\nfrom tlcl.config_continual import MethodConfig\n"
+            "from tlcl.extend import register_method\nfrom tlcl.config.continual import MethodConfig\n"
             "from tlcl.continual.methods.base import Method\nregister_method('er', MethodConfig, Method)\n",
             ["method=er is there already"],
         ),

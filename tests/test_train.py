@@ -14,16 +14,16 @@ from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file
 
 from tests.conftest import FAST, composed
-from tests.wandb_file import history
-from tlcl.data.digits import load_digits
+from tests.tracking.wandb_file import history
+from tlcl.config.parse import parse_config
+from tlcl.data.sources.digits import load_digits
 from tlcl.explain.cka import similarities_on
-from tlcl.finetuning.run import run
-from tlcl.inference import predict
+from tlcl.jobs.finetune import run
+from tlcl.jobs.finished import load_run
+from tlcl.jobs.pretrain import letters_recipe, pretrained_on_letters
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import BACKBONES, build_model
-from tlcl.parse import parse_config
-from tlcl.predict import load_run
-from tlcl.pretraining import letters_recipe, pretrained_on_letters
+from tlcl.models.inference import predict
 from tlcl.tracking.records import RunDirectory, environment, read_lines
 from tlcl.train import main
 

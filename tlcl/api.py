@@ -22,22 +22,21 @@ from typing import IO, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from tlcl.compose import composed_config
-from tlcl.distance_cli import measure
+from tlcl.commands.distance import measure
+from tlcl.commands.explain import PREDICTED, explain
+from tlcl.commands.predict import predictions
+from tlcl.config.compose import composed_config
+from tlcl.config.parse import parse_config
 from tlcl.errors import TrainingError, UserError
-from tlcl.explain.cli import PREDICTED, explain
-from tlcl.jobs import finish
-from tlcl.memory import keep_freed_memory
-from tlcl.parse import parse_config
-from tlcl.predict import predictions
-from tlcl.recorded import recorded_config
+from tlcl.jobs.registry import finish
+from tlcl.reports.tables.compare import read_table
+from tlcl.reports.tables.sweep import Row, rows_of
+from tlcl.security.untrusted import recorded_config
+from tlcl.system.memory import keep_freed_memory
 from tlcl.tracking.accuracy_matrix import Measured, read_matrix
-from tlcl.tracking.compare_table import read_table
 from tlcl.tracking.csv_cells import from_cell
-from tlcl.tracking.records import read_lines
-from tlcl.tracking.report import read_object
+from tlcl.tracking.records import read_lines, read_object
 from tlcl.tracking.sweep_records import BEGUN, COMPLETE, Job
-from tlcl.tracking.sweep_table import Row, rows_of
 
 LOG = "log.txt"  # in the run's directory: what the command would have printed
 
@@ -98,7 +97,7 @@ class Run:
 
     @property
     def table(self) -> list[dict[str, Any]]:
-        """The rows of a comparison, best first; see `tlcl.tracking.compare_table.write_table`.
+        """The rows of a comparison, best first; see `tlcl.reports.tables.compare.write_table`.
 
         Raises:
             UserError: the run is no comparison.
@@ -137,7 +136,7 @@ class Run:
             A dict an image: `file`, `prediction`, `confidence` (0 to 1), and `p(CLASS)` (0 to 1) of each class.
 
         Raises:
-            UserError: see `tlcl.predict.predictions`.
+            UserError: see `tlcl.commands.predict.predictions`.
         """
         text = predictions(self.path, _paths(images), batch_size=256, skip_bad=skip_bad, progress=False)
         texts = ("file", "prediction")
@@ -163,7 +162,7 @@ class Run:
             The page `explain/explain.html` in the run's directory; beside it `explain.csv` and `overlays/`.
 
         Raises:
-            UserError: see `tlcl.explain.cli.explain`.
+            UserError: see `tlcl.commands.explain.explain`.
         """
         return explain(
             Namespace(
@@ -176,7 +175,7 @@ class Run:
 def rows(runs: Sequence[Run], keys: Sequence[str]) -> list[Row]:
     """The table of runs that differ in these config keys; the runs of one row (those of several seeds) are pooled.
 
-    `heat_map`, `lines` and `bars` of `tlcl.tracking.sweep_plots` draw it.
+    `heat_map`, `lines` and `bars` of `tlcl.reports.plots.sweep` draw it.
 
     Raises:
         UserError: a run whose config has no such key.
@@ -206,7 +205,7 @@ def distance(
         `a_distance`, `mmd`, `leep` and `logme` (see `tlcl.adaptation.distance`), and what they are of.
 
     Raises:
-        UserError: see `tlcl.distance_cli.measure`.
+        UserError: see `tlcl.commands.distance.measure`.
     """
     domains = {"source": str(source), "target": str(target), "model": str(model)}
     return measure(Namespace(**domains, block="features", images=images, size=64, seed=seed))

@@ -1,5 +1,6 @@
 """A user's mistake is one sentence and exit code 2, never a traceback; so are the other ends of a command."""
 
+import errno
 import os
 import signal
 import sys
@@ -8,10 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from tlcl.disk import disk_sentence
-from tlcl.texts import printable
+if TYPE_CHECKING:  # commands that compose nothing do not wait for it
+    from omegaconf import DictConfig
 
 T = TypeVar("T")
 
@@ -127,3 +128,73 @@ def run_cli(program: Callable[[], T]) -> T:
         stop = _stop_signal()
         print(f"stopped: {_WORDS[stop]}", file=sys.stderr)
         raise SystemExit(128 + stop) from None
+
+
+def printable(text: object) -> str:
+    """On one line, with what would steer a terminal written out."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(text)
+    )
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
+
+
+def disk_sentence(error: OSError) -> str | None:
+    """Which file the disk refuses, and why; None for an error of another kind."""
+    file = error.filename or "a file"
+    if error.errno in FULL:
+        return f"{file} cannot be written: {error.strerror}; make room"
+    if error.errno in REFUSED:
+        return f"{file} cannot be read or written: {error.strerror}; put that right"
+    return None
+
+
+# How torch, CUDA and the C++ library say it; CUDA's own type of error is a RuntimeError too.
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the machine or the device had no memory left; what merely fails is another matter."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+
+
+def memory_sentence(config: "DictConfig") -> str:
+    """What takes memory in a run of this config, and how to need less."""
+    size = config.get("model", {}).get("input_size")
+    pixels = f" or model.input_size={size}" if size else ""
+    return (
+        f"out of memory with data.batch_size={config.data.get('batch_size')}; start anew, in another run_dir, with "
+        f"a smaller data.batch_size{pixels}, fewer thawed blocks or trainer.precision=bf16-mixed"
+    )
+
+
+@contextmanager
+def as_sentences(config: "DictConfig", directory: Path) -> Iterator[None]:
+    """Errors of a run that the user can understand become one sentence; what was written stays.
+
+    Raises:
+        Interrupted: by Ctrl-C or SIGTERM.
+        Stopped: the disk is full, or refuses to be written.
+        TrainingError: no memory left.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(directory) from None
+    except Stopped as stop:
+        raise stop.at(directory) from None
+    except OSError as error:
+        sentence = disk_sentence(error)
+        if sentence is None:
+            raise
+        raise Stopped(sentence, directory) from None
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(memory_sentence(config)) from None

@@ -13,13 +13,13 @@ from omegaconf import OmegaConf
 
 from tlcl.adaptation.methods import base as adaptation
 from tlcl.adaptation.methods import registry as adaptations
-from tlcl.config import VARIANTS, DataConfig, ModelConfig
-from tlcl.config_adaptation import AdaptationConfig
-from tlcl.config_continual import MethodConfig
+from tlcl.config.adaptation import AdaptationConfig
+from tlcl.config.continual import MethodConfig
+from tlcl.config.schema import VARIANTS, DataConfig, ModelConfig
 from tlcl.continual.methods import base as continual
 from tlcl.continual.methods import registry as methods
 from tlcl.data.image_tensors import Source
-from tlcl.data.sources import LOADERS
+from tlcl.data.sources.registry import LOADERS
 from tlcl.errors import UserError
 from tlcl.extensions import RUNNING
 from tlcl.models.blocks import Backbone

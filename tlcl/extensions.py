@@ -19,9 +19,9 @@ from types import ModuleType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from tlcl.atomic import atomic_open
 from tlcl.errors import UserError, run_cli
-from tlcl.paths import expanded
+from tlcl.system.files import atomic_open
+from tlcl.system.paths import expanded
 
 log = logging.getLogger(__name__)
 MARK = "#sha256="

@@ -15,19 +15,18 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tlcl.allowlist import guard
-from tlcl.compose import MISTAKES, check_groups, hydra_sentence
-from tlcl.config import conf_dir
-from tlcl.errors import Interrupted, UserError, run_cli, with_exit_codes
+from tlcl.config.compose import MISTAKES, check_groups, hydra_sentence
+from tlcl.config.parse import parse_config
+from tlcl.config.schema import conf_dir
+from tlcl.distributed.launcher import check_started, started
+from tlcl.errors import Interrupted, UserError, as_sentences, run_cli, with_exit_codes
 from tlcl.extensions import allow_named
-from tlcl.faults import as_sentences
-from tlcl.launched import check_started, started
-from tlcl.memory import keep_freed_memory
-from tlcl.multirun import sweep_directory
-from tlcl.parse import parse_config
-from tlcl.paths import expanded
-from tlcl.recorded import recorded_config
-from tlcl.tracking.figures import validation_figure
+from tlcl.security.allowlist import guard
+from tlcl.security.untrusted import recorded_config
+from tlcl.sweeps.callback import sweep_directory
+from tlcl.system.memory import keep_freed_memory
+from tlcl.system.paths import expanded
+from tlcl.tracking.scores import validation_figure
 
 # What needs torch is imported by the functions that use it: --help and the TAB key do not wait for it.
 
@@ -38,9 +37,9 @@ NO_TRIAL = "No trials are completed yet"  # how Optuna's ValueError begins
 
 def start(composed: DictConfig) -> dict[str, Any]:
     """Open the run directory that the config names, or the one to resume, and run there."""
-    from tlcl.jobs import job_of
+    from tlcl.jobs.registry import job_of
+    from tlcl.reports.render import render
     from tlcl.tracking.records import RunDirectory
-    from tlcl.tracking.render import render
 
     OmegaConf.set_struct(composed, False)
     resume = composed.pop("resume", None)
@@ -84,7 +83,7 @@ def start(composed: DictConfig) -> dict[str, Any]:
 @hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="config")
 def hydra_main(composed: DictConfig) -> float | None:
     """What Hydra calls for a run or a job of a sweep; returns what a search maximises, a validation figure."""
-    from tlcl.sweep_job import run_job
+    from tlcl.sweeps.job import run_job
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     keep_freed_memory()
@@ -98,7 +97,7 @@ def _whole_command(arguments: list[str]) -> list[str]:
     """The arguments, or what `+resume=DIR` of a sweep stands for."""
     if not any(argument.startswith("+resume=") for argument in arguments):
         return arguments
-    from tlcl import sweep
+    from tlcl.sweeps import plan as sweep
 
     return sweep.resumed_command(arguments)
 
@@ -127,7 +126,7 @@ def _program() -> None:
         root = sweep_directory()
         if root is None or not str(error).startswith(NO_TRIAL):
             raise
-        from tlcl import sweep
+        from tlcl.sweeps import plan as sweep
 
         sweep.conclude(root)  # every job of a search failed
     finally:
@@ -141,11 +140,11 @@ def _first_or_follower() -> None:
         _program()
         return
     if rank > 0:
-        from tlcl.follower import follow_launcher
+        from tlcl.worker import follow_launcher
 
         follow_launcher()
         return
-    from tlcl.processes import dismiss
+    from tlcl.distributed.leader import dismiss
 
     try:
         _program()

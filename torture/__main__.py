@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tlcl.atomic import atomic_write_text
+from tlcl.system.files import atomic_write_text
 from torture import damage, disks, kills, numerics, pictures, signals, surroundings
 from torture.case import Broken, Case, Outcome, Skipped
 from torture.table import csv_text, markdown

@@ -219,7 +219,7 @@ def _model(place: Workplace) -> str:
     run = copied(place, whole)
     truncate(run / "model.safetensors")
     plain_folder(place.path / "images")
-    return sentence(place.run("tlcl.predict", "run", "images"), 2, "model.safetensors")
+    return sentence(place.run("tlcl.commands.predict", "run", "images"), 2, "model.safetensors")
 
 
 def _cache(place: Workplace, damage: Damage) -> str:

@@ -214,7 +214,7 @@ def _read_only_predict(place: Workplace) -> str:
     copied(place, whole)
     plain_folder(place.path / "images")
     under = _under_read_only(place, "run")
-    finished = complete(place.run("tlcl.predict", "run", "images", under=under))
+    finished = complete(place.run("tlcl.commands.predict", "run", "images", under=under))
     _writable(place, "run")
     rows = len(finished.out.splitlines()) - 1
     if rows != 24:

@@ -160,8 +160,8 @@ def _predict(place: Workplace) -> str:
     bad = place.path / "new" / "x.jpg"
     bad.parent.mkdir()
     bad.write_bytes(b"a text")
-    said = sentence(place.run("tlcl.predict", "run", "new", "good"), 2, "new/x.jpg", "--skip-bad")
-    rows = complete(place.run("tlcl.predict", "run", "new", "good", "--skip-bad")).out.splitlines()
+    said = sentence(place.run("tlcl.commands.predict", "run", "new", "good"), 2, "new/x.jpg", "--skip-bad")
+    rows = complete(place.run("tlcl.commands.predict", "run", "new", "good", "--skip-bad")).out.splitlines()
     if len(rows) != 25:
         raise Broken(f"{len(rows) - 1} predictions of 24")
     return f"{said}; with --skip-bad 24 predictions"

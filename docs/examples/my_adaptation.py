@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tlcl.adaptation.methods.base import AligningMethod, Domains
-from tlcl.config_adaptation import AlignmentConfig
+from tlcl.config.adaptation import AlignmentConfig
 from tlcl.errors import UserError
 from tlcl.extend import register_adaptation
 

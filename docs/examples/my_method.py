@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tlcl.config_continual import MethodConfig
+from tlcl.config.continual import MethodConfig
 from tlcl.continual.methods.base import Method, Network, Setting, TaskData
 from tlcl.continual.methods.parameters import ParameterTensors, quadratic
 from tlcl.data.datamodule import Batch

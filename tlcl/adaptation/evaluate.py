@@ -9,11 +9,11 @@ from torch import Tensor
 
 from tlcl.adaptation.distance import proxy_a_distance
 from tlcl.adaptation.methods.base import vectors
-from tlcl.atomic import atomic_open
 from tlcl.data.datamodule import EVAL_BATCH
-from tlcl.inference import in_batches
 from tlcl.models.blocks import Blocks
+from tlcl.models.inference import in_batches
 from tlcl.seeding import generator
+from tlcl.system.files import atomic_open
 from tlcl.tracking.records import RunDirectory
 
 SHOWN = 500  # images a domain in the map and in the distance, at most

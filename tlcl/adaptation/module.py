@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from tlcl.adaptation.losses import prediction_entropy
 from tlcl.adaptation.methods.base import Method
 from tlcl.adaptation.pairs import SOURCE, Pair
-from tlcl.config import OptimConfig
+from tlcl.config.schema import OptimConfig
 from tlcl.data.datamodule import Batch
 from tlcl.finetuning.module import ONCE_AN_EPOCH, FinetuningModule
 from tlcl.finetuning.optimizer import build_optimizer, build_scheduler

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tlcl.config import Config
-from tlcl.finetuning.run import load_last
+from tlcl.config.schema import Config
 from tlcl.models.blocks import Blocks
-from tlcl.tracking.checkpoint import BEST, BestWeights, read_checkpoint
+from tlcl.tracking.checkpoint import BEST, BestWeights, load_last, read_checkpoint
 from tlcl.tracking.records import RunDirectory, read_lines
 from tlcl.tracking.timings import Stopwatch
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tlcl.ranks import rank
+from tlcl.distributed.collectives import rank
 
 
 class Stored(NamedTuple):

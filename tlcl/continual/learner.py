@@ -1,25 +1,25 @@
 """From config to what learns: network, method, and what is kept of them at the end."""
 
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from tlcl.activations import FrozenBlocks
-from tlcl.atomic import atomic_open
-from tlcl.config import Config
-from tlcl.continual.frozen import Frozen, cache_dtype, frozen_for
+from tlcl.config.schema import Config
+from tlcl.continual.inputs import Frozen, cache_dtype, frozen_for
 from tlcl.continual.methods.base import Method, Network, Setting
 from tlcl.continual.methods.registry import METHODS, build_method
-from tlcl.continual.stream import DOMAIN, Stream
+from tlcl.continual.stream import DOMAIN, Stream, build_stream
+from tlcl.data.image_tensors import Source
 from tlcl.errors import UserError
-from tlcl.finetuning.run import start_weights
 from tlcl.models.blocks import FEATURES, Backbone, Blocks
+from tlcl.models.build import build_model
 from tlcl.models.tail import Split, Tail
-from tlcl.models.weights import load_kept_head
-from tlcl.recorded import Labels
-from tlcl.tensors import NotTensors, load_tensors
+from tlcl.prefix_cache.activations import FrozenBlocks
+from tlcl.security.untrusted import Labels
+from tlcl.system.files import atomic_open
+from tlcl.system.safe_load import NotTensors, load_tensors
 from tlcl.tracking.records import RunDirectory
 
 METHOD_STATE = "method.pt"
@@ -118,13 +118,6 @@ def save_method(directory: RunDirectory, net: Blocks, method: Method, frozen: Fr
             torch.save({"place": place, "state": method.state_dict()}, file)
 
 
-def start_network(config: Config, stream: Stream, net: Blocks, backbone: Backbone) -> dict[str, Any]:
-    """Load the weights, the head too where it is kept; returns what is recorded of them."""
-    assert config.continual is not None
-    origin = start_weights(config, net, backbone)
-    if config.continual.head == "kept":
-        load_kept_head(net, backbone, config.model.weights, stream.names)
-    return {**vars(origin), "head": config.continual.head}
 
 
 def trained_classifier(config: Config, labels: Labels, net: Blocks, run_dir: Path) -> Blocks | Split:
@@ -150,3 +143,35 @@ def trained_classifier(config: Config, labels: Labels, net: Blocks, run_dir: Pat
         reason = str(error).partition("\n")[0]
         raise UserError(f"{run_dir / METHOD_STATE} does not fit its config.yaml: {reason}") from None
     return Split(net, frozen.place if frozen else None, MethodScores(network, method))
+
+
+class Learner(NamedTuple):
+    """What learns, before anything is trained; `network` is what `method` sees of `net`: all after `frozen`."""
+
+    stream: Stream
+    net: Blocks
+    backbone: Backbone
+    network: Network
+    method: Method
+    frozen: Frozen | None
+
+
+def prepare(config: Config, source: Source) -> Learner:
+    """Tasks, network and method as the config has them, without weights.
+
+    Raises:
+        UserError: they do not fit each other or the data: every mistake that shows without training.
+    """
+    assert config.continual is not None
+    assert config.method is not None
+    stream = build_stream(
+        source, config.continual, train_size=config.data.train_size, val_size=config.data.val_size, seed=config.seed
+    )
+    check(config, stream)
+    net, backbone = build_model(config.model, stream.num_outputs, config.seed)
+    if config.trainer.channels_last:  # before a method copies the network
+        net.to(memory_format=torch.channels_last)
+    frozen = frozen_for(config, net, METHODS[config.method.name])
+    shape = tuple(stream.source.pool.images.shape[1:])
+    network, method = method_for(config, net, stream.competing, shape, frozen)
+    return Learner(stream, net, backbone, network, method, frozen)

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tlcl.config import Config
-from tlcl.continual.frozen import IMAGES
+from tlcl.config.schema import Config
+from tlcl.continual.inputs import IMAGES
 from tlcl.continual.methods.base import Method, Network, TaskData
 from tlcl.continual.metrics import average_accuracy, cumulative_accuracy, forgetting
 from tlcl.continual.module import ContinualModule
@@ -19,14 +19,15 @@ from tlcl.continual.state import History, Resumption, resume_point, save_between
 from tlcl.continual.stream import Stream, Task
 from tlcl.data.datamodule import EVAL_BATCH, IndexedDataModule
 from tlcl.data.splits import Split
+from tlcl.distributed.collectives import leads, take_from_first
 from tlcl.finetuning.thaw import Thaw
 from tlcl.finetuning.trainer import build_trainer, fit
-from tlcl.inference import in_batches
 from tlcl.models.blocks import Blocks
-from tlcl.ranks import leads, take_from_first
+from tlcl.models.inference import in_batches
 from tlcl.seeding import derive_seed
 from tlcl.tracking.checkpoint import LastCheckpoint
-from tlcl.tracking.records import EpochRecords, RunDirectory
+from tlcl.tracking.epochs import EpochRecords
+from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.timings import EpochTimings, Stopwatch
 
 log = logging.getLogger(__name__)

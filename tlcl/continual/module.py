@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tlcl.config import OptimConfig
+from tlcl.config.schema import OptimConfig
 from tlcl.continual.methods.base import Method, Network
 from tlcl.data.datamodule import Batch
 from tlcl.finetuning.module import ONCE_AN_EPOCH, FinetuningModule

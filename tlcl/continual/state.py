@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from tlcl.atomic import atomic_open
 from tlcl.continual.methods.base import Method
 from tlcl.continual.metrics import Matrix
 from tlcl.models.blocks import Blocks
+from tlcl.system.files import atomic_open
 from tlcl.tracking.checkpoint import LAST, PREVIOUS, Misfit, require_network, tell_damaged, whole_checkpoints
 
 BETWEEN = "between_tasks.ckpt"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tlcl.config_continual import ContinualConfig
+from tlcl.config.continual import ContinualConfig
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.data.splits import Split, train_val_split
 from tlcl.errors import UserError

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from tlcl.config import DataConfig
+from tlcl.config.schema import DataConfig
 from tlcl.data.augment import random_crop, random_flip, random_version
 from tlcl.data.image_tensors import Source
 from tlcl.data.splits import Split, train_val_split

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tlcl.config import DataConfig
+from tlcl.config.schema import DataConfig
 from tlcl.data.augment import random_crop, random_flip
 from tlcl.seeding import generator
 

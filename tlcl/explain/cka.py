@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tlcl.inference import outputs
 from tlcl.models.blocks import Blocks
+from tlcl.models.inference import outputs
 from tlcl.seeding import generator
 
 IMAGES = 256  # seen by both networks, at most

@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from tlcl.continual.learner import MethodScores
 from tlcl.errors import UserError
-from tlcl.inference import whole_batches
 from tlcl.models.blocks import FEATURES, Blocks
+from tlcl.models.inference import whole_batches
 from tlcl.models.tail import Split, Tail
 
 BATCH = 64  # images whose gradients are held at once

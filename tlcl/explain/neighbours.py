@@ -7,14 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tlcl.activations import FrozenBlocks, Keeping, activations
-from tlcl.adaptation.setup import load_domains, prepare
-from tlcl.config import Config
+from tlcl.adaptation.learner import load_domains, prepare
+from tlcl.config.schema import Config
 from tlcl.data.image_tensors import ImageTensors
-from tlcl.data.sources import load_source
+from tlcl.data.sources.registry import load_source
 from tlcl.data.splits import train_val_split
 from tlcl.data.versions import Versions
 from tlcl.models.blocks import FEATURES, Blocks
+from tlcl.prefix_cache.activations import FrozenBlocks, Keeping, activations
 
 QUERIES = 1024  # rows of distances held at once
 

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from tlcl.config import OptimConfig
+from tlcl.config.schema import OptimConfig
 from tlcl.data.datamodule import Batch
+from tlcl.distributed.collectives import gathered
 from tlcl.errors import TrainingError
 from tlcl.finetuning.optimizer import build_optimizer, build_scheduler
 from tlcl.finetuning.thaw import modes_for
 from tlcl.models.blocks import Blocks
-from tlcl.ranks import gathered
 from tlcl.seeding import derive_seed
 
 # Loggers get the whole epoch in one row from `EpochRecords`.

@@ -1,11 +1,14 @@
 """One optimizer with one parameter group a block, all declared before the first step."""
 
+import math
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from tlcl.config import OptimConfig
-from tlcl.finetuning.schedule import block_learning_rates, lr_factor
+from tlcl.config.schema import OptimConfig
+from tlcl.config.thaw import BLOCKS
 from tlcl.models.blocks import Blocks
 
 
@@ -36,3 +39,28 @@ def build_scheduler(optimizer: Optimizer, config: OptimConfig, total_steps: int,
         return lr_factor(step, total_steps=total_steps, warmup_steps=warmup_steps, kind=config.schedule)
 
     return LambdaLR(optimizer, factor)
+
+
+def block_learning_rates(
+    lr: float, decay: float, explicit: Mapping[str, float], order: Sequence[str] = BLOCKS
+) -> dict[str, float]:
+    """Learning rate of each block: `lr * decay**distance_from_head` unless given in `explicit`.
+
+    Discriminative fine-tuning after Howard & Ruder 2018, "Universal Language Model Fine-tuning", section 3.2.
+    """
+    last = len(order) - 1
+    return {block: explicit.get(block, lr * decay ** (last - index)) for index, block in enumerate(order)}
+
+
+def lr_factor(step: int, *, total_steps: int, warmup_steps: int, kind: str) -> float:
+    """Factor on every learning rate at `step` (0-based), in 0..1.
+
+    Linear warm-up over `warmup_steps`, then `constant` or `cosine` to zero at `total_steps`
+    (Loshchilov & Hutter 2017, "SGDR", eq. 5 with one cycle).
+    """
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    if kind == "constant":
+        return 1.0
+    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))

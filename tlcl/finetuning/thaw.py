@@ -3,8 +3,8 @@
 import lightning as L
 from torch import nn
 
-from tlcl.finetuning.ddp import ThawingDDP
-from tlcl.finetuning.schedule import ThawSchedule
+from tlcl.config.thaw import ThawSchedule
+from tlcl.distributed.ddp import ThawingDDP
 from tlcl.models.blocks import Blocks
 
 

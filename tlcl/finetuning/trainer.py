@@ -7,42 +7,13 @@ from typing import Any, cast
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from tlcl.config import Config
-from tlcl.errors import Interrupted, UserError
-from tlcl.finetuning.ddp import InStep, ThawingDDP, cluster_environment
+from tlcl.config.schema import Config
+from tlcl.distributed.ddp import InStep
+from tlcl.distributed.devices import lightning_devices, root_device
+from tlcl.errors import Interrupted
 from tlcl.tracking.checkpoint import AtomicCheckpointIO, Misfit
-
-
-def root_device(config: Config) -> torch.device:
-    """The device that `trainer.accelerator` means on this machine, of `trainer.devices` the one of this process.
-
-    Raises:
-        UserError: it has no such accelerator, or fewer devices.
-    """
-    chosen = config.trainer
-    try:
-        trainer = L.Trainer(
-            **_devices(config), logger=False, enable_checkpointing=False
-        )
-    except (ValueError, MisconfigurationException) as error:
-        raise UserError(
-            f"trainer.accelerator={chosen.accelerator} with trainer.devices={chosen.devices} is not to be had here "
-            f"({str(error).strip().splitlines()[0]}); use trainer.accelerator=auto"
-        ) from None
-    return trainer.strategy.root_device
-
-
-def _devices(config: Config) -> dict[str, Any]:
-    """What Lightning is told of devices, nodes and strategy."""
-    chosen = config.trainer
-    told: dict[str, Any] = {"accelerator": chosen.accelerator, "devices": chosen.devices}
-    if not chosen.shared:
-        return told
-    told |= {"num_nodes": chosen.num_nodes, "strategy": ThawingDDP()}
-    return {**told, "plugins": [cluster_environment()]}
 
 
 def settle(config: Config, composed: DictConfig) -> torch.device:
@@ -75,7 +46,7 @@ def build_trainer(
     config: Config, run_dir: Path, callbacks: list[L.Callback], loggers: list[Any], **options: Any
 ) -> L.Trainer:
     """A Trainer by the `trainer` group; `options` go to Lightning as they are."""
-    chosen, devices = config.trainer, _devices(config)
+    chosen, devices = config.trainer, lightning_devices(config)
     plugins = [AtomicCheckpointIO(), *devices.pop("plugins", [])]
     return L.Trainer(
         **devices,

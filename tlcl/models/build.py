@@ -2,9 +2,9 @@
 
 import torch
 
-from tlcl.config import ModelConfig
+from tlcl.config.schema import ModelConfig
+from tlcl.config.thaw import BLOCKS
 from tlcl.errors import UserError
-from tlcl.finetuning.schedule import BLOCKS
 from tlcl.models import efficientnet_lite0, resnet18, small_cnn
 from tlcl.models.blocks import Backbone, Blocks, InputTransform
 from tlcl.seeding import derive_seed

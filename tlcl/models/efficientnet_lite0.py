@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tlcl.config import EfficientNetLite0Config
+from tlcl.config.schema import EfficientNetLite0Config
 from tlcl.errors import UserError
 from tlcl.models.blocks import Backbone
 

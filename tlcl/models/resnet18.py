@@ -8,7 +8,7 @@ from urllib.error import URLError
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, resnet18
 
-from tlcl.config import ResNet18Config
+from tlcl.config.schema import ResNet18Config
 from tlcl.errors import UserError
 from tlcl.models.blocks import Backbone
 

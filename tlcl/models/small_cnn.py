@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from tlcl.config import SmallCNNConfig
+from tlcl.config.schema import SmallCNNConfig
 from tlcl.errors import UserError
 from tlcl.models.blocks import Backbone
 

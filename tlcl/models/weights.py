@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tlcl.errors import UserError
 from tlcl.models.blocks import Backbone, Blocks
-from tlcl.recorded import recorded_labels
-from tlcl.tensors import NotTensors, load_tensors
+from tlcl.security.untrusted import recorded_labels
+from tlcl.system.safe_load import NotTensors, load_tensors
 
 RUN_MODEL = "model.safetensors"
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlcl.atomic import atomic_write_text
+from tlcl.system.files import atomic_write_text
 from tlcl.tracking.csv_cells import to_cell
 
 MATRIX = "accuracy_matrix"
@@ -82,3 +82,15 @@ def read_matrix(run_dir: Path) -> Measured | None:
         return Measured(content["tasks"], content["test_images"], matrix, content["figures"]) if rows else None
     except (OSError, KeyError, TypeError, ValueError):
         return None
+
+
+NAMED = 14  # tasks whose names fit below an axis
+
+
+def task_names(tasks: Sequence[Sequence[str]], length: int = 22) -> list[str]:
+    """A short name a task: its classes, or their number where they do not fit."""
+    names = []
+    for number, classes in enumerate(tasks, start=1):
+        joined = ", ".join(classes)
+        names.append(joined if len(joined) <= length else f"task {number} ({len(classes)} classes)")
+    return names if len(tasks) <= NAMED else [str(number) for number in range(1, len(tasks) + 1)]

@@ -12,9 +12,11 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from torch import nn
 
-from tlcl.atomic import atomic_open
 from tlcl.errors import UserError
-from tlcl.tensors import load_tensors
+from tlcl.models.blocks import Blocks
+from tlcl.system.files import atomic_open
+from tlcl.system.safe_load import load_tensors
+from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.timings import Stopwatch
 
 log = logging.getLogger(__name__)
@@ -198,3 +200,9 @@ class LastCheckpoint(Checkpoint):
                 os.replace(last, self.folder / PREVIOUS)
             os.replace(incoming, last)
         trainer.strategy.barrier("checkpoint")
+
+
+def load_last(directory: RunDirectory, net: Blocks) -> None:
+    """Load the weights after the last epoch into `net`."""
+    state = read_checkpoint(directory.checkpoints / LAST)["state_dict"]
+    net.load_state_dict({key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")})

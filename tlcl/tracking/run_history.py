@@ -8,9 +8,8 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from tlcl.errors import UserError
-from tlcl.recorded import read_yaml
-from tlcl.tracking.records import read_lines
-from tlcl.tracking.report import read_object
+from tlcl.security.untrusted import read_yaml
+from tlcl.tracking.records import read_lines, read_object
 
 JOBS = ("finetune", "continual", "adapt", "compare")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tlcl.tracking.report import read_object
+from tlcl.tracking.records import read_object
 
 SWEEP, JOB, FAILED = "sweep.json", "job.json", "failed.json"
 COMPLETE, FAILURE, BEGUN, MISSING = "complete", "failed", "begun", "missing"

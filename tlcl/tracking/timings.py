@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -108,3 +108,10 @@ class EpochTimings(Checkpoint):
         for handle in self._handles:
             handle.remove()
         self._handles = []
+
+
+def seconds_by_part(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Totals over the lines of `timings.jsonl`; `between` is what no part claims."""
+    totals = {part: round(sum(line.get(part, 0.0) for line in lines), 3) for part in PARTS}
+    whole = sum(line["seconds"] for line in lines)
+    return {**totals, "between": round(max(0.0, whole - sum(totals.values())), 3)}

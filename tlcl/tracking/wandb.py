@@ -6,7 +6,7 @@ import secrets
 from contextlib import suppress
 from typing import Any, Literal
 
-from tlcl.config import Config, WandbConfig
+from tlcl.config.schema import Config, WandbConfig
 from tlcl.errors import UserError
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.run_history import flattened, job_name

@@ -7,7 +7,7 @@ from typing import Any
 import wandb
 
 from tlcl.models.weights import RUN_MODEL, file_sha256
-from tlcl.tracking.report import read_object
+from tlcl.tracking.records import read_object
 from tlcl.tracking.run_history import flattened, read_run
 
 TYPE = "model"

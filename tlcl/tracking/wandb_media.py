@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import wandb
 
-from tlcl.tracking.accuracy_matrix import Measured, read_matrix
-from tlcl.tracking.continual_plots import task_names
-from tlcl.tracking.plots import Predictions, read_predictions
+from tlcl.tracking.accuracy_matrix import Measured, read_matrix, task_names
+from tlcl.tracking.predictions import Predictions, read_predictions
 
 ACCURACY_MATRIX, CONFUSION_MATRIX, PLOTS = "accuracy_matrix", "confusion_matrix", "plots"
 MOST_CLASSES = 100  # W&B shows at most 10,000 rows of a chart's table, and the chart has one for each pair

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tlcl.adaptation.losses import dann_strength
 from tlcl.adaptation.pairs import Pair
-from tlcl.config_adaptation import AlignmentConfig
+from tlcl.config.adaptation import AlignmentConfig
 from tlcl.data.datamodule import Batch
 from tlcl.models.blocks import Blocks
 

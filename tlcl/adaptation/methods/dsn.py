@@ -1,14 +1,14 @@
 """What the domains share and what is private to each are kept apart, and together rebuild the image."""
 
+import copy
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import normalize
 
-from tlcl.adaptation.dsn_losses import difference, scale_invariant_mse
-from tlcl.adaptation.dsn_networks import Decoder, code_width, codes, private_encoder
 from tlcl.adaptation.losses import domain_adversarial, mk_mmd, reverse_gradient
-from tlcl.adaptation.methods.base import Method, Step, classify, passes
+from tlcl.adaptation.methods.base import Method, Step, classify, passes, sample_outputs
 from tlcl.adaptation.methods.discriminator import discriminator
 from tlcl.adaptation.pairs import Pair
 from tlcl.models.blocks import INPUTS, Blocks
@@ -22,7 +22,7 @@ class DSN(Method):
     network's normalised input from the sum of shared and private code (scale-invariant error), and the two codes
     are kept orthogonal. The similarity of the domains' shared codes, by a discriminator with reversed gradient
     (`dann`, the reversal at strength 1 as in the authors' code) or by `mmd`, counts from step `similarity_from` on;
-    until then the shared code is learnt without it. The weights hold for `tlcl.adaptation.dsn_losses`.
+    until then the shared code is learnt without it. The weights hold for `tlcl.adaptation.methods.dsn`.
 
     Each domain passes the shared encoder by itself (see `passes` for what that is to BatchNorm) and its own
     private one. Only the network is tested and exported.
@@ -85,3 +85,100 @@ class DSN(Method):
             loss = loss + config.weight * parts["similarity"]
         self.steps += 1
         return Step(loss, both.source_logits, pair.source.labels, parts)
+
+
+def difference(private: Tensor, shared: Tensor) -> Tensor:
+    """Keeps what is private to a domain orthogonal to what the domains share: ||P^T S||_F^2 / (d_p d_s).
+
+    P and S are the representations with centred columns and then rows of unit length. Like the division by the
+    number of entries, that is not in the paper but in its authors' code, for which their loss weights hold.
+
+    Args:
+        private: (n, d_p), of one domain.
+        shared: (n, d_s), of the same images.
+
+    Returns:
+        Scalar, 0 (orthogonal) to n^2 / (d_p d_s).
+    """
+    # Rows shorter than 1e-6 stay short (as there): the gradient of a row at the mean would explode.
+    rows, others = (normalize(x - x.mean(0), dim=1, eps=1e-6) for x in (private.float(), shared.float()))
+    with torch.autocast(rows.device.type, enabled=False):
+        return (rows.T @ others).square().mean()
+
+
+def scale_invariant_mse(images: Tensor, reconstructions: Tensor) -> Tensor:
+    """||d||^2 / k - (d . 1)^2 / k^2 for the error d of an image's k values, mean over the images.
+
+    The variance of the error: a constant shift of an image's brightness costs nothing, its shapes do.
+
+    Args:
+        images, reconstructions: (n, ...), the same shape.
+
+    Returns:
+        Scalar, 0 or more.
+    """
+    return (images.float() - reconstructions.float()).flatten(1).var(1, correction=0).mean()
+
+
+def codes(outputs: Tensor) -> Tensor:
+    """Outputs of a block (B, ...) as vectors (B, D): maps keep every place, which the decoder needs."""
+    return outputs.flatten(1)
+
+
+def code_width(net: Blocks, block: str) -> int:
+    """D of the `codes` of a block's outputs."""
+    return int(codes(sample_outputs(net, block)).shape[1])
+
+
+def private_encoder(net: Blocks, block: str) -> nn.Sequential:
+    """A network like `net` from its normalised inputs to `block`, with new random weights of its own.
+
+    New ones, since an encoder that began as a copy of the shared one would begin with all that is shared.
+
+    Returns:
+        (B, 3, size, size) -> outputs of `block` (B, ...).
+    """
+    parts = [part for place in net.places[: net.places.index(block) + 1] for part in net.parts(place)]
+    encoder = nn.Sequential(*copy.deepcopy(parts))
+    for module in encoder.modules():
+        if callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
+    # A frozen block of the network is no reason for its private counterpart to stay random.
+    return encoder.requires_grad_(True)
+
+
+class Decoder(nn.Module):
+    """Codes back to images, in the manner of the authors' decoder for digits (Bousmalis et al. 2016).
+
+    A hidden layer that is a small picture of three channels, two convolutions 5x5, enlarged to the images' size by
+    repeating pixels, two convolutions 3x3; for 32-pixel images the small picture has 10x10 pixels, as there.
+
+    Args:
+        width: entries of a code.
+        size: height and width of the images.
+    """
+
+    MAPS = 16
+
+    def __init__(self, width: int, size: int) -> None:
+        super().__init__()
+        self.side = max(4, size * 5 // 16)
+        self.hidden = nn.Linear(width, 3 * self.side**2)
+        self.coarse = nn.Sequential(
+            nn.Conv2d(3, self.MAPS, 5, padding=2),
+            nn.ReLU(),
+            nn.Conv2d(self.MAPS, self.MAPS, 5, padding=2),
+            nn.ReLU(),
+        )
+        self.fine = nn.Sequential(
+            nn.Upsample((size, size)),
+            nn.Conv2d(self.MAPS, self.MAPS, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(self.MAPS, 3, 3, padding=1),
+        )
+
+    def forward(self, code: Tensor) -> Tensor:
+        """(B, width) -> normalised images (B, 3, size, size)."""
+        picture = self.hidden(code).relu().unflatten(1, (3, self.side, self.side))
+        images: Tensor = self.fine(self.coarse(picture))
+        return images

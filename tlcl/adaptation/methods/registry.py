@@ -13,7 +13,7 @@ from tlcl.adaptation.methods.fine_tune import FineTune
 from tlcl.adaptation.methods.mmd import MMD
 from tlcl.adaptation.methods.source_only import SourceOnly
 from tlcl.adaptation.methods.target_oracle import TargetOracle
-from tlcl.config_adaptation import AdaptationConfig
+from tlcl.config.adaptation import AdaptationConfig
 from tlcl.models.blocks import Blocks
 from tlcl.seeding import derive_seed
 

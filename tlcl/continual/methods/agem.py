@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tlcl.continual.buffer import RehearsalBuffer
 from tlcl.continual.methods.base import Method, Network, Setting, TaskData
-from tlcl.ranks import average
+from tlcl.distributed.collectives import average
 
 
 def projection_factor(gradients: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:

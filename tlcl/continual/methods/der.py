@@ -7,7 +7,7 @@ from torch import Tensor
 from tlcl.continual.buffer import RehearsalBuffer
 from tlcl.continual.methods.base import Method, Network, Setting
 from tlcl.data.datamodule import Batch
-from tlcl.ranks import gathered
+from tlcl.distributed.collectives import gathered
 
 
 def logit_distance(logits: Tensor, stored: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """From the `method` group to a method."""
 
-from tlcl.config_continual import MethodConfig
+from tlcl.config.continual import MethodConfig
 from tlcl.continual.methods.agem import AGEM
 from tlcl.continual.methods.base import Method, Network, Setting
 from tlcl.continual.methods.cumulative import Cumulative

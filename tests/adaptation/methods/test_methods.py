@@ -1,0 +1,189 @@
+"""Each method: what its loss is made of, what it changes, and that it helps on a shift it is made for."""
+
+import math
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from tests.adaptation.conftest import Moons, accuracy, make_method, moons, pair, point_net, train_on_moons
+from tlcl.adaptation.losses import ccsa, coral, dann_strength, mk_mmd
+from tlcl.adaptation.methods.base import both_domains, classify, vectors, width
+from tlcl.adaptation.methods.registry import METHODS
+from tlcl.adaptation.pairs import HIDDEN
+from tlcl.config.adaptation import ADAPTATIONS
+from tlcl.config.schema import conf_dir
+from tlcl.models.blocks import Blocks
+
+
+@pytest.fixture(scope="module")
+def data() -> Moons:
+    return moons()
+
+
+@pytest.fixture(scope="module")
+def source_only(data: Moons) -> float:
+    net, _ = train_on_moons("source_only", data)
+    assert accuracy(net, data.source, data.source_labels) > 0.99
+    return accuracy(net, data.test, data.test_labels)
+
+
+KEYS: dict[str, dict] = {"coral": {"weight": 10.0}, "mmd": {"weight": 1.0}}
+HELPFUL = ["target_oracle", "fine_tune", "adabn", "mmd", "coral", "dann", "cdan", "ccsa"]
+
+
+@pytest.mark.parametrize("name", HELPFUL)
+def test_each_method_beats_source_only_on_moved_moons(name: str, data: Moons, source_only: float) -> None:
+    net, losses = train_on_moons(name, data, **KEYS.get(name, {}))
+    assert all(math.isfinite(loss) for loss in losses)
+    assert sum(losses[-20:]) < sum(losses[:20])
+    assert accuracy(net, data.test, data.test_labels) > source_only + 0.08
+
+
+def batch(data: Moons, target_labels: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    labels = torch.full((24,), HIDDEN) if target_labels is None else target_labels
+    return data.source[:32], data.source_labels[:32], data.target[:24], labels
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("target_oracle", "fine_tune")])
+def test_the_loss_depends_on_no_hidden_label(name: str, data: Moons) -> None:
+    """Nothing but -1 is there to see; the source alone has a task loss."""
+    net = point_net()
+    step = make_method(name, net).loss(net, pair(*batch(data)), 0.3)
+    expected = classify(step.logits, step.labels)
+    assert torch.equal(step.parts["task"], expected)
+    assert torch.equal(step.labels, data.source_labels[:32])
+
+
+@pytest.mark.parametrize("name", ["mmd", "coral", "dann", "cdan"])
+def test_target_images_with_a_label_are_classified_too(name: str, data: Moons) -> None:
+    net, labels = point_net(), torch.full((24,), HIDDEN)
+    labels[[3, 5]] = data.target_labels[[3, 5]]
+    step = make_method(name, net).loss(net, pair(*batch(data, labels)), 0.3)
+    domains = both_domains(net, data.source[:32], data.target[:24], "features")
+    few = torch.nn.functional.cross_entropy(domains.target_logits[[3, 5]], labels[[3, 5]])
+    torch.testing.assert_close(step.parts["task"], classify(step.logits, step.labels) + few)
+
+
+@pytest.mark.parametrize(("name", "function"), [("mmd", mk_mmd), ("coral", coral)])
+@pytest.mark.parametrize("progress", [0.0, 0.2, 0.9])
+def test_task_loss_plus_weighted_alignment(name: str, function, progress: float, data: Moons) -> None:  # type: ignore[no-untyped-def]
+    net = point_net()
+    for ramp, factor in (("dann", dann_strength(progress)), ("none", 1.0)):
+        method = make_method(name, net, weight=3.0, ramp=ramp, block="layer1")
+        step = method.loss(net, pair(*batch(data)), progress)
+        domains = both_domains(net, data.source[:32], data.target[:24], "layer1")
+        torch.testing.assert_close(step.parts["alignment"], function(domains.source, domains.target))
+        torch.testing.assert_close(step.loss, step.parts["task"] + 3 * factor * step.parts["alignment"])
+
+
+def test_ccsa_weighs_pairs_against_classification(data: Moons) -> None:
+    net = point_net()
+    labels = data.target_labels[:24]
+    step = make_method("ccsa", net, weight=0.25, margin=2.0).loss(net, pair(*batch(data, labels)), 0.5)
+    domains = both_domains(net, data.source[:32], data.target[:24], "features")
+    pairs = ccsa(domains.source, data.source_labels[:32], domains.target, labels, margin=2.0)
+    torch.testing.assert_close(step.loss, 0.75 * classify(step.logits, step.labels) + 0.25 * pairs)
+
+
+def head_gradients(net: Blocks, loss: Tensor) -> list[Tensor]:
+    return list(torch.autograd.grad(loss, list(net.block("layer2").parameters()), retain_graph=True))
+
+
+@pytest.mark.parametrize("name", ["dann", "cdan"])
+@pytest.mark.parametrize("progress", [0.0, 0.1, 1.0])
+def test_the_reversed_gradient_follows_the_ramp(name: str, progress: float, data: Moons) -> None:
+    """Into the network goes -weight * ramp times the discriminator's gradient; the discriminator's own is whole."""
+    net = point_net()
+    method = make_method(name, net, weight=0.5)
+    once = make_method(name, net, weight=0.5, ramp="none")  # the same discriminator
+    step, whole = (each.loss(net, pair(*batch(data)), progress) for each in (method, once))
+    for got, full in zip(
+        head_gradients(net, step.parts["alignment"]), head_gradients(net, whole.parts["alignment"]), strict=True
+    ):
+        torch.testing.assert_close(got, dann_strength(progress) * full, rtol=1e-4, atol=1e-7)
+    own = [
+        torch.autograd.grad(result.loss, list(each.parameters()))
+        for each, result in ((method, step), (once, whole))
+    ]
+    for got, full in zip(*own, strict=True):
+        torch.testing.assert_close(got, full)
+
+
+def test_descent_on_the_loss_is_ascent_of_the_network_on_the_domain_loss(data: Moons) -> None:
+    net = point_net()
+    method = make_method("dann", net, ramp="none")
+    step = method.loss(net, pair(*batch(data)), 0.5)
+    reversed_ = head_gradients(net, step.parts["alignment"])
+    domains = both_domains(net, data.source[:32], data.target[:24], "features")
+    scores = [method.discriminator(side).squeeze(1) for side in (domains.source, domains.target)]  # type: ignore[operator]
+    plain = (torch.nn.functional.softplus(scores[0]).mean() + torch.nn.functional.softplus(-scores[1]).mean()) / 2
+    for one, other in zip(reversed_, head_gradients(net, plain), strict=True):
+        torch.testing.assert_close(one, -other, rtol=1e-4, atol=1e-7)
+
+
+def test_cdan_sees_features_times_classes(data: Moons) -> None:
+    net = point_net()
+    assert make_method("cdan", net).discriminator[0].in_features == 32 * 2  # type: ignore[index]
+    plain, weighted = (
+        make_method("cdan", net, entropy=entropy).loss(net, pair(*batch(data)), 0.5) for entropy in (False, True)
+    )
+    assert not torch.equal(plain.parts["alignment"], weighted.parts["alignment"])
+
+
+def test_adabn_changes_batchnorm_statistics_alone(data: Moons) -> None:
+    net, _ = train_on_moons("source_only", data, steps=50)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    make_method("adabn", net).finish(net, data.target)
+    changed = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    assert changed == {key for key in before if key.endswith(statistics)}
+    assert all(module.momentum == 0.1 for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    # The first layer's are those of the target, by batches of 150.
+    maps = net.block("stem")[0](net.inputs(data.target))  # type: ignore[index]
+    halves = [part.flatten(2).transpose(1, 2).flatten(0, 1) for part in maps.split(150)]
+    mean = torch.stack([half.mean(0) for half in halves]).mean(0)
+    variance = torch.stack([half.var(0) for half in halves]).mean(0)
+    torch.testing.assert_close(net.block("stem")[1].running_mean, mean, rtol=1e-4, atol=1e-5)  # type: ignore[index]
+    torch.testing.assert_close(net.block("stem")[1].running_var, variance, rtol=1e-4, atol=1e-5)  # type: ignore[index]
+
+
+def test_fine_tuning_goes_from_the_source_to_the_labelled_target(data: Moons) -> None:
+    net, labels = point_net(), data.target_labels[:24]
+    method = make_method("fine_tune", net, source_share=0.5)
+    for progress, expected in ((0.0, data.source_labels[:32]), (0.49, data.source_labels[:32]), (0.5, labels)):
+        assert torch.equal(method.loss(net, pair(*batch(data, labels)), progress).labels, expected)
+
+
+def test_task_loss_skips_images_without_a_label() -> None:
+    logits, labels = torch.randn(4, 3), torch.tensor([0, HIDDEN, 2, HIDDEN])
+    torch.testing.assert_close(
+        classify(logits, labels), torch.nn.functional.cross_entropy(logits[::2], labels[::2])
+    )
+    logits.requires_grad_()
+    nothing = classify(logits, torch.full((4,), HIDDEN))
+    nothing.backward()
+    assert float(nothing.detach()) == 0
+    assert not logits.grad.any()  # type: ignore[union-attr]
+
+
+def test_each_domain_has_its_own_statistics_and_the_target_keeps_them(data: Moons) -> None:
+    net, other = point_net(), point_net()
+    domains = both_domains(net, data.source[:32], data.target[:24], "layer1")
+    target = other(data.target[:24])  # the running averages of a pass of the target alone
+    assert all(
+        torch.equal(value, net.state_dict()[key]) for key, value in other.state_dict().items() if "run" in key
+    )
+    torch.testing.assert_close(domains.target_logits, target)
+    torch.testing.assert_close(domains.source, vectors(point_net()(data.source[:32], stop="layer1")))
+    assert all(module.momentum == 0.1 for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    assert (width(net, "layer1"), width(net, "features")) == (32, 32)
+    assert net.training  # `width` leaves the mode as it was
+
+
+@pytest.mark.parametrize("name", ADAPTATIONS)
+def test_the_shipped_file_has_exactly_the_fields_and_defaults(name: str) -> None:
+    shipped = OmegaConf.to_container(OmegaConf.load(conf_dir() / "adaptation" / f"{name}.yaml"))
+    assert shipped == vars(ADAPTATIONS[name](name))
+    assert METHODS.keys() == ADAPTATIONS.keys()

@@ -1,0 +1,94 @@
+"""Depth x labels x distance: what the table says, against figures worked out by hand; and the whole of it, tiny."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tlcl.commands import depth_grid
+from tlcl.commands.distance import Model
+from tlcl.config.schema import ResNet18Config
+from tlcl.errors import UserError
+from tlcl.models.build import build_model
+from tlcl.reports.depth_grid import sentence
+from tlcl.reports.tables.depth_grid import Run, cells, claims
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+NEAR_FAR = {"near": {"mmd": 0.2}, "far": {"mmd": 0.7}}
+
+
+def run(target: str, size: int, depth: int, seed: int, val: float, test: float) -> Run:
+    return Run(target, size, depth, seed, val, test, 0.1)
+
+
+def test_the_depth_is_chosen_by_validation_and_its_gain_is_paired_by_seed() -> None:
+    runs = [
+        run("far", 50, 0, 0, 0.5, 0.50), run("far", 50, 0, 1, 0.5, 0.60),
+        run("far", 50, 2, 0, 0.7, 0.54), run("far", 50, 2, 1, 0.7, 0.68),
+        run("far", 50, 5, 0, 0.6, 0.99), run("far", 50, 5, 1, 0.6, 0.99),  # best on the test images, not chosen
+    ]  # fmt: skip
+    (cell,) = cells(runs, NEAR_FAR)
+    assert (cell.best, cell.distance) == (2, 0.7)
+    assert cell.accuracy == pytest.approx(0.61)
+    assert cell.gain == pytest.approx(0.06)  # of 0.04 and 0.08
+    assert cell.gain_error == pytest.approx(0.02)
+    assert cell.seeds == 2
+    later = run("far", 50, 0, 2, 0.5, 0.9)  # a seed that has only the head yet
+    (cell,) = cells([*runs, later], NEAR_FAR)
+    assert (cell.seeds, cell.gain) == (2, pytest.approx(0.06))
+
+
+def test_among_equals_the_depth_that_trains_least() -> None:
+    runs = [run("near", 50, depth, 0, 0.5, 0.5) for depth in (5, 3, 0)]
+    assert cells(runs, {})[0].best == 0
+
+
+def test_the_claim_within_each_target_and_within_each_size() -> None:
+    # depth 5 is chosen where size or distance is large, and its gain grows with both
+    gains = {("near", 50): 0.0, ("near", 200): 0.1, ("far", 50): 0.2, ("far", 200): 0.3}
+    runs = []
+    for (target, size), gain in gains.items():
+        runs += [run(target, size, 0, 0, 0.5, 0.5), run(target, size, 5, 0, 0.5 + gain, 0.5 + gain)]
+    table = cells(runs, NEAR_FAR)
+    assert [cell.target for cell in table] == ["near", "near", "far", "far"]
+    rhos = {(claim["with"], claim["of"], claim["within"]): claim["rho"] for claim in claims(table)}
+    assert rhos[("number of labels", "gain", "near")] == pytest.approx(1.0)
+    assert rhos[("distance", "gain", "50")] == pytest.approx(1.0)
+    assert rhos[("number of labels", "best", "near")] == pytest.approx(1.0)
+    assert rhos[("number of labels", "best", "far")] is None  # 5 both times: nothing varies
+    assert "best depth rises in 1 of 1" in sentence(table, "number of labels")
+    reversed_runs = [one._replace(target={"near": "far", "far": "near"}[one.target]) for one in runs]
+    rhos = {(c["with"], c["of"], c["within"]): c["rho"] for c in claims(cells(reversed_runs, NEAR_FAR))}
+    assert rhos[("distance", "gain", "50")] == pytest.approx(-1.0)
+
+
+def test_own_images_are_named_and_must_exist(tmp_path: Path) -> None:
+    assert depth_grid.own_target(f"mine={tmp_path}").name == "mine"
+    for wrong in ("mine", f"={tmp_path}", f"mine={tmp_path}/nothing"):
+        with pytest.raises(UserError, match="--images="):
+            depth_grid.own_target(wrong)
+
+
+@pytest.mark.slow
+def test_a_tiny_grid_ends_in_one_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depth_grid, "DEPTHS", (0, 5))
+    monkeypatch.setattr(depth_grid, "epochs_for", lambda size: 1)
+    monkeypatch.setattr(depth_grid, "QUIET", [*depth_grid.QUIET, "model.weights=none", "model.input_size=16"])
+    monkeypatch.setattr(depth_grid, "DISTANCE_IMAGES", 200)
+    net = build_model(ResNet18Config("resnet18", "none", 16), 26, 0)[0]
+    monkeypatch.setattr(depth_grid, "load_model", lambda name, config: Model(net, name))
+    targets = depth_grid.EMBEDDED[::2]
+    root = tmp_path / "grid"
+    page = depth_grid.depth_grid(root, targets, [40], [0]).read_text()
+    assert page.count("data:image/png") == 2
+    assert "inverted digits" in page
+    content = json.loads((root / "depth_grid.json").read_text())
+    measured = json.loads((root / "distances.json").read_text())
+    assert {cell["target"]: cell["distance"] for cell in content["cells"]} == {
+        name: figures["mmd"] for name, figures in measured.items()
+    }
+    assert (root / "depth_grid.csv").read_text().count("\n") == 5
+    stamps = [path.stat().st_mtime_ns for path in sorted(root.glob("runs/*/summary.json"))]
+    depth_grid.depth_grid(root, targets, [40], [0])  # nothing is run a second time
+    assert stamps == [path.stat().st_mtime_ns for path in sorted(root.glob("runs/*/summary.json"))]

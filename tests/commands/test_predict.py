@@ -1,0 +1,147 @@
+import csv
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import composed, go
+from tlcl.commands import predict as module
+from tlcl.commands.predict import predictions
+from tlcl.data.images.user_images import find_images
+from tlcl.data.sources.digits import load_digits
+from tlcl.errors import UserError, run_cli
+from tlcl.jobs import continual
+from tlcl.jobs.finetune import run
+from tlcl.prefix_cache.activations import FrozenBlocks, Keeping
+from tlcl.tracking.records import RunDirectory
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("trained")
+    directory = RunDirectory(path / "run", resume=False)
+    run(composed(path, "data.train_size=600", "thaw.depth=5", "trainer.epochs=3"), directory)
+    directory.close()
+    return path / "run"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twenty test digits, enlarged as a user's might be, and files that are no images."""
+    source = load_digits().test
+    for index in range(20):
+        image = Image.fromarray(source.images[index, 0].numpy()).resize((8 + index, 8 + index))
+        image.convert("RGB" if index % 2 else "L").save(tmp_path / f"{index:02d}_{int(source.labels[index])}.png")
+    (tmp_path / ".hidden").write_text("x")
+    return tmp_path
+
+
+def spoil(folder: Path) -> None:
+    (folder / "text.jpg").write_text("no image")
+    whole = next(folder.glob("00_*.png"))
+    (folder / "cut.png").write_bytes(whole.read_bytes()[:60])
+    (folder / "empty.png").touch()
+
+
+def test_predictions_of_enlarged_test_images(trained: Path, folder: Path) -> None:
+    table = predictions(trained, [folder], batch_size=7, skip_bad=False, progress=False)
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert len(rows) == 20
+    right = sum(row["prediction"] == Path(row["file"]).stem.split("_")[1] for row in rows)
+    assert right >= 12  # chance gives 2
+    for row in rows:
+        probabilities = {name[2:-1]: float(value) for name, value in row.items() if name.startswith("p(")}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
+        assert max(probabilities, key=lambda name: probabilities[name]) == row["prediction"]
+        assert float(row["confidence"]) == max(probabilities.values())
+
+
+def test_images_behind_linked_folders_are_found_once(folder: Path) -> None:
+    outside = folder / "outside"
+    (outside / "below").mkdir(parents=True)
+    (outside / "below" / "x.png").touch()
+    asked = folder / "asked"
+    asked.mkdir()
+    (asked / "linked").symlink_to(outside)
+    (asked / "loop").symlink_to(asked)
+    (outside / "below" / "back").symlink_to(folder)
+    (asked / "broken.png").symlink_to("nowhere.png")
+    assert find_images([asked]) == [asked / "broken.png", asked / "linked" / "below" / "x.png"]
+    (asked / "broken.png").unlink()
+    (asked / "linked").unlink()
+    with pytest.raises(UserError, match="no image files"):
+        find_images([asked])
+
+
+def test_bad_files_are_all_named_or_left_out(
+    trained: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(folder)
+    with pytest.raises(UserError) as caught:
+        predictions(trained, [folder], batch_size=8, skip_bad=False, progress=False)
+    assert all(name in str(caught.value) for name in ("text.jpg", "cut.png", "empty.png", "--skip-bad"))
+    assert "\n" not in str(caught.value)
+    table = predictions(trained, [folder], batch_size=8, skip_bad=True, progress=False)
+    assert len(table.splitlines()) == 21
+    assert "text.jpg" in capsys.readouterr().err
+
+
+def test_a_tar_file_is_what_it_holds(trained: Path, folder: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "packed.tar.gz"
+    with tarfile.open(packed, "w:gz") as archive:
+        for path in sorted(folder.glob("*.png")):
+            archive.add(path, f"some folder/{path.name}")
+    options = {"batch_size": 7, "skip_bad": False, "progress": False}
+    ours, theirs = (
+        list(csv.DictReader(io.StringIO(predictions(trained, paths, **options))))  # type: ignore[arg-type]
+        for paths in ([packed], sorted(folder.glob("*.png")))
+    )
+    assert [row["file"] for row in ours] == [str(packed / "some folder" / Path(row["file"]).name) for row in theirs]
+    assert [row["p(3)"] for row in ours] == [row["p(3)"] for row in theirs]
+    packed.write_bytes(packed.read_bytes()[:900])
+    with pytest.raises(UserError, match="cannot be read as a tar file"):
+        predictions(trained, [packed], **options)  # type: ignore[arg-type]
+
+
+def test_command_line(
+    trained: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out" / "table.csv"
+    existing = sorted(folder.glob("*.png"))[0]
+    monkeypatch.setattr("sys.argv", ["tlcl-predict", str(trained), str(existing), "--csv", str(out)])
+    module.main()
+    assert len(out.read_text().splitlines()) == 2
+    for arguments, part in (
+        ([str(tmp_path), str(existing)], "no finished tlcl run"),
+        ([str(trained), "/nowhere.png"], "/nowhere.png"),
+        ([str(trained), str(existing), "--batch-size", "0"], "--batch-size"),
+    ):
+        monkeypatch.setattr("sys.argv", ["tlcl-predict", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            run_cli(module._program)
+        assert stopped.value.code == 2
+        error = capsys.readouterr().err
+        assert part in error
+        assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("job", ["finetune", "slda"])
+def test_the_same_images_are_not_computed_twice(
+    tmp_path_factory: pytest.TempPathFactory, folder: Path, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    """Features of a frozen backbone are found by what they are of; the answers are those of the whole network."""
+    tmp_path = tmp_path_factory.mktemp("run")
+    if job == "finetune":
+        path = go(composed(tmp_path, "thaw.depth=0", "trainer.epochs=1"), run)
+    else:
+        options = ["continual=class_incremental", f"method={job}", "trainer.select=last"]
+        path = go(composed(tmp_path, *options), continual.run)
+    first = predictions(path, [folder], batch_size=7, skip_bad=False, progress=False)
+    monkeypatch.setattr(FrozenBlocks, "fill", lambda *_: pytest.fail("computed again"))
+    assert predictions(path, [folder], batch_size=7, skip_bad=False, progress=False) == first
+    monkeypatch.setattr(Keeping, "where", lambda *_: "nowhere")
+    whole = predictions(path, [folder], batch_size=7, skip_bad=False, progress=False)
+    for ours, theirs in zip(csv.DictReader(io.StringIO(first)), csv.DictReader(io.StringIO(whole)), strict=True):
+        assert float(ours["p(3)"]) == pytest.approx(float(theirs["p(3)"]), abs=1e-4)

@@ -1,0 +1,196 @@
+"""Composed configs: what ships parses, and each mistake is one sentence that names the key."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from tlcl.config.parse import parse_config
+from tlcl.config.schema import Config, EfficientNetLite0Config, WandbConfig, conf_dir
+from tlcl.errors import UserError
+
+FOLDER = ["data=image_folder", "data.train=/images"]
+LAYERWISE = ["thaw=layerwise"]
+SLDA = ["continual=class_incremental", "method=slda", "trainer.select=last"]
+OWN = ["thaw=milestones", "+thaw.0=[head]"]
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+def parsed(*overrides: str) -> Config:
+    return parse_config(composed(*overrides))
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["+optim.lrr=1"], ["optim.lrr", "did you mean 'optim.lr'"]),
+        (["+trainer.epoch=1"], ["trainer.epoch'", "did you mean 'trainer.epochs'"]),
+        (["+sead=1"], ["sead", "did you mean 'seed'"]),
+        (["+data.images_per_class=9"], ["data.images_per_class", "choose another data"]),
+        (["+zzz=1"], ["zzz"]),
+        (["~optim.lr"], ["optim.lr"]),
+        (["~seed"], ["seed"]),
+        (["data=image_folder"], ["data.train"]),
+        (["optim.lr=???"], ["optim.lr"]),
+        (["name=${nowhere}"], ["nowhere"]),
+        (["optim.lr=fast"], ["optim.lr", "fast", "float"]),
+        (["optim.lr=null"], ["optim.lr"]),
+        (["optim=5"], ["optim"]),
+        (["data.batch_size=1.5"], ["data.batch_size", "int"]),
+        (["data.train_size=many"], ["data.train_size", "int | null"]),
+        (["data.flip=3"], ["data.flip", "bool"]),
+        (["seed=true"], ["seed"]),
+        (["name=5"], ["name", "str"]),
+        (["logger.tags=a"], ["logger.tags", "list[str]"]),
+        (["logger.tags=[[a]]"], ["logger.tags", "list[str]"]),
+        (["+optim.block_lr.layer4=[1]"], ["optim.block_lr", "dict[str, float]"]),
+        ([*SLDA, "method.shrinkage=1"], ["method.shrinkage", "less than 1"]),
+        (["+optim.block_lr.layer4=fast"], ["optim.block_lr", "dict[str, float]"]),
+        (["seed=-1"], ["seed=-1", "at least 0"]),
+        (["optim.lr=0"], ["optim.lr", "greater than 0"]),
+        (["optim.lr=nan"], ["optim.lr", "finite"]),
+        (["optim.lr=inf"], ["optim.lr", "finite"]),
+        (["optim.momentum=1"], ["optim.momentum", "less than 1"]),
+        (["data.batch_size=1"], ["data.batch_size", "at least 2"]),
+        ([*FOLDER, "data.test_fraction=1"], ["data.test_fraction", "less than 1"]),
+        ([*FOLDER, "data.test_fraction=0"], ["data.test_fraction", "greater than 0"]),
+        (["trainer.epochs=0"], ["trainer.epochs", "at least 1"]),
+        (["optim.warmup_epochs=36"], ["optim.warmup_epochs=36", "trainer.epochs=35"]),
+        ([*FOLDER, "data.channels=2"], ["data.channels", "1, 3"]),
+        ([*FOLDER, "data.on_bad_image=hide"], ["data.on_bad_image", "error, skip"]),
+        (["optim.name=adagrad"], ["optim.name", "sgd, adamw"]),
+        (["model.name=vgg"], ["model.name", "resnet18"]),
+        (["data.source=mnist"], ["data.source", "digits"]),
+        (["+optim.block_lr.layer9=1"], ["optim.block_lr", "layer9", "layer4"]),
+        (["+optim.block_lr.layer4=-1"], ["optim.block_lr.layer4"]),
+        (["+optim.block_lr.layer4=nan"], ["optim.block_lr.layer4"]),
+        (["thaw.depth=6"], ["thaw.depth=6", "5"]),
+        (["thaw.depth=-1"], ["thaw.depth=-1"]),
+        (["thaw.depth=true"], ["thaw.depth=True"]),
+        (["thaw.depth=1.5"], ["thaw.depth=1.5"]),
+        (["+thaw.dept=3"], ["thaw.dept "]),
+        (["thaw=milestones"], ["thaw.0"]),
+        ([*OWN, "+thaw.5=[layer3]"], ["thaw.5", "layer3", "layer4"]),
+        (["thaw=milestones", "+thaw.0=[stem]"], ["thaw.0", "stem", "head"]),
+        ([*OWN, "+thaw.5=[layer4,layer4]"], ["thaw.5", "layer4"]),
+        ([*LAYERWISE, "thaw.15=[head]"], ["thaw.15", "head", "second time"]),
+        ([*LAYERWISE, "thaw.15=[layer9]"], ["thaw.15", "layer9"]),
+        ([*LAYERWISE, "thaw.15=layer4"], ["thaw.15", "list"]),
+        ([*LAYERWISE, "~thaw.15"], ["thaw.25", "layer4"]),
+        ([*LAYERWISE, "trainer.epochs=25"], ["thaw.25", "trainer.epochs=25", "~thaw.25"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_sentence_naming_the_key(overrides: list[str], named: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        parsed(*overrides)
+    sentence = str(caught.value)
+    assert all(part in sentence for part in named), sentence
+    assert "\n" not in sentence
+    assert not sentence.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("thaw", "named"),
+    [
+        ({"depth": None, 0: ["head"], -1: ["layer4"]}, "thaw.-1"),
+        ({"depth": None, 0: ["head"], "05": ["layer4"]}, "thaw.05"),
+        ({"depth": None, 0: ["head"], 1.5: ["layer4"]}, "thaw.1.5"),
+        ({"depth": None, 0: ["head"], 5: ["layer4"], "5": ["layer3"]}, "twice"),
+        ({"depth": None, 0: [1]}, "thaw.0"),
+        ([["head"]], "thaw"),
+    ],
+)
+def test_thaw_keys_that_the_command_line_cannot_spell(thaw: object, named: str) -> None:
+    config = composed()
+    config.thaw = OmegaConf.create(thaw)
+    with pytest.raises(UserError) as caught:
+        parse_config(config)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# What only the user can say.
+GIVEN = {
+    "image_folder": ["data.train=/images"],
+    "few_label_splits": ["data.root=/splits", "compare=adaptation"],
+    "adapt_ccsa": ["data.root=/splits"],
+}
+
+
+@pytest.mark.parametrize("data", choices("data"))
+@pytest.mark.parametrize("model", choices("model"))
+def test_every_shipped_combination_parses(data: str, model: str) -> None:
+    extra = GIVEN.get(data, [])
+    for thaw in choices("thaw"):
+        head = ["+thaw.0=[head]"] if thaw == "milestones" else []
+        for logger in choices("logger"):
+            config = parsed(f"data={data}", f"model={model}", f"thaw={thaw}", f"logger={logger}", *extra, *head)
+            assert (config.data.source, config.logger.name) == (data, logger)
+            assert config.model.name == OmegaConf.load(conf_dir() / "model" / f"{model}.yaml").name
+            assert "head" in config.schedule.trainable(0)
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+@pytest.mark.parametrize("model", choices("model"))
+def test_every_experiment_takes_every_model(experiment: str, model: str) -> None:
+    """An experiment sets nothing that only one backbone has."""
+    parsed(f"+experiment={experiment}", f"model={model}", "model.weights=none", *GIVEN.get(experiment, []))
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_every_experiment_parses(experiment: str) -> None:
+    assert parsed(f"+experiment={experiment}", *GIVEN.get(experiment, [])).name == experiment
+
+
+def test_variants_are_typed() -> None:
+    config = parsed("model=efficientnet_lite0", "optim.lr=1", "logger.tags=[a,b]")
+    assert isinstance(config.model, EfficientNetLite0Config)
+    assert isinstance(config.logger, WandbConfig)
+    assert config.logger.tags == ["a", "b"]
+    assert type(config.optim.lr) is float
+
+
+def test_paths_lose_their_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("TLCL_CACHE", raising=False)
+    config = parsed("run_dir='~/here'")
+    assert (config.run_dir, config.cache_dir) == (f"{tmp_path}/here", f"{tmp_path}/.cache/tlcl")
+    monkeypatch.setenv("TLCL_CACHE", "/elsewhere")
+    assert parsed().cache_dir == "/elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "milestones"),
+    [
+        (LAYERWISE, {0: ["head"], 15: ["layer4"], 25: ["layer3"]}),
+        ([*LAYERWISE, "thaw.25=null"], {0: ["head"], 15: ["layer4"]}),
+        ([*LAYERWISE, "~thaw.25"], {0: ["head"], 15: ["layer4"]}),
+        ([*LAYERWISE, "~thaw.15", "thaw.25=[layer4]"], {0: ["head"], 25: ["layer4"]}),
+        ([*LAYERWISE, "thaw.15=null", "thaw.25=[layer4]"], {0: ["head"], 25: ["layer4"]}),
+        ([*OWN, "+thaw.5=[layer4,layer3]"], {0: ["head"], 5: ["layer4", "layer3"]}),
+        ([*LAYERWISE, "thaw.depth=2"], {0: ["layer3", "layer4", "head"]}),
+        ([*LAYERWISE, "thaw.depth=2", "trainer.epochs=3"], {0: ["layer3", "layer4", "head"]}),
+        (["thaw=head_only"], {0: ["head"]}),
+        (["thaw=all"], {0: ["stem", "layer1", "layer2", "layer3", "layer4", "head"]}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_thaw_group(overrides: list[str], milestones: dict[int, list[str]]) -> None:
+    schedule = parsed(*overrides).schedule
+    assert {epoch: list(blocks) for epoch, blocks in schedule.milestones.items()} == milestones
+
+
+def test_epochs_may_be_numbers_in_yaml() -> None:
+    config = composed()
+    config.thaw = OmegaConf.create("{depth: null, 0: [head], 3: [layer4]}")
+    assert parse_config(config).schedule.milestones == {0: ["head"], 3: ["layer4"]}

@@ -1,0 +1,329 @@
+"""A whole adaptation: hidden labels are of no effect, a resume is the same run, records, prediction, mistakes."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from tests.adaptation.conftest import RUN
+from tests.conftest import composed, go
+from tests.jobs.test_resume import Killed
+from tlcl.adaptation import evaluate, pairs
+from tlcl.adaptation import learner as setup
+from tlcl.adaptation.module import AdaptationModule
+from tlcl.adaptation.validator import source_entropy
+from tlcl.config.parse import parse_config
+from tlcl.data.image_tensors import ImageTensors, Source
+from tlcl.data.sources.registry import load_source
+from tlcl.errors import UserError
+from tlcl.jobs import compare
+from tlcl.jobs.adapt import run
+from tlcl.jobs.finished import load_run
+from tlcl.models.inference import predict
+from tlcl.reports.dashboard.views import ADAPTATION
+from tlcl.reports.render import render
+from tlcl.reports.tables.compare import gap_closed
+from tlcl.tracking.checkpoint import read_checkpoint
+from tlcl.tracking.records import RunDirectory, read_lines
+from tlcl.tracking.run_history import read_run
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+ENTROPY = ["adaptation.validator=source_entropy", "trainer.select=best"]
+
+
+@pytest.fixture(autouse=True)
+def _small_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "SHOWN", 30)
+
+
+def config_of(tmp_path: Path, *overrides: str) -> DictConfig:
+    return composed(tmp_path, *RUN, *overrides)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("adapted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "SHOWN", 30)
+        return go(config_of(path, "adaptation=dann"), run)
+
+
+def test_the_dashboard_shows_what_is_recorded(finished: Path) -> None:
+    run = read_run(finished)
+    assert run is not None
+    assert run.job == ADAPTATION.job
+    for value in ADAPTATION.values():
+        assert value.key in (run.config if value.where == "config" else run.summary)
+    for x, key in ADAPTATION.curves():
+        assert len(run.curve(x, key)) == 3
+    assert all((finished / "plots" / f"{name}.png").is_file() for name in ADAPTATION.plots())
+
+
+def test_every_record_is_there(finished: Path) -> None:
+    names = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
+    assert names >= {
+        "config.yaml", "environment.json", "metrics.jsonl", "timings.jsonl", "summary.json", "labels.json",
+        "model.safetensors", "test_predictions.npz", "embedding.npz", "report.html", "checkpoints/last.ckpt",
+        "plots/embedding.png", "plots/curves.png", "plots/confusion.png", "plots/thaw.png", "plots/mistakes.png",
+    }  # fmt: skip
+    lines = read_lines(finished / "metrics.jsonl")
+    assert [line["epoch"] for line in lines] == [0, 1, 2]
+    assert lines[0].keys() >= {"train/task", "train/alignment", "val/acc", "val/target_entropy", "lr/head"}
+    assert "lr/method" not in lines[0]
+    assert 0 <= lines[0]["val/target_entropy"] <= 1
+    with np.load(finished / "embedding.npz") as stored:
+        assert stored["before"].shape == stored["after"].shape == (60, 2)
+        assert stored["domains"].tolist() == [0] * 30 + [1] * 30
+
+
+def test_summary_says_what_was_measured(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    stored = np.load(finished / "test_predictions.npz")
+    assert summary["test_acc"] == (stored["probabilities"].argmax(1) == stored["labels"]).mean()
+    assert (summary["job"], summary["method"]["name"], summary["labelled"]) == ("adapt", "dann", 0)
+    last = read_lines(finished / "metrics.jsonl")[-1]
+    figures = {name: last[f"val/{name}"] for name in ("acc", "loss", "target_entropy")}
+    assert summary["selected"] == {"validator": "last", "epoch": 2, **figures}
+    assert (summary["source_train_size"], summary["train_size"], summary["val_size"]) == (140, 96, 40)
+    assert 0 <= summary["a_distance"] <= 2
+    assert summary["before"].keys() == {"test_acc", "source_test_acc", "a_distance"}
+
+
+def test_report_is_one_page_that_names_the_validator(finished: Path) -> None:
+    page = (finished / "report.html").read_text()
+    assert "No target label was seen in training" in page
+    assert "the last epoch" in page
+    assert page.count("data:image/png;base64,") == 6
+    assert "http" not in page.split("<body>")[1].split("Versions")[0]
+
+
+def test_report_of_an_unfinished_run(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("source: {source: letters}\n")
+    assert "not finished" in render(tmp_path).read_text()
+
+
+def test_the_model_predicts(finished: Path) -> None:
+    net, labels, config = load_run(finished)
+    target = load_source(config.data, "unused")
+    ours = predict(net, target.test.images, batch_size=100)
+    recorded = torch.from_numpy(np.load(finished / "test_predictions.npz")["probabilities"])
+    torch.testing.assert_close(ours, recorded, rtol=1e-3, atol=1e-4)
+    assert labels.classes == tuple("0123456789")
+
+
+def shuffled(source: Source, keep: torch.Tensor) -> Source:
+    """All labels of pool and test permuted, but for the pool's images `keep`."""
+
+    def move(part: ImageTensors, keep: torch.Tensor, seed: int) -> ImageTensors:
+        free = torch.ones(len(part), dtype=torch.bool)
+        free[keep] = False
+        order = free.nonzero().squeeze(1)
+        labels = part.labels.clone()
+        random = torch.Generator().manual_seed(seed)
+        labels[order] = part.labels[order[torch.randperm(len(order), generator=random)]]
+        return replace(part, labels=labels)
+
+    return replace(source, pool=move(source.pool, keep, 1), test=move(source.test, keep[:0], 2))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["adaptation=dann", *ENTROPY], ["adaptation=adabn", "model=resnet18", "trainer.epochs=1"],
+     ["adaptation=cdan", "adaptation.target_labels=1"], ["adaptation=ccsa", "adaptation.target_labels=2"],
+     ["adaptation=source_only", *ENTROPY]],
+    ids=" ".join,
+)  # fmt: skip
+def test_hidden_target_labels_change_nothing_before_the_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
+) -> None:
+    """Bitwise: the same model, checkpoint and figures of every epoch; the test alone is another."""
+    first = go(config_of(tmp_path / "a", *overrides), run)
+    learner = setup.prepare(parse_config(config_of(tmp_path / "a", *overrides)), setup.load_domains(
+        parse_config(config_of(tmp_path / "a", *overrides))))  # fmt: skip
+    known, original = learner.known, load_source
+
+    def other(config, cache_dir):  # type: ignore[no-untyped-def]
+        source = original(config, cache_dir)
+        return shuffled(source, known) if config.source == "digits" else source
+
+    monkeypatch.setattr(setup, "load_source", other)
+    # Given the same few labelled images: which ones are the first of each class, their labels decide.
+    monkeypatch.setattr(setup, "choose_labelled", lambda *_: known)
+    second = go(config_of(tmp_path / "b", *overrides), run)
+    assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
+    assert read_lines(first / "metrics.jsonl") == read_lines(second / "metrics.jsonl")
+    one, two = (json.loads((path / "summary.json").read_text()) for path in (first, second))
+    assert one["selected"] == two["selected"]
+    assert one["test_acc"] != two["test_acc"]
+    ours, theirs = (read_checkpoint(path / "checkpoints" / "last.ckpt")["state_dict"] for path in (first, second))
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+
+
+@pytest.mark.parametrize("place", [(1, 0), (2, 1)])
+def test_resume_is_bitwise_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[int, int]) -> None:
+    """With blocks that thaw on the way, a discriminator, labelled images and the entropy validator."""
+    options = ["adaptation=dann", "adaptation.target_labels=1", *ENTROPY, "data.crop_padding=1", "data.flip=true",
+               "~thaw", "+thaw.0=[head,layer4,layer3]", "+thaw.1=[layer2]"]  # fmt: skip
+    whole = go(config_of(tmp_path / "whole", *options), run)
+    original = AdaptationModule.training_step
+
+    def step(self: AdaptationModule, batch: pairs.Pair, batch_idx: int) -> torch.Tensor:
+        if (self.current_epoch, batch_idx) == place:
+            monkeypatch.setattr(AdaptationModule, "training_step", original)
+            raise Killed
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(AdaptationModule, "training_step", step)
+    config = config_of(tmp_path / "cut", *options)
+    with pytest.raises(Killed):
+        go(config, run)
+    cut = go(config, run)
+    assert (whole / "model.safetensors").read_bytes() == (cut / "model.safetensors").read_bytes()
+    assert read_lines(whole / "metrics.jsonl") == read_lines(cut / "metrics.jsonl")
+    ours, theirs = (read_checkpoint(path / "checkpoints" / "last.ckpt") for path in (whole, cut))
+    assert any(key.startswith("method.discriminator") for key in ours["state_dict"])
+    for key, value in ours["state_dict"].items():
+        assert torch.equal(value, theirs["state_dict"][key])
+    one, two = (json.loads((path / "summary.json").read_text()) for path in (whole, cut))
+    for key in ("test_acc", "source_test_acc", "a_distance", "before", "selected"):
+        assert one[key] == two[key]
+
+
+def test_the_entropy_validator_takes_its_best_epoch(tmp_path: Path) -> None:
+    path = go(config_of(tmp_path, "adaptation=mmd", *ENTROPY, "optim.lr=0.05"), run)
+    lines = read_lines(path / "metrics.jsonl")
+    scores = [line["val/acc"] - line["val/target_entropy"] for line in lines]
+    assert scores[1] == source_entropy(lines[1])[0]
+    best = int(np.argmax(scores))
+    assert json.loads((path / "summary.json").read_text())["selected"]["epoch"] == best
+    kept = read_checkpoint(path / "checkpoints" / "best.ckpt")
+    assert kept["score"] == [pytest.approx(scores[best])]
+
+
+def test_without_validation_images_the_last_epoch_can_be_tested(tmp_path: Path) -> None:
+    path = go(config_of(tmp_path, "adaptation=coral", "source.val_size=0", "data.val_size=0"), run)
+    assert json.loads((path / "summary.json").read_text())["selected"]["acc"] is None
+    assert (path / "plots" / "curves.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["~data@source", "adaptation=dann"], ["labelled source domain", "data@source="]),
+        ([], ["adaptation=dann", "compare=adaptation"]),
+        (["adaptation=dann", "compare=adaptation"], ["either adaptation", "compare"]),
+        (["adaptation=dann", "continual=class_incremental"], ["continual", "source"]),
+        (["adaptation=dann", "trainer.devices=2"], ["trainer.devices=2", "one device"]),
+        (["adaptation=dann", "trainer.select=best"], ["adaptation.validator=last", "trainer.select=last"]),
+        (["adaptation=dann", "adaptation.validator=source_entropy"], ["trainer.select=best"]),
+        (["adaptation=dann", "adaptation.validator=best"], ["adaptation.validator", "last, source_entropy"]),
+        (["adaptation=dann", *ENTROPY, "source.val_size=0"], ["source.val_size=0", "source_entropy"]),
+        (["adaptation=dann", *ENTROPY, "data.val_size=0"], ["data.val_size=0", "source_entropy"]),
+        (["adaptation=target_oracle", *ENTROPY], ["target_oracle", "adaptation.validator=last"]),
+        (["adaptation=ccsa", "adaptation.target_labels=0"], ["ccsa", "adaptation.target_labels"]),
+        (["adaptation=fine_tune", "adaptation.target_labels=0"], ["fine_tune", "adaptation.target_labels"]),
+        (["adaptation=ccsa", "adaptation.weight=1.5"], ["adaptation.weight=1.5", "at most 1"]),
+        (["adaptation=ccsa", "adaptation.target_labels=500"], ["adaptation.target_labels=500", "class '"]),
+        (["adaptation=dann", "adaptation.ramp=linear"], ["adaptation.ramp", "none, dann"]),
+        (["adaptation=dann", "+adaptation.margin=1"], ["adaptation.margin", "choose another adaptation"]),
+        (["adaptation=dann", "adaptation.block=layer9"], ["adaptation.block='layer9'", "layer4, features"]),
+        (["adaptation=mmd", "thaw=head_only"], ["adaptation.block=features", "frozen", "thaw=all"]),
+        (
+            ["adaptation=dann", "data@source=letters", "source.images_per_class=4"],
+            ["letters", "digits", "only the source has A, B"],
+        ),
+        (["adaptation=dann", "source.batch_size=1"], ["source.batch_size=1", "at least 2"]),
+        (["adaptation=dann", "source.val_size=900"], ["source.val_size=900"]),
+        (["adaptation=dann", "source.crop_padding=9"], ["source.crop_padding=9", "8x8"]),
+        (["adaptation=dann", "data.crop_padding=9"], ["data.crop_padding=9", "8x8"]),
+        (["adaptation=dann", "data.train_size=5000"], ["data.train_size=5000", "1397"]),
+        (["adaptation=dann", "source.cache_prefix=ram"], ["source.cache_prefix=ram"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_sentence_and_leaves_no_run(
+    tmp_path: Path, overrides: list[str], named: list[str]
+) -> None:
+    base = [option for option in RUN if not option.startswith(("source.", "data@source"))]
+    source = [] if "~data@source" in overrides else [option for option in RUN if option not in base]
+    if any(option.startswith("data@source") for option in overrides):
+        source = []
+    options = [option for option in overrides if option != "~data@source"]
+    config = composed(tmp_path, *base, *source, *options)
+
+    def checked(config: DictConfig, directory: RunDirectory) -> dict:
+        parse_config(config.copy())  # as the command line does, before there is a directory
+        return run(config, directory)
+
+    with pytest.raises(UserError) as caught:
+        go(config, checked)
+    sentence = str(caught.value)
+    assert all(part in sentence for part in named), sentence
+    assert "\n" not in sentence
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_classes_are_matched_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = parse_config(config_of(tmp_path, "adaptation=dann"))
+    plain, original = setup.load_domains(config).source, load_source
+
+    def backwards(part: ImageTensors) -> ImageTensors:
+        return ImageTensors(part.images, 9 - part.labels, part.classes[::-1])
+
+    def other(data, cache_dir):  # type: ignore[no-untyped-def]
+        source = original(data, cache_dir)
+        if data.source == "digits":
+            return source
+        return Source(backwards(source.pool), backwards(source.test))
+
+    monkeypatch.setattr(setup, "load_source", other)
+    moved = setup.load_domains(config).source
+    assert torch.equal(moved.pool.labels, plain.pool.labels)
+    assert moved.pool.classes == plain.pool.classes
+
+
+def test_comparison_of_methods_and_seeds(tmp_path: Path) -> None:
+    methods = "[source_only,target_oracle,'dann weight=0.5']"
+    options = ["compare=adaptation", f"compare.methods={methods}", "compare.seeds=[3,4]", "trainer.epochs=2"]
+    path = go(config_of(tmp_path, *options), compare.run)
+    rows = {row["method"]: row for row in json.loads((path / "compare.json").read_text())}
+    assert rows.keys() == {"source_only", "target_oracle", "dann weight=0.5"}
+    summaries = [
+        json.loads((path / "runs" / f"dann_weight=0.5_seed{seed}" / "summary.json").read_text()) for seed in (3, 4)
+    ]
+    row = rows["dann weight=0.5"]
+    assert row["test_acc"] == pytest.approx(np.mean([summary["test_acc"] for summary in summaries]))
+    assert row["a_distance_std"] == pytest.approx(np.std([s["a_distance"] for s in summaries], ddof=1))
+    assert summaries[0]["method"]["weight"] == 0.5
+    page = (path / "report.html").read_text()
+    assert "proxy A-distance" in page
+    assert "forgetting" not in page
+    assert (path / "plots" / "target.png").is_file()
+
+
+def test_share_of_the_gap_that_is_closed() -> None:
+    measured = {"source_only": 0.6, "target_oracle": 0.9, "mmd": 0.8, "dann": 0.5, "unfinished": None}
+    rows = [{"method": name, "test_acc": value} for name, value in measured.items()]
+    closed = gap_closed(rows)
+    assert closed == pytest.approx({"source_only": 0.0, "target_oracle": 1.0, "mmd": 2 / 3, "dann": -1 / 3})
+    assert gap_closed(rows[1:]) == gap_closed(rows[:1]) == {}
+
+
+def test_comparison_names_a_method_that_is_none(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "compare=adaptation", "compare.methods=[er]")
+    with pytest.raises(UserError, match=r"compare.methods names 'er'; the methods are source_only"):
+        go(config, compare.run)
+
+
+@pytest.mark.slow
+def test_adaptation_by_command_line(tmp_path: Path, train_cli: Callable) -> None:
+    done = train_cli("+experiment=adapt_digits", *RUN[1:], "adaptation=mmd", "run_dir=run")
+    assert done.returncode == 0, done.stderr
+    assert "target test accuracy" in done.stdout
+    assert OmegaConf.load(tmp_path / "run" / "config.yaml").adaptation.name == "mmd"

@@ -1,0 +1,144 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from sklearn.metrics import confusion_matrix as sklearn_confusion
+
+from tlcl.config.thaw import BLOCKS
+from tlcl.reports.plots.predictions import confusion_counts, confusion_matrix, mistakes_grid
+from tlcl.reports.plots.training import learning_curves, milestones, save_plots, thaw_timeline
+
+
+def metrics(epochs: int) -> list[dict]:
+    """Synthetic records: the head, layer4 from epoch 2, layer3 and layer2 from epoch 4."""
+    lines = []
+    for epoch in range(epochs):
+        trained = {"head"} | ({"layer4"} if epoch >= 2 else set()) | ({"layer3", "layer2"} if epoch >= 4 else set())
+        lines.append(
+            {
+                "epoch": epoch,
+                **{f"{part}/acc": epoch / epochs for part in ("train", "val")},
+                **{f"{part}/loss": 1 / (1 + epoch) for part in ("train", "val")},
+                **{f"lr/{block}": 0.1 * (index + 1) for index, block in enumerate(BLOCKS)},
+                "trainable": [block for block in BLOCKS if block in trained],
+            }
+        )
+    return lines
+
+
+def predictions(count: int = 200, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    return random.integers(classes, size=count), random.dirichlet(np.ones(classes), size=count)
+
+
+def test_milestones_are_drawn_where_blocks_thaw() -> None:
+    assert milestones(metrics(6)) == [(2, ["layer4"]), (4, ["layer2", "layer3"])]
+    figure = learning_curves(metrics(6))
+    for axes in figure.axes:
+        dashed = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]  # type: ignore[index]
+        assert dashed == [1.5, 3.5]
+        assert {text.get_text() for text in axes.texts} == {"thaw layer4", "thaw layer2, layer3"}
+        assert len([line for line in axes.lines if line.get_linestyle() == "-"]) == 2
+    assert "0.833 at epoch 5" in figure.get_suptitle()
+
+
+def test_near_milestones_share_a_name() -> None:
+    lines = metrics(200)  # epochs 2 and 4 are 1 % of the axes apart: both lines, one text
+    for axes in learning_curves(lines).axes:
+        assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"] == [1.5, 3.5]  # type: ignore[index]
+        assert [text.get_text() for text in axes.texts] == ["thaw layer4, layer2, layer3"]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 4, 35, 200])
+def test_epoch_ticks_are_whole(epochs: int) -> None:
+    for figure in (learning_curves(metrics(epochs)), thaw_timeline(metrics(epochs))):
+        for axes in figure.axes:
+            if axes.get_xlabel() == "epoch":
+                low, high = axes.get_xlim()
+                ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+                assert ticks
+                assert all(tick == int(tick) for tick in ticks)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.02])
+def test_timeline_draws_equal_and_zero_rates(rate: float, tmp_path: Path) -> None:
+    lines = [{**line, **{f"lr/{block}": rate for block in BLOCKS}} for line in metrics(3)]
+    thaw_timeline(lines).savefig(tmp_path / "thaw.png")
+    lines = [{**line, "trainable": []} for line in lines]
+    thaw_timeline(lines).savefig(tmp_path / "thaw.png")
+
+
+def test_timeline_shows_rates_of_trained_blocks_only() -> None:
+    (image,) = thaw_timeline(metrics(6)).axes[0].images
+    shown = np.ma.filled(image.get_array(), np.nan)
+    assert shown.shape == (6, 6)
+    np.testing.assert_allclose(shown[0], 0.6)  # the head, on top, in every epoch
+    assert np.isnan(shown[1]).tolist() == [True, True, False, False, False, False]
+    assert np.isnan(shown[4:]).all()  # layer1 and stem stay frozen
+
+
+def test_confusion_equals_sklearn() -> None:
+    labels, probabilities = predictions()
+    expected = sklearn_confusion(labels, probabilities.argmax(1))
+    np.testing.assert_array_equal(confusion_counts(labels, probabilities), expected)
+    axes = confusion_matrix(labels, probabilities, list("abcd")).axes[0]
+    np.testing.assert_allclose(axes.images[0].get_array(), expected / expected.sum(1, keepdims=True))
+    assert f"{expected.trace()} of 200" in axes.get_title()
+
+
+def test_mistakes_name_both_classes() -> None:
+    images = np.zeros((7, 3, 4, 4), dtype=np.uint8)
+    labels, probabilities = predictions(7)
+    figure = mistakes_grid(images, labels, probabilities, ["$a$", "b", "c", "d"])
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert len(titles) == 7
+    for title, label, row in zip(titles, labels, probabilities, strict=True):
+        names = ["$a$", "b", "c", "d"]
+        assert title == f"{names[label]} → {names[row.argmax()]}\n{row.max():.0%} sure"
+    long = ["a_long_class_name_number_1", "a_long_class_name_number_2", "c", "d"]
+    (title,) = [
+        axes.get_title()
+        for axes in mistakes_grid(images[:1], np.array([0]), np.array([[0.1, 0.9, 0, 0]]), long).axes
+    ]
+    assert title == "a_long_cl…e_number_1\n→ a_long_cl…e_number_2\n90% sure"  # cut, and still two classes
+    empty = mistakes_grid(images[:0], labels[:0], probabilities[:0], ["a", "b"])
+    assert "No mistakes" in empty.texts[0].get_text()
+
+
+def test_a_hundred_classes_stay_readable() -> None:
+    labels, probabilities = predictions(400, 100)
+    classes = [f"class {i}, a long name of class {i}" for i in range(100)]
+    axes = confusion_matrix(labels, probabilities, classes).axes[0]
+    names = axes.get_yticklabels()
+    assert [name.get_text() for name in names[:2]] == ["class 0,…f class 0", "class 2,…f class 2"]
+    assert axes.get_yticks()[:2].tolist() == [0, 2]
+    assert min(name.get_fontsize() for name in names) >= 8
+    assert not axes.texts
+    canvas = FigureCanvasAgg(axes.figure)  # type: ignore[arg-type]
+    canvas.draw()
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        box = label.get_window_extent(canvas.get_renderer())
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+
+
+@pytest.mark.parametrize("epochs", [1, 200])
+@pytest.mark.parametrize("classes", [2, 60])
+def test_every_plot_is_written(tmp_path: Path, epochs: int, classes: int) -> None:
+    assert save_plots(tmp_path) == []
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics(epochs)))
+    assert [path.name for path in save_plots(tmp_path)] == ["curves.png", "thaw.png"]
+    labels, probabilities = predictions(classes=classes)
+    np.savez(
+        tmp_path / "test_predictions.npz",
+        labels=labels,
+        probabilities=probabilities,
+        mistake_index=np.arange(3),
+        mistake_images=np.zeros((3, 1, 8, 8), dtype=np.uint8),
+    )
+    (tmp_path / "labels.json").write_text(json.dumps({"classes": [f"class {i}" for i in range(classes)]}))
+    paths = save_plots(tmp_path)
+    assert [path.stem for path in paths] == ["curves", "thaw", "confusion", "mistakes"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)

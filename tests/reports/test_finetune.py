@@ -1,0 +1,191 @@
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import precision_score, recall_score
+
+from tests.reports.plots.test_plots import metrics, predictions
+from tlcl.reports.finetune import RECORDS, blocks_not_in_checkpoint, write_report
+from tlcl.reports.page import confused_pairs, per_class, wilson_interval
+from tlcl.reports.plots.training import save_plots
+
+CLASSES = ["<script>alert(1)</script>", "b & c", "d", "e"]
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A synthetic finished run with class names that would break a page that does not escape them."""
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics(6)))
+    labels, probabilities = predictions()
+    wrong = np.flatnonzero(probabilities.argmax(1) != labels)[:5]
+    np.savez(
+        tmp_path / "test_predictions.npz",
+        labels=labels,
+        probabilities=probabilities,
+        mistake_index=wrong,
+        mistake_images=np.zeros((5, 3, 8, 8), dtype=np.uint8),
+    )
+    (tmp_path / "labels.json").write_text(json.dumps({"classes": CLASSES}))
+    (tmp_path / "config.yaml").write_text("name: <b>bold</b>\n")
+    (tmp_path / "environment.json").write_text(
+        json.dumps(
+            {"command": "tlcl.train", "seed": 3, "versions": {"torch": "9.9"}, "git_commit": "abc", "python": "3"}
+        )
+    )
+    chosen = {"checkpoint": "best", "epoch": 5, "val_acc": 0.5, "val_loss": 1.0}
+    (tmp_path / "summary.json").write_text(
+        json.dumps(
+            {
+                "name": "a run",
+                "test_acc": float((probabilities.argmax(1) == labels).mean()),
+                "test_size": 200,
+                "selected": chosen,
+                "val_size": 40,
+                "train_size": 96,
+                "classes": 4,
+                "epochs": 6,
+                "parameters": {"total": 1000, "trained": 250},
+                "trained_blocks": ["head"],
+                "weights": {"source": "letters", "sha256": "f" * 64},
+                "seconds": 12.0,
+                "skipped_images": 2,
+                "duplicates_train_test": 7,
+            }
+        )
+    )
+    save_plots(tmp_path)
+    return tmp_path
+
+
+def test_wilson_interval_against_published_values() -> None:
+    # Newcombe 1998, table I: 81 of 263 gives 0.2553..0.3662; 0 of 20 gives 0..0.1611.
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+    low, high = wilson_interval(20, 20)
+    assert high == 1.0
+    assert low == pytest.approx(1 - 0.1611, abs=1e-4)
+
+
+def test_class_figures_equal_sklearn() -> None:
+    labels, probabilities = predictions()
+    rows = per_class(labels, probabilities, CLASSES)
+    guesses = probabilities.argmax(1)
+    assert [row["precision"] for row in rows] == pytest.approx(precision_score(labels, guesses, average=None))
+    assert [row["recall"] for row in rows] == pytest.approx(recall_score(labels, guesses, average=None))
+    assert sum(row["images"] for row in rows) == 200
+    pairs = confused_pairs(labels, probabilities, list("0123"))
+    counts = [count for *_, count in pairs]
+    assert counts == sorted(counts, reverse=True)
+    first = pairs[0]
+    assert first[2] == ((labels == int(first[0])) & (guesses == int(first[1]))).sum()
+    assert all(true != guess for true, guess, _ in pairs)
+
+
+def test_page_is_self_contained_and_escaped(run_dir: Path) -> None:
+    page = write_report(run_dir).read_text()
+    assert not re.findall(r"(?:src|href)\s*=\s*[\"'](?!data:)", page)
+    assert "http" not in page
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "&lt;b&gt;bold" in page
+    images = re.findall(r'<img src="data:image/png;base64,[^"]+" alt="([^"]+)"', page)
+    assert len(images) == 4
+    assert all(len(alternative) > 40 for alternative in images)
+    for part in ("7 test images are also", "2 unreadable files", "25.0 %", "torch==9.9", "abc"):
+        assert part in page
+
+
+def test_unfinished_run_has_a_page_that_says_so(run_dir: Path) -> None:
+    for name in ("summary.json", "test_predictions.npz"):
+        (run_dir / name).unlink()
+    shutil.rmtree(run_dir / "plots")
+    save_plots(run_dir)
+    page = write_report(run_dir).read_text()
+    assert "not finished" in page
+    assert "6 epochs" in page
+    assert page.count("<img") == 2
+
+
+def rewrite(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("name", list(RECORDS))
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_a_lost_record_is_named_and_the_rest_is_shown(run_dir: Path, name: str, damage: str) -> None:
+    lost = ("metrics.jsonl", "labels.json", "test_predictions.npz")  # each costs two pictures
+    path = run_dir / name
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:12])
+    if name in lost:
+        shutil.rmtree(run_dir / "plots")
+        save_plots(run_dir)
+    page = write_report(run_dir).read_text()
+    if damage == "missing":
+        assert f"{name} is missing" in page
+    elif name != "config.yaml":  # shown as it is
+        assert f"{name} cannot be read" in page
+    assert "test accuracy" in page  # from the predictions or else from the summary
+    assert page.count("<img") == (2 if name in lost else 4)
+
+
+def test_a_whole_record_lacks_nothing_and_an_empty_directory_everything(run_dir: Path, tmp_path: Path) -> None:
+    assert "Not in this report" not in write_report(run_dir).read_text()
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    page = write_report(empty).read_text()
+    assert page.count("is missing") == len(RECORDS)
+    assert "0 epochs" in page
+
+
+def test_accuracy_is_shown_of_a_run_killed_before_its_summary(run_dir: Path) -> None:
+    labels, probabilities = predictions()
+    share = (probabilities.argmax(1) == labels).mean()
+    (run_dir / "summary.json").unlink()
+    page = write_report(run_dir).read_text()
+    assert f"{100 * share:.1f} %" in page
+    assert "not finished" in page
+    assert "no test" not in page
+
+
+def test_blocks_thawed_after_the_tested_epoch_are_not_claimed(run_dir: Path) -> None:
+    lines = metrics(6)
+    assert blocks_not_in_checkpoint({"selected": {"epoch": 5}}, lines) == []
+    assert blocks_not_in_checkpoint({"selected": {"epoch": 4}}, lines) == []
+    assert blocks_not_in_checkpoint({"selected": {"epoch": 3}}, lines) == ["layer2", "layer3"]
+    assert blocks_not_in_checkpoint({}, lines) == []
+    assert "is from before" not in write_report(run_dir).read_text()
+    chosen = {"checkpoint": "best", "epoch": 1, "val_acc": 0.5, "val_loss": 1.0}
+    rewrite(run_dir / "summary.json", selected=chosen)
+    assert "(epoch 1) is from before layer2, layer3, layer4" in write_report(run_dir).read_text()
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
+@pytest.mark.slow
+def test_plots_show_in_a_browser(run_dir: Path, tmp_path: Path) -> None:
+    page = write_report(run_dir).read_text()
+    probe = (
+        "<script>addEventListener('load', () => { document.title = "
+        "[...document.images].map(i => i.naturalWidth).join(',') })</script></body>"
+    )
+    copy = tmp_path / "probe.html"
+    copy.write_text(page.replace("</body>", probe))
+    dom = subprocess.run(
+        [
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", copy.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120,
+    ).stdout  # fmt: skip
+    (title,) = re.findall(r"<title>([\d,]+)</title>", dom)
+    widths = [int(width) for width in title.split(",")]
+    assert len(widths) == 4
+    assert min(widths) > 300

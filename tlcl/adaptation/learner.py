@@ -1,0 +1,136 @@
+"""From the config to what learns: both domains, network, method; every mistake that shows without training."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tlcl.adaptation.methods.base import ALL, NONE, Method
+from tlcl.adaptation.methods.registry import METHODS, build_method
+from tlcl.adaptation.pairs import SOURCE, TARGET, PairedDataModule, choose_labelled, hide_labels
+from tlcl.config.schema import Config
+from tlcl.data.datamodule import IndexedDataModule
+from tlcl.data.image_tensors import ImageTensors, Source
+from tlcl.data.sources.registry import load_source
+from tlcl.data.splits import train_val_split, unlabelled_split
+from tlcl.errors import UserError
+from tlcl.models.blocks import FEATURES, Backbone, Blocks
+from tlcl.models.build import build_model
+
+
+class Domains(NamedTuple):
+    """The labelled source and the target, with the same classes in the same order."""
+
+    source: Source
+    target: Source
+
+
+class Learner(NamedTuple):
+    """What learns, before anything is trained; `known` are the target's images whose label training may see."""
+
+    net: Blocks
+    backbone: Backbone
+    method: Method
+    data: PairedDataModule
+    known: Tensor
+
+
+@contextmanager
+def about_source() -> Iterator[None]:
+    """What goes wrong with the source domain's data is said of the keys of `source`, not of `data`."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(re.sub(r"\bdata\.", "source.", str(error))) from None
+
+
+def reordered(source: Source, classes: tuple[str, ...]) -> Source:
+    """`source` with its classes, the same ones, in the order of `classes`."""
+    place = torch.tensor([classes.index(name) for name in source.pool.classes])
+
+    def moved(part: ImageTensors) -> ImageTensors:
+        return replace(part, labels=place[part.labels], classes=classes)
+
+    return replace(source, pool=moved(source.pool), test=moved(source.test))
+
+
+def _some(names: set[str]) -> str:
+    shown = sorted(names)[:5]
+    return ", ".join(shown) + (", ..." if len(names) > 5 else "") if names else "none"
+
+
+def load_domains(config: Config) -> Domains:
+    """Both data sets.
+
+    Grey and colour may meet: a grey image is one whose three channels are equal. Sizes may differ too.
+
+    Raises:
+        UserError: data that cannot be had, or domains whose classes are not the same.
+    """
+    assert config.source is not None
+    with about_source():
+        source = load_source(config.source, config.cache_dir)
+    target = load_source(config.data, config.cache_dir)
+    ours, theirs = set(source.pool.classes), set(target.pool.classes)
+    if ours != theirs:
+        raise UserError(
+            f"source.source={config.source.source} and data.source={config.data.source} need the same classes: "
+            f"only the source has {_some(ours - theirs)}; only the target has {_some(theirs - ours)}"
+        )
+    return Domains(reordered(source, target.pool.classes), target)
+
+
+def aligned_place(config: Config) -> str:
+    """The block whose outputs the method aligns; `features` for those that align none."""
+    return str(getattr(config.adaptation, "block", FEATURES))
+
+
+def _check_block(config: Config, net: Blocks) -> None:
+    block, places = aligned_place(config), net.places[:-1]
+    if block not in places:
+        raise UserError(f"adaptation.block={block!r} is not one of {', '.join(places)}")
+    trained = config.schedule.trainable(config.trainer.epochs - 1)
+    leading = [name for name in net.names if net.places.index(name) <= net.places.index(block)]
+    if hasattr(config.adaptation, "block") and not trained & set(leading):
+        raise UserError(
+            f"adaptation.block={block} comes out of blocks that stay frozen, so nothing can align it; thaw "
+            f"{leading[-1]}, e.g. thaw=all"
+        )
+
+
+def prepare(config: Config, domains: Domains) -> Learner:
+    """Network, method and data as the config has them, without weights.
+
+    Raises:
+        UserError: they do not fit each other or the data.
+    """
+    assert config.source is not None
+    assert config.adaptation is not None
+    pool, ours, theirs = domains.target.pool, config.source, config.data
+    with about_source():
+        split = train_val_split(
+            domains.source.pool.labels, train_size=ours.train_size, val_size=ours.val_size, seed=config.seed
+        )
+    target_split = unlabelled_split(
+        len(pool), train_size=theirs.train_size, val_size=theirs.val_size, seed=config.seed
+    )
+    net, backbone = build_model(config.model, len(pool.classes), config.seed)
+    _check_block(config, net)
+    kind, few = METHODS[config.adaptation.name], int(getattr(config.adaptation, "target_labels", 0))
+    known = target_split.train[:0]
+    if kind.supervision == ALL:
+        known = target_split.train
+    elif kind.supervision != NONE and few:
+        known = choose_labelled(pool.labels, target_split.train, few, pool.classes, config.seed)
+    with about_source():
+        source = IndexedDataModule(
+            domains.source.pool.images, domains.source.pool.labels, split, ours, config.seed, SOURCE
+        )
+    hidden = hide_labels(pool.labels, known)
+    target = IndexedDataModule(pool.images, hidden, target_split, theirs, config.seed, TARGET)
+    data = PairedDataModule(source, target, known, unlabelled=kind.unlabelled)
+    return Learner(net, backbone, build_method(config.adaptation, net, config.seed), data, known)

@@ -1,0 +1,85 @@
+"""A config from inside the program."""
+
+import re
+from collections.abc import Sequence
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tlcl.config.parse import unknown_key
+from tlcl.config.schema import conf_dir
+from tlcl.errors import UserError
+from tlcl.security.allowlist import check_composed
+
+NAME = re.compile(r"\s*(?!(null|true|false|nan|inf)\s*$)[a-z_][\w./-]*\s*", re.IGNORECASE)
+BY_NAME = "a config group is chosen by a name, e.g. data=digits; it is taken out with ~, e.g. '~method'"
+# How ValueErrors of Python and Hydra begin that are a user's mistake, and what they mean.
+MISTAKES = {
+    "Exceeds the limit": "the command line holds a number of thousands of digits; give a smaller one",
+    "Config group override must be": BY_NAME,
+    "Config group override deletion": "a config group is taken out with ~ and the group alone, e.g. '~method'",
+}
+
+
+def composed_config(overrides: list[str]) -> DictConfig:
+    """The config that these overrides compose, as on the command line.
+
+    Raises:
+        UserError: an override that cannot be understood, or names what is not there.
+    """
+    GlobalHydra.instance().clear()
+    check_groups(overrides)
+    try:
+        with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
+            config = compose("config", overrides)
+        check_composed(config)
+    except (HydraException, MissingConfigException, OmegaConfBaseException) as error:
+        raise hydra_sentence(error) from None
+    except ValueError as error:
+        if not str(error).startswith(tuple(MISTAKES)):
+            raise
+        raise hydra_sentence(error) from None
+    OmegaConf.set_struct(config, False)
+    return config
+
+
+def check_groups(arguments: Sequence[str]) -> None:
+    """That no group is given a list with other things than names, on which Hydra fails by a TypeError.
+
+    Raises:
+        UserError: one is.
+    """
+    groups = {path.name for path in conf_dir().iterdir() if path.is_dir()}
+    for argument in arguments:
+        key, _, value = argument.lstrip("+").partition("=")
+        group = key.partition("@")[0]
+        if group not in groups and not group.startswith("hydra/"):
+            continue
+        items = value.strip().removeprefix("[").removesuffix("]").split(",")
+        if value.lstrip().startswith("[") and not all(NAME.fullmatch(item) for item in items):
+            raise UserError(BY_NAME)
+
+
+def hydra_sentence(error: Exception) -> UserError:
+    """Hydra's own complaints in our form."""
+    text = str(error)
+    for opening in ("Could not override '", "Could not append to config. An item is already at '"):
+        if text.startswith(opening):
+            key = text.removeprefix(opening).split("'")[0]
+            if opening.startswith("Could not append"):
+                return UserError(f"'{key}' is already in the config; set it without the +")
+            return unknown_key(key)
+    for opening, sentence in MISTAKES.items():
+        if text.startswith(opening):
+            return UserError(sentence)
+    if isinstance(error, MissingConfigException):
+        _, _, options = text.partition("Available options")
+        lines = [line.strip() for line in options.splitlines()[1:]]
+        known = [line for line in lines if line and not line.startswith(("Config search", "provider="))]
+        hint = f"; there are {', '.join(known)}" if known else ""
+        return UserError(f"there is no config '{error.missing_cfg_file}'{hint}")
+    first = text.splitlines()[0] if text else type(error).__name__
+    return UserError(f"the command line cannot be understood: {first}")

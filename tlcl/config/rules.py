@@ -1,0 +1,152 @@
+"""What goes together: rules between the keys of a config, each broken one a sentence."""
+
+from tlcl.config.adaptation import NEED_LABELS, UNCACHED, AdaptationConfig, CCSAConfig
+from tlcl.config.schema import Config, DataConfig, FewLabelSplitsConfig
+from tlcl.errors import UserError
+
+
+def check_cache(config: Config) -> None:
+    """That the augmentation leaves something to cache where a cache is asked for."""
+    data = config.data
+    if data.cached_views is not None and data.crop_padding == 0:
+        raise UserError(
+            f"data.cached_views={data.cached_views} is for random crops, and data.crop_padding=0: leave it out; "
+            "without crops an image and its mirror image are cached as they are"
+        )
+    if data.cache_prefix not in ("ram", "disk"):
+        return
+    if data.crop_padding > 0 and data.cached_views is None:
+        raise UserError(
+            f"data.cache_prefix={data.cache_prefix} cannot hold the new crops that data.crop_padding="
+            f"{data.crop_padding} draws in every epoch; set data.cached_views=8 for as many fixed ones, "
+            "data.crop_padding=0, or data.cache_prefix=off"
+        )
+    if config.trainer.shared and config.trainer.processes == 1:
+        raise UserError(
+            f"data.cache_prefix={data.cache_prefix} works in one process of its own; set trainer.strategy=auto, "
+            "or data.cache_prefix=off"
+        )
+    if config.trainer.shared:
+        raise UserError(
+            f"data.cache_prefix={data.cache_prefix} works on one device; set trainer.devices=1, "
+            "or data.cache_prefix=off"
+        )
+
+
+def check_job(config: Config) -> None:
+    """That the optional groups fit each other."""
+    if isinstance(config.data, FewLabelSplitsConfig):
+        check_few_labels(config)
+        return
+    if config.source is not None:
+        check_adaptation(config)
+        return
+    if config.adaptation is not None:
+        raise UserError("adaptation needs a labelled source domain, e.g. data@source=rendered_digits")
+    if config.continual is None:
+        for group in ("method", "compare"):
+            if getattr(config, group) is not None:
+                raise UserError(f"{group} needs tasks; add continual=class_incremental, or leave out {group}")
+        if config.data.val_size == 0:
+            raise UserError("data.val_size=0 leaves fine-tuning no images to choose the checkpoint on")
+        return
+    if config.method is None and config.compare is None:
+        raise UserError("continual needs a method, e.g. method=naive, or several: compare=default")
+    if config.method is not None and config.compare is not None:
+        raise UserError("give either method or compare; compare.methods names the methods itself")
+    if config.trainer.select != "last":
+        raise UserError("in continual learning each task goes on from the last weights; set trainer.select=last")
+    if config.trainer.precision == "16-mixed":
+        raise UserError(
+            "trainer.precision=16-mixed scales the gradients that the methods read; "
+            "use bf16-mixed or 32-true in continual learning"
+        )
+
+
+def check_adaptation(config: Config) -> None:
+    """That the optional groups of a job with a source domain fit each other.
+
+    Raises:
+        UserError: they do not; one sentence that names the key.
+    """
+    assert config.source is not None
+    for group in ("continual", "method"):
+        if getattr(config, group) is not None:
+            raise UserError(f"{group} has no source domain; leave out {group}, or source")
+    if (config.adaptation is None) == (config.compare is None):
+        raise UserError(
+            "source, the labelled domain, needs either adaptation, e.g. adaptation=dann, or compare=adaptation"
+        )
+    _check_one_device(config, "the domains are compared on one device")
+    for group, data in (("source", config.source), ("data", config.data)):
+        _check_uncached(group, data)
+    if config.adaptation is not None:
+        _check_method(config, config.adaptation)
+
+
+def check_few_labels(config: Config) -> None:
+    """That a job on ready-made splits with few target labels has methods, and no keys that the splits decide.
+
+    Raises:
+        UserError: it has not; one sentence that names the key.
+    """
+    assert isinstance(config.data, FewLabelSplitsConfig)
+    for group in ("source", "continual", "method"):
+        if getattr(config, group) is not None:
+            raise UserError(f"data=few_label_splits is source and target in one; leave out {group}")
+    if (config.adaptation is None) == (config.compare is None):
+        raise UserError(
+            "data=few_label_splits needs either one method, e.g. adaptation=ccsa, or several: compare=adaptation"
+        )
+    _check_one_device(config, "the splits are small")
+    for key, only in (("train_size", None), ("val_size", 0)):
+        if getattr(config.data, key) != only:
+            raise UserError(f"data.{key}={getattr(config.data, key)}: the splits are as they are; leave it out")
+    _check_uncached("data", config.data)
+    if config.adaptation is not None:
+        if config.adaptation.validator != "last":
+            raise UserError(
+                f"adaptation.validator={config.adaptation.validator}: the splits have no validation images; "
+                "set adaptation.validator=last"
+            )
+        _check_method(config, config.adaptation)
+
+
+def _check_one_device(config: Config, why: str) -> None:
+    for key, only in (("devices", 1), ("num_nodes", 1), ("strategy", "auto")):
+        given = getattr(config.trainer, key)
+        if given != only:
+            raise UserError(f"trainer.{key}={given}: {why}; set trainer.{key}={only}")
+
+
+def _check_uncached(group: str, data: DataConfig) -> None:
+    for key, unused in UNCACHED.items():
+        if getattr(data, key) not in unused:
+            raise UserError(
+                f"{group}.{key}={getattr(data, key)} is for frozen blocks that are computed once; adaptation "
+                "computes them in every epoch: leave it out"
+            )
+
+
+def _check_method(config: Config, method: AdaptationConfig) -> None:
+    """That the method of adaptation has what it needs, and that the tested epoch is chosen in one way."""
+    wanted = "last" if method.validator == "last" else "best"
+    if config.trainer.select != wanted:
+        raise UserError(
+            f"adaptation.validator={method.validator} needs trainer.select={wanted}, not {config.trainer.select}"
+        )
+    if method.validator == "source_entropy":
+        if method.name == "target_oracle":
+            raise UserError("target_oracle does not learn the source; set adaptation.validator=last")
+        for group, data in (("source", config.source), ("data", config.data)):
+            if data is not None and data.val_size == 0:
+                raise UserError(f"{group}.val_size=0 leaves adaptation.validator=source_entropy no images")
+    if method.name in NEED_LABELS and getattr(method, "target_labels", 0) == 0:
+        raise UserError(
+            f"adaptation={method.name} needs labelled target images; set adaptation.target_labels, images a class, "
+            "to 1 or more"
+        )
+    if isinstance(method, CCSAConfig) and method.weight > 1:
+        raise UserError(
+            f"adaptation.weight={method.weight} must be at most 1: what the pairs weigh, the classification loses"
+        )

@@ -1,0 +1,78 @@
+"""What a method is given: images, or the outputs of frozen blocks, computed once."""
+
+import sys
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+
+from tlcl.config.schema import Config
+from tlcl.continual.methods.base import Method
+from tlcl.continual.methods.registry import METHODS
+from tlcl.data.image_tensors import Source
+from tlcl.data.versions import Versions
+from tlcl.errors import UserError
+from tlcl.models.blocks import FEATURES, Blocks
+from tlcl.models.tail import last_frozen
+from tlcl.prefix_cache.activations import FrozenBlocks, Held, Keeping, activations
+
+IMAGES = "images"
+
+
+class Frozen(NamedTuple):
+    """Outputs of frozen blocks that, computed once, are a method's inputs: at which place, of which versions."""
+
+    place: str
+    versions: Versions
+
+
+def frozen_for(config: Config, net: Blocks, method: type[Method]) -> Frozen | None:
+    """What is computed once; None: the method's inputs are images.
+
+    Closed-form methods see each image once, as it is.
+    """
+    if method.closed_form:
+        return Frozen(FEATURES, Versions(1))
+    if config.trainer.shared or config.data.cache_prefix == "off":
+        return None
+    versions = Versions.of(config.data, config.seed)
+    place = last_frozen(net, config.schedule.trainable(config.trainer.epochs - 1))
+    return None if versions is None or place is None else Frozen(place, versions)
+
+
+def cache_dtype(config: Config, method: type[Method]) -> str:
+    """As in `Keeping`; closed-form methods add features up, which needs all their digits."""
+    return "float32" if method.closed_form else config.data.cache_dtype
+
+
+def frozen_outputs(
+    config: Config, net: Blocks, source: Source, frozen: Frozen, device: torch.device
+) -> tuple[Held, Held] | None:
+    """Those outputs of the pool's images, in all versions, and of the test images, as they are.
+
+    None when they cannot be kept.
+    """
+    assert config.method is not None
+    kind = METHODS[config.method.name]
+    keeping = replace(Keeping.of(config), dtype=cache_dtype(config, kind))
+    if kind.closed_form and keeping.mode == "off":
+        keeping = replace(keeping, mode="ram", budget=sys.maxsize)  # it has no other inputs
+    held: list[Held] = []
+    for images, which in ((source.pool.images, frozen.versions), (source.test.images, Versions(1))):
+        blocks = FrozenBlocks(net, images, which, device, config.trainer.precision, config.trainer.progress)
+        held += activations(blocks, [frozen.place], keeping).values()
+    return (held[0], held[1]) if len(held) == 2 else None
+
+
+def check_inputs(config: Config, given: str, before: str | None) -> None:
+    """That a run which goes on gives its method what it has kept so far.
+
+    Raises:
+        UserError: it kept outputs that were computed once, and now gets images.
+    """
+    if before in (None, given):
+        return
+    began = f"the run began on outputs of {before}, computed once"
+    if config.trainer.shared:
+        raise UserError(f"{began}, with which one process works alone; add trainer.devices=1 trainer.strategy=auto")
+    raise UserError(f"{began}, and now they cannot be kept; make room in cache_dir={config.cache_dir}")

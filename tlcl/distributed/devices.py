@@ -1,0 +1,41 @@
+"""Which devices a run works on, as Lightning is told."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from tlcl.config.schema import Config
+from tlcl.distributed.ddp import ThawingDDP
+from tlcl.distributed.launcher import cluster_environment
+from tlcl.errors import UserError
+
+
+def root_device(config: Config) -> torch.device:
+    """The device that `trainer.accelerator` means on this machine, of `trainer.devices` the one of this process.
+
+    Raises:
+        UserError: it has no such accelerator, or fewer devices.
+    """
+    chosen = config.trainer
+    try:
+        trainer = L.Trainer(
+            **lightning_devices(config), logger=False, enable_checkpointing=False
+        )
+    except (ValueError, MisconfigurationException) as error:
+        raise UserError(
+            f"trainer.accelerator={chosen.accelerator} with trainer.devices={chosen.devices} is not to be had here "
+            f"({str(error).strip().splitlines()[0]}); use trainer.accelerator=auto"
+        ) from None
+    return trainer.strategy.root_device
+
+
+def lightning_devices(config: Config) -> dict[str, Any]:
+    """What Lightning is told of devices, nodes and strategy."""
+    chosen = config.trainer
+    told: dict[str, Any] = {"accelerator": chosen.accelerator, "devices": chosen.devices}
+    if not chosen.shared:
+        return told
+    told |= {"num_nodes": chosen.num_nodes, "strategy": ThawingDDP()}
+    return {**told, "plugins": [cluster_environment()]}

@@ -1,0 +1,61 @@
+"""Whether a launcher, torchrun or SLURM's srun, started this process as one of several. Needs no torch."""
+
+import os
+
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+
+from tlcl.config.schema import TrainerConfig
+from tlcl.errors import UserError
+
+
+def started() -> tuple[int, int]:
+    """(rank, number of processes) that a launcher gave this process; (0, 1) where none did.
+
+    srun is told apart from a mere allocation (`salloc`, a batch script's own shell) as Lightning does it.
+    """
+    variables = os.environ
+    if "TORCHELASTIC_RUN_ID" in variables:
+        return int(variables["RANK"]), int(variables["WORLD_SIZE"])
+    alone = variables.get("SLURM_JOB_NAME") in ("bash", "interactive") or "SLURM_PROCID" not in variables
+    if "SLURM_NTASKS" in variables and not alone:
+        return int(variables["SLURM_PROCID"]), int(variables["SLURM_NTASKS"])
+    return 0, 1
+
+
+def check_started(trainer: TrainerConfig) -> None:
+    """That a launcher started as many processes as the config has, and one where only a launcher can.
+
+    Raises:
+        UserError: it did not.
+    """
+    _, processes = started()
+    given = f"trainer.devices={trainer.devices} and trainer.num_nodes={trainer.num_nodes}"
+    if processes == 1:
+        if trainer.num_nodes > 1:
+            raise UserError(
+                f"trainer.num_nodes={trainer.num_nodes} needs a launcher that starts a process for each device on "
+                "each node, torchrun or srun; see docs/distributed.md"
+            )
+        return
+    nodes = processes // int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        nodes = int(os.environ.get("SLURM_NNODES", 1))
+    if (trainer.devices, trainer.num_nodes) != (processes // nodes, nodes):
+        raise UserError(
+            f"{given}, and the launcher started {processes} processes on {nodes} node{'s' * (nodes > 1)}; set "
+            f"trainer.devices={processes // nodes} trainer.num_nodes={nodes}, or start another number"
+        )
+
+
+def cluster_environment() -> ClusterEnvironment:
+    """Lightning's description of what started this process: its rank, and where the first one is to be found."""
+    if started()[1] > 1:
+        if TorchElasticEnvironment.detect():
+            return TorchElasticEnvironment()
+        return SLURMEnvironment(auto_requeue=False)  # a run goes on by +resume, in its own directory
+    return LightningEnvironment()

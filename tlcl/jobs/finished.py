@@ -1,0 +1,56 @@
+"""A finished run, read back: what classifies after it, and what it says of images."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tlcl.config.parse import parse_config
+from tlcl.config.schema import Config
+from tlcl.continual.learner import trained_classifier
+from tlcl.errors import UserError
+from tlcl.models.blocks import Blocks
+from tlcl.models.build import build_model
+from tlcl.models.tail import Split
+from tlcl.models.weights import RUN_MODEL, read_state
+from tlcl.prefix_cache.classify import classify, split_at_frozen
+from tlcl.security.untrusted import Labels, recorded_config, recorded_labels
+
+
+def load_run(run_dir: Path) -> tuple[Blocks | Split, Labels, Config]:
+    """What classifies after a finished run (uint8 images -> logits), its `labels.json` and its config.
+
+    Raises:
+        UserError: `run_dir` holds no finished run, or its files do not fit together.
+    """
+    for name in ("config.yaml", "labels.json", RUN_MODEL):
+        if not (run_dir / name).is_file():
+            raise UserError(f"{run_dir} is no finished tlcl run: it has no {name}")
+    config = parse_config(recorded_config(run_dir))
+    labels = recorded_labels(run_dir)
+    net, backbone = build_model(config.model, len(labels.classes), config.seed)
+    state = read_state(run_dir / RUN_MODEL)
+    try:
+        net.load_state_dict({key: state[backbone.native_key(key)] for key in net.state_dict()})
+    except (KeyError, RuntimeError) as error:
+        raise UserError(f"{run_dir / RUN_MODEL} does not fit its config.yaml: {error}") from None
+    return trained_classifier(config, labels, net, run_dir), labels, config
+
+
+def device_for(config: Config) -> torch.device:
+    """Where a finished run's network works: a GPU if there is one, unless the run was kept on the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu")
+
+
+def class_probabilities(
+    net: Blocks | Split, images: Tensor, config: Config, *, batch_size: int, progress: bool
+) -> Tensor:
+    """What the network and config of `load_run` say of images: float32 (N, K), rows sum to 1."""
+    return classify(
+        net if isinstance(net, Split) else split_at_frozen(net, config),
+        images,
+        config,
+        device_for(config),
+        batch_size=batch_size,
+        progress="predict" if progress else None,
+    )

@@ -1,0 +1,99 @@
+"""Training from the last whole checkpoint on, and the weights that are chosen afterwards."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import lightning as L
+from omegaconf import OmegaConf
+
+from tlcl.config.schema import Config
+from tlcl.distributed.collectives import leads
+from tlcl.finetuning.module import FinetuningModule
+from tlcl.finetuning.thaw import Thaw
+from tlcl.finetuning.trainer import build_trainer, fit
+from tlcl.models.blocks import Blocks
+from tlcl.prefix_cache.callback import ServePrefix
+from tlcl.tracking.checkpoint import (
+    BEST,
+    BestWeights,
+    LastCheckpoint,
+    latest_checkpoint,
+    load_last,
+    read_checkpoint,
+    require_network,
+)
+from tlcl.tracking.epochs import EpochRecords
+from tlcl.tracking.records import RunDirectory, read_lines
+from tlcl.tracking.timings import EpochTimings, Stopwatch
+from tlcl.tracking.wandb import build_wandb
+
+log = logging.getLogger(__name__)
+
+
+def loggers_for(config: Config, directory: RunDirectory) -> list[Any]:
+    """W&B's logger of this run directory, or none."""
+    if config.logger.name != "wandb" or not leads():
+        return []
+    composed = OmegaConf.to_container(OmegaConf.load(directory.path / "config.yaml"))
+    return [build_wandb(config, directory, cast(dict[str, Any], composed))]
+
+
+def _resume_point(directory: RunDirectory, net: Blocks) -> tuple[Path | None, int]:
+    """The checkpoint to go on from, if there is one, and how many epochs it has behind it."""
+    found = latest_checkpoint(directory.checkpoints)
+    if found is None:
+        return None, 0
+    path, content = found
+    require_network(path, content, net)
+    done = int(content["epoch"]) + 1
+    log.info("resuming after epoch %d of %s", done - 1, directory.path)
+    return path, done
+
+
+def train(
+    config: Config,
+    directory: RunDirectory,
+    module: FinetuningModule,
+    data: L.LightningDataModule,
+    watch: Stopwatch,
+    *,
+    prefix: Sequence[ServePrefix] = (),
+    best: Sequence[BestWeights] = (),
+) -> L.Trainer:
+    """Train from the last whole checkpoint, or from the start when there is none."""
+    callbacks: list[L.Callback] = [
+        *prefix,
+        Thaw(config.schedule),
+        EpochRecords(directory),
+        *best,
+        LastCheckpoint(directory.checkpoints, watch),
+        EpochTimings(directory, watch),
+    ]
+    trainer = build_trainer(config, directory.path, callbacks, loggers_for(config, directory))
+    checkpoint, done = _resume_point(directory, module.net)
+    for name in ("metrics.jsonl", "timings.jsonl"):
+        directory.keep_lines(name, lambda line: line["epoch"] < done)
+    fit(trainer, module, data, checkpoint, directory.path)
+    return trainer
+
+
+def select_weights(config: Config, directory: RunDirectory, net: Blocks) -> dict[str, Any]:
+    """Load the weights that `trainer.select` names into `net`; return epoch and validation figures of both."""
+    lines = {line["epoch"]: line for line in read_lines(directory.path / "metrics.jsonl")}
+    best = read_checkpoint(directory.checkpoints / BEST)
+    epochs = {"best": int(best["epoch"]), "last": max(lines)}
+    if config.trainer.select == "best":
+        net.load_state_dict(best["net"])
+    else:
+        load_last(directory, net)
+    return {
+        name: {
+            "checkpoint": name,
+            "epoch": epoch,
+            "val_acc": lines[epoch]["val/acc"],
+            "val_loss": lines[epoch]["val/loss"],
+        }
+        for name, epoch in epochs.items()
+    }

@@ -1,0 +1,74 @@
+"""What every job records at its end: test figures, the exported model, counts."""
+
+from collections.abc import Iterable, Sequence
+
+from safetensors.torch import save
+from torch import Tensor
+
+from tlcl.config.schema import Config
+from tlcl.data.image_tensors import ImageTensors, Source
+from tlcl.models.blocks import Backbone, Blocks
+from tlcl.models.weights import RUN_MODEL, file_sha256
+from tlcl.system.files import atomic_open
+from tlcl.tracking.records import RunDirectory
+
+MISTAKES = 25
+
+
+def duplicates(source: Source) -> int:
+    """How many test images are also, pixel for pixel, among the training and validation images."""
+    pool = {image.numpy().tobytes() for image in source.pool.images}
+    return sum(image.numpy().tobytes() in pool for image in source.test.images)
+
+
+def export(
+    directory: RunDirectory, config: Config, net: Blocks, backbone: Backbone, classes: Sequence[str], images: Tensor
+) -> str:
+    """Write `model.safetensors` (the library's own key names) and `labels.json`; return the SHA-256.
+
+    `images` (N, C, H, W) tells the stored images' channels and size.
+    """
+    state = {key: value.detach().cpu().contiguous() for key, value in backbone.native_state(net).items()}
+    with atomic_open(directory.path / RUN_MODEL) as file:
+        # One metadata key alone: the library writes several in a random order, and equal runs give equal files.
+        file.write(save(state, {"format": "pt"}))
+    channels, size = images.shape[1:3]
+    directory.write_json(
+        "labels.json",
+        {
+            "classes": list(classes),
+            "backbone": backbone.name,
+            "channels": channels,
+            "size": size,
+            "input_size": config.model.input_size,
+            "mean": list(backbone.mean),
+            "std": list(backbone.std),
+        },
+    )
+    return file_sha256(directory.path / RUN_MODEL)
+
+
+def record_test(directory: RunDirectory, probabilities: Tensor, test: ImageTensors) -> dict[str, float]:
+    """Accuracy and loss on the test images; keeps every probability and the most confident mistakes.
+
+    Args:
+        probabilities: (N, K), rows sum to 1.
+    """
+    labels = test.labels
+    confidence, predicted = probabilities.max(1)
+    wrong = (predicted != labels).nonzero().squeeze(1)
+    mistakes = wrong[confidence[wrong].argsort(descending=True, stable=True)][:MISTAKES]
+    directory.write_predictions(labels, probabilities, mistakes, test.images[mistakes])
+    likelihood = probabilities.gather(1, labels[:, None]).clamp_min(1e-12)
+    return {
+        "test_acc": float((predicted == labels).double().mean()),
+        "test_loss": float(-likelihood.log().mean()),
+    }
+
+
+def parameter_counts(net: Blocks, trained: Iterable[str]) -> dict[str, int]:
+    """All parameters, and those of the blocks that were trained."""
+    return {
+        "total": sum(parameter.numel() for parameter in net.parameters()),
+        "trained": sum(parameter.numel() for name in trained for parameter in net.block(name).parameters()),
+    }

@@ -1,0 +1,100 @@
+"""`model.weights=letters`: pretrained once on the embedded letters, kept by the hash of its recipe."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+import tlcl
+from tlcl.config.compose import composed_config
+from tlcl.config.schema import Config
+from tlcl.distributed.collectives import in_group
+from tlcl.errors import UserError
+from tlcl.models.build import BACKBONES
+from tlcl.models.weights import RUN_MODEL, file_sha256
+from tlcl.system.files import one_at_a_time
+from tlcl.tracking.records import RunDirectory
+
+log = logging.getLogger(__name__)
+
+
+def letters_recipe(config: Config) -> DictConfig:
+    """The composed config that pretrains `config`'s backbone on the letters.
+
+    Everything that the weights depend on is in it: the seed of the target run is not, so that runs of all
+    seeds start from the same backbone.
+    """
+    overrides = [
+        "+experiment=pretrain_letters",
+        "logger=none",
+        f"model={config.model.name}",
+        "model.weights=none",
+        f"model.input_size={config.model.input_size}",
+        f"trainer.accelerator={config.trainer.accelerator}",
+        f"trainer.progress={config.trainer.progress}",
+        "trainer.select=last",
+    ]
+    if hasattr(config.model, "stem"):
+        overrides.append(f"model.stem={config.model.stem}")
+    recipe = composed_config(overrides)
+    recipe.cache_dir = config.cache_dir
+    code = BACKBONES[config.model.name].code
+    if code:
+        recipe.extend = config.extend
+    parts = {
+        "recipe": {key: OmegaConf.to_container(recipe[key]) for key in ("data", "model", "optim", "thaw")},
+        "trainer": {key: recipe.trainer[key] for key in ("epochs", "precision", "channels_last", "select")},
+        "versions": [tlcl.__version__, torch.__version__.split("+")[0]],
+        **({"code": code} if code else {}),
+    }
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    recipe.run_dir = str(Path(config.cache_dir) / "pretrained" / f"{config.model.name}-letters-{digest}")
+    return recipe
+
+
+def _whole(path: Path) -> bool:
+    """Whether a finished pretraining is there, with the weights that its summary names."""
+    summary, weights = path / "summary.json", path / RUN_MODEL
+    if not (summary.is_file() and weights.is_file()):
+        return False
+    return json.loads(summary.read_text()).get("model_sha256") == file_sha256(weights)
+
+
+def pretrained_on_letters(config: Config, run: Callable[[DictConfig, RunDirectory], object]) -> Path:
+    """The run directory of the pretrained backbone; trained now by `run` unless it is there, whole and unchanged.
+
+    An interrupted pretraining goes on from its last checkpoint; one whose weights no longer have the hash in
+    their summary is made anew. Of several processes that need it one trains and the others wait.
+    """
+    recipe = letters_recipe(config)
+    path = Path(recipe.run_dir)
+
+    def waiting() -> None:
+        log.info("waiting for another process that pretrains the backbone on letters in %s", path)
+
+    if in_group() and not _whole(path):  # the first process has trained it
+        raise UserError(f"{path} is not there on this node; cache_dir must be a folder that all nodes see")
+    if not _whole(path):
+        with one_at_a_time(path.with_name(f"{path.name}.lock"), waiting):
+            if not _whole(path):  # another process may have trained it meanwhile
+                _pretrain(recipe, path, run)
+    log.info("backbone pretrained on letters: %s", path)
+    return path
+
+
+def _pretrain(recipe: DictConfig, path: Path, run: Callable[[DictConfig, RunDirectory], object]) -> None:
+    if (path / "summary.json").is_file():
+        log.warning("warning: %s does not have the hash in its summary; it is pretrained again", path / RUN_MODEL)
+        (path / "summary.json").unlink()
+        for old in (path / "checkpoints").glob("*.ckpt"):
+            old.unlink()
+    log.info("pretraining the backbone on letters, once; kept in %s", path)
+    directory = RunDirectory(path, resume=(path / "config.yaml").is_file())
+    try:
+        run(recipe, directory)
+    finally:
+        directory.close()

@@ -1,0 +1,47 @@
+"""The HTML page of a domain adaptation, made from its directory alone."""
+
+from pathlib import Path
+
+from tlcl.reports.finetune import ALTERNATIVES as FINETUNING_ALTERNATIVES
+from tlcl.reports.finetune import RECORDS as FINETUNING_RECORDS
+from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page, tested_context
+from tlcl.tracking.predictions import read_predictions
+from tlcl.tracking.records import read_lines, read_object
+
+CAPTIONS = {
+    "embedding": "t-SNE of the aligned block's outputs for test images of both domains, before and after: above by "
+    "domain, below by class. Aligned domains overlap, and each class is one cloud of both.",
+    "curves": "Accuracies, the target's prediction entropy, and the terms of the loss before they are weighted.",
+    "thaw": "Which blocks were trained in which epoch, and how fast.",
+    "confusion": "The target's test images by true and predicted class; the colour is the share of the true class.",
+    "mistakes": "The mistakes on the target's test images that the network was surest of: true class → prediction.",
+    "time": "Where the time of each epoch went; the totals are in the legend.",
+}
+ALTERNATIVES = {
+    **FINETUNING_ALTERNATIVES,
+    "embedding": "Scatter plots of both domains' test images before and after, coloured by domain and by class",
+    "curves": "Line charts of accuracies, the target's prediction entropy and the loss terms against the epoch",
+}
+RECORDS = {**FINETUNING_RECORDS, "embedding.npz": "the map of both domains"}
+VALIDATORS = {
+    "last": "the last epoch, whatever its figures",
+    "source_entropy": "the highest source validation accuracy minus target prediction entropy",
+}
+
+
+def write_adaptation_report(run_dir: Path) -> Path:
+    """Write `report.html` from what is there; says what is not."""
+    metrics, tested = read_lines(run_dir / "metrics.jsonl"), read_predictions(run_dir)
+    unreadable = {name: not read_object(run_dir / name) for name in RECORDS if name.endswith(".json")}
+    unreadable |= {
+        "metrics.jsonl": not metrics,
+        "test_predictions.npz": tested is None and (run_dir / "labels.json").is_file(),
+    }
+    context = {
+        **base_context(run_dir, missing_records(run_dir, RECORDS, unreadable)),
+        "plots": embedded_plots(run_dir, CAPTIONS, ALTERNATIVES),
+        "epochs": len(metrics),
+        "validators": VALIDATORS,
+        **tested_context(tested),
+    }
+    return render_page(run_dir, "adaptation.html.j2", context)

@@ -1,0 +1,123 @@
+"""Plots and HTML page of a comparison of methods, from its table and config alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page
+from tlcl.reports.plots.continual import percent_axis, task_axis
+from tlcl.reports.plots.style import BLUE, save_figures
+from tlcl.reports.tables.compare import LOWER, UPPER, gap_closed, read_table
+from tlcl.tracking.records import read_object
+
+CAPTIONS = {
+    "curves": "Accuracy on the test images of all classes so far, after each task: mean over the seeds, the band "
+    "one standard deviation. A method with a single training is a level line.",
+    "final": "Accuracy on all classes after the last task; the line is one standard deviation over the seeds.",
+    "target": "Accuracy on the target's test images; the line is one standard deviation over the seeds. Dashed: no "
+    "adaptation and all target labels, where they were run.",
+}
+ALTERNATIVES = {
+    "curves": "Line chart with a line a method: accuracy on all classes so far against the tasks",
+    "final": "Bar chart of the methods' accuracies after the last task; its figures are in the table",
+    "target": "Bar chart of the methods' accuracies on the target; its figures are in the table",
+}
+# figure -> heading of its column
+COLUMNS = {
+    "final_accuracy": "all classes at the end",
+    "average_incremental_accuracy": "average incremental",
+    "forgetting": "forgetting",
+    "backward_transfer": "backward transfer",
+    "forward_transfer": "forward transfer",
+    "test_acc": "target",
+    "source_test_acc": "source",
+}
+RECORDS = {
+    "config.yaml": "the config",
+    "environment.json": "versions, commit and command",
+    "summary.json": "the summary",
+    "compare.json": "the table",
+}
+MARKERS = "osD^vP*Xhp<>"
+
+
+def curves(rows: list[dict]) -> Figure:
+    """A line a method: mean cumulative accuracy over the seeds, with a band of one standard deviation."""
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    axes = figure.subplots()
+    colours = colormaps["tab10" if len(rows) <= 10 else "tab20"]
+    tasks = next(row["tasks"] for row in rows if row["tasks"])
+    for number, row in enumerate(rows):
+        if not row["curves"]:
+            continue
+        values = np.array(row["curves"], dtype=float)  # None becomes NaN
+        colour, places = colours(number), np.arange(values.shape[1])
+        if np.isnan(values[:, :-1]).all():  # joint: one training, so a level to compare with
+            axes.axhline(values[:, -1].mean(), color=colour, linestyle=":", linewidth=2, label=row["method"])
+            continue
+        mean = values.mean(0)
+        marker = MARKERS[number % len(MARKERS)]
+        axes.plot(places, mean, marker=marker, color=colour, linewidth=2, label=row["method"])
+        if len(values) > 1:
+            spread = values.std(0, ddof=1)
+            axes.fill_between(places, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
+    task_axis(axes, tasks, "after training on")
+    percent_axis(axes)
+    axes.set_ylabel("accuracy on all classes so far")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def accuracy_bars(rows: list[dict], key: str, label: str, ends: Sequence[str] = ()) -> Figure:
+    """Accuracy `key` of each method, best on top, with a dashed line at each of the methods `ends`."""
+    known = [row for row in rows if row[key] is not None]
+    figure = Figure(figsize=(9, 1.0 + 0.36 * len(known)), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(known))
+    means = np.array([row[key] for row in known])
+    spreads = np.array([row[f"{key}_std"] or 0.0 for row in known])
+    axes.barh(places, means, xerr=spreads, color=BLUE, ecolor="#222222", height=0.7)
+    for place, mean, spread in zip(places, means, spreads, strict=True):
+        axes.text(float(mean + spread) + 0.01, float(place), f"{mean:.1%}", va="center", fontsize=9)
+    axes.set_yticks(places, [row["method"] for row in known], parse_math=False)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel(label)
+    for row in known:
+        if row["method"] in ends:
+            axes.axvline(row[key], color="#555555", linestyle="--", linewidth=1, zorder=0)
+    return figure
+
+
+def save_compare_plots(root: Path) -> list[Path]:
+    """Draw what the table allows into `plots/`."""
+    rows = read_table(root)
+    if any(row.get("test_acc") is not None for row in rows):
+        bars = accuracy_bars(rows, "test_acc", "accuracy on the target's test images", (LOWER, UPPER))
+        return save_figures(root, {"target": bars})
+    if any(row["curves"] for row in rows):
+        bars = accuracy_bars(rows, "final_accuracy", "accuracy on all classes after the last task")
+        return save_figures(root, {"curves": curves(rows), "final": bars})
+    return []
+
+
+def write_compare_report(root: Path) -> Path:
+    """Write `report.html` from what is there; says what is not."""
+    unreadable = {name: not read_object(root / name) for name in ("environment.json", "summary.json")}
+    rows = read_table(root)
+    unreadable["compare.json"] = not rows
+    context = {
+        **base_context(root, missing_records(root, RECORDS, unreadable)),
+        "plots": embedded_plots(root, CAPTIONS, ALTERNATIVES),
+        "rows": rows,
+        "columns": {key: name for key, name in COLUMNS.items() if rows and key in rows[0]},
+        "gaps_closed": gap_closed(rows),
+        "seeds": max((row["planned"] for row in rows), default=0),
+    }
+    return render_page(root, "compare.html.j2", context)

@@ -1,0 +1,77 @@
+"""The HTML page of a continual run, made from its directory alone."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlcl.continual.metrics import cumulative_accuracy
+from tlcl.reports.page import base_context, embedded_plots, missing_records, per_class, render_page
+from tlcl.tracking.accuracy_matrix import MATRIX, read_matrix, task_names
+from tlcl.tracking.predictions import read_predictions
+from tlcl.tracking.records import read_lines, read_object
+
+CAPTIONS = {
+    "cumulative": "Accuracy on the test images of all classes so far, and of the newest task alone: "
+    "the gap between the lines is what was forgotten.",
+    "matrix": "Each row: after training on that task; each column: tested on that task's images.",
+    "tasks": "How the accuracy on each task goes on after its own training.",
+    "training": "Training loss through all tasks.",
+    "confusion": "After the last task: test images by true and predicted class.",
+    "mistakes": "After the last task: the mistakes the network was surest of.",
+    "time": "Where the time of each epoch went; the totals are in the legend.",
+}
+ALTERNATIVES = {
+    "cumulative": "Line chart of the accuracy on all classes so far against the tasks; also in the table below",
+    "matrix": "Heat map of the accuracy matrix; its figures are in accuracy_matrix.csv",
+    "tasks": "Line chart with a line a task, its accuracy against the tasks trained since",
+    "training": "Line chart of the training loss against the epochs of all tasks",
+    "confusion": "Heat map of true against predicted classes; its figures by class are in the table below",
+    "mistakes": "Grid of misclassified test images, each with its true class, predicted class and confidence",
+    "time": "Stacked bars of the seconds of each epoch; the totals are in summary.json",
+}
+RECORDS = {
+    "config.yaml": "the config",
+    "environment.json": "versions, commit and command",
+    "summary.json": "the summary",
+    f"{MATRIX}.json": "the accuracy matrix",
+    "test_predictions.npz": "the test predictions",
+}
+# summary key -> name, what it is
+FIGURES = {
+    "average_incremental_accuracy": ("average incremental accuracy", "mean of the curve over the tasks"),
+    "average_accuracy": ("average accuracy", "mean over the tasks, after the last"),
+    "forgetting": ("forgetting", "best accuracy a task ever had, less its last; mean over tasks"),
+    "backward_transfer": ("backward transfer", "accuracy on a task after the last, less right after it"),
+    "forward_transfer": ("forward transfer", "accuracy on a task before it is trained, less untrained"),
+}
+
+
+def write_continual_report(run_dir: Path) -> Path:
+    """Write `report.html` from what is there; says what is not."""
+    summary, measured = read_object(run_dir / "summary.json"), read_matrix(run_dir)
+    tested = read_predictions(run_dir)
+    seconds = {line["task"]: line["seconds"] for line in read_lines(run_dir / "tasks.jsonl")}
+    curve: list[dict[str, Any]] = []
+    if measured is not None:
+        names = task_names(measured.tasks)
+        for index, value in enumerate(cumulative_accuracy(measured.matrix, measured.sizes)):
+            newest = measured.matrix[index, index]
+            curve.append(
+                {
+                    "name": names[index],
+                    "all": None if np.isnan(value) else float(value),
+                    "newest": None if np.isnan(newest) else float(newest),
+                    "seconds": seconds.get(index + 1),
+                }
+            )
+    unreadable = {name: not read_object(run_dir / name) for name in RECORDS if name.endswith(".json")}
+    context = {
+        **base_context(run_dir, missing_records(run_dir, RECORDS, unreadable)),
+        "plots": embedded_plots(run_dir, CAPTIONS, ALTERNATIVES),
+        "curve": curve,
+        "tasks": len(measured.tasks) if measured else None,
+        "figures": [(name, about, summary.get(key)) for key, (name, about) in FIGURES.items()],
+        "rows": per_class(*tested[:3]) if tested is not None else [],
+    }
+    return render_page(run_dir, "continual.html.j2", context)

@@ -1,0 +1,198 @@
+"""The dashboard as one self-contained HTML page, from the records of the runs below a folder."""
+
+import base64
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from PIL import Image
+
+from tlcl.reports.dashboard.plots import (
+    Colours,
+    bars_figure,
+    colours_of,
+    is_share,
+    lines_figure,
+    number_of,
+    parallel_figure,
+    scatter_figure,
+    value_of,
+)
+from tlcl.reports.dashboard.views import (
+    VIEWS,
+    Bars,
+    Confusion,
+    Lines,
+    Matrix,
+    Panel,
+    Parallel,
+    Pictures,
+    Scatter,
+    Value,
+    View,
+)
+from tlcl.reports.page import render_page
+from tlcl.reports.plots.style import without_formulas
+from tlcl.tracking.accuracy_matrix import read_matrix, task_names
+from tlcl.tracking.run_history import LoggedRun, read_run
+
+NEWEST = 3  # runs whose pictures and matrices are shown
+WIDEST = 640  # pixels of a run's own picture
+# What tells runs of one name apart, first to last.
+TELLING = (
+    "method.name", "adaptation.name", "thaw.depth", "data.train_size", "model.name", "model.weights", "optim.lr",
+    "seed",
+)  # fmt: skip
+
+
+def find_runs(root: Path) -> list[LoggedRun]:
+    """Every run recorded below `root`, oldest first."""
+    records = [path for path in root.rglob("environment.json") if "wandb" not in path.parts]
+    records.sort(key=lambda path: (path.stat().st_mtime, str(path)))
+    return [run for path in records if (run := read_run(path.parent)) is not None]
+
+
+def labels_of(runs: Sequence[LoggedRun], root: Path) -> dict[Path, str]:
+    """A short label a run: what tells it from others of its name, that name, its folder, as far as is needed."""
+    told: dict[Path, str] = {}
+    for name in dict.fromkeys(run.name for run in runs):
+        same = [run for run in runs if run.name == name]
+        telling = [key for key in TELLING if len({str(run.config.get(key)) for run in same}) > 1]
+        for run in same:
+            parts = [
+                str(run.config[key]) if key.endswith(".name") else f"{key.split('.')[-1]} {run.config[key]}"
+                for key in telling
+                if key in run.config
+            ]
+            told[run.path] = ", ".join(parts) or name
+    named = {run.path: f"{run.name}, {told[run.path]}" for run in runs}
+    labels = {}
+    for run in runs:
+        in_full = f"{run.name}, {os.path.relpath(run.path, root)}"
+        tried = ((told, told[run.path]), (named, named[run.path]))
+        labels[run.path] = next((text for all_, text in tried if [*all_.values()].count(text) == 1), in_full)
+    return labels
+
+
+def _png(figure: Figure) -> str:
+    content = BytesIO()
+    without_formulas(figure).savefig(content, format="png", dpi=115)
+    return base64.b64encode(content.getvalue()).decode()
+
+
+def _own_picture(path: Path) -> str | None:
+    """A run's own plot in at most `WIDEST` pixels; None when it is missing or damaged."""
+    try:
+        with Image.open(path) as image:
+            image.thumbnail((WIDEST, 2 * WIDEST))
+            content = BytesIO()
+            image.save(content, format="png", optimize=True)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    return base64.b64encode(content.getvalue()).decode()
+
+
+def _pictures(panel: Pictures | Confusion, runs: Sequence[LoggedRun], labels: Mapping[Path, str]) -> Iterator[dict]:
+    plot = panel.plot if isinstance(panel, Pictures) else "confusion"
+    stored = [(run, run.path / "plots" / f"{plot}.png") for run in reversed(runs)]
+    for run, path in [pair for pair in stored if pair[1].is_file()][:NEWEST]:
+        data = _own_picture(path)
+        if data is not None:
+            yield {"data": data, "caption": f"{panel.title}: {labels[run.path]}"}
+
+
+def _matrices(panel: Matrix, runs: Sequence[LoggedRun], labels: Mapping[Path, str]) -> Iterator[dict]:
+    measured = [(run, matrix) for run in reversed(runs) if (matrix := read_matrix(run.path)) is not None]
+    for run, found in measured[:NEWEST]:
+        names = task_names(found.tasks)
+        rows = [
+            (name, [None if np.isnan(value) else f"{100 * value:.1f}" for value in row])
+            for name, row in zip(names, found.matrix, strict=False)
+        ]
+        yield {"title": f"{panel.title}, in %: {labels[run.path]}", "names": names, "rows": rows}
+
+
+def _drawn(
+    panel: Panel, runs: Sequence[LoggedRun], labels: Mapping[Path, str], colours: Colours
+) -> Iterator[dict[str, Any]]:
+    """What a panel puts on the page; nothing when no run has what it shows."""
+    figure: Figure | None = None
+    match panel:
+        case Lines():
+            figure = lines_figure(panel, runs, colours)
+        case Bars():
+            figure = bars_figure(panel, runs, labels, colours)
+        case Scatter():
+            figure = scatter_figure(panel, runs, colours)
+        case Parallel():
+            figure = parallel_figure(panel, runs)
+        case Pictures() | Confusion():
+            yield from _pictures(panel, runs, labels)
+        case Matrix():
+            yield from _matrices(panel, runs, labels)
+    if figure is not None:
+        yield {"data": _png(figure), "caption": "", "alternative": panel.title, "wide": isinstance(panel, Parallel)}
+
+
+def _cell(run: LoggedRun, value: Value) -> str:
+    number = number_of(run, value)
+    if number is None:
+        found = value_of(run, value)
+        return "–" if found is None else str(found)
+    if is_share(value.key):
+        return f"{100 * number:.1f} %"
+    return f"{number:,.0f}" if number == round(number) else f"{number:.4g}"
+
+
+def _section(view: View, every: Sequence[LoggedRun], root: Path, out: Path) -> dict[str, Any] | None:
+    """What the page says of one view; None when there are no runs for it."""
+    runs = [run for run in every if run.job == view.job]
+    if view.by_sweep:
+        groups = [run.group for run in runs]
+        runs = [run for run in runs if groups.count(run.group) > 1]  # one alone is no sweep
+    if not runs:
+        return None
+    labels, colours = labels_of(runs, root), colours_of(runs)
+    parts = list(chain.from_iterable(_drawn(panel, runs, labels, colours) for panel in view.panels))
+    shown = sorted(runs, key=lambda run: run.group) if view.by_sweep else list(reversed(runs))
+    rows = []
+    for run in shown:
+        report = run.path / "report.html"
+        link = Path(os.path.relpath(report, out.parent)).as_posix() if report.is_file() else None
+        cells = [_cell(run, value) for value in view.columns]
+        rows.append(
+            {
+                "label": labels[run.path],
+                "group": run.group,
+                "colour": to_hex(colours[run.path]),
+                "link": link,
+                "finished": run.finished,
+                "cells": cells,
+            }
+        )
+    return {
+        "name": view.name.removeprefix("tlcl: ").capitalize(),
+        "about": view.about,
+        "pictures": [part for part in parts if "data" in part],
+        "matrices": [part for part in parts if "rows" in part],
+        "columns": [value.label for value in view.columns],
+        "rows": rows,
+        "by_sweep": view.by_sweep,
+    }
+
+
+def write_dashboard(root: Path, out: Path) -> int:
+    """Write the page `out`, no outside resource and no script in it; returns how many runs it shows."""
+    runs = find_runs(root)
+    sections = [section for view in VIEWS if (section := _section(view, runs, root, out)) is not None]
+    shown = {run.path for run in runs if run.job in {view.job for view in VIEWS}}
+    render_page(
+        out.parent, "dashboard.html.j2", {"root": str(root), "sections": sections, "runs": len(shown)}, out.name
+    )
+    return len(shown)

@@ -1,0 +1,70 @@
+"""The one page of a depth grid: pictures, table, and what it says of the claim, from the records alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tlcl.reports.page import base_context, embedded_plots, render_page
+from tlcl.reports.plots.depth_grid import depth_curves_by_target, gain_by_distance
+from tlcl.reports.plots.style import save_figures
+from tlcl.reports.tables.depth_grid import DISTANCES, Cell, cells, claims, read_runs, write_depth_grid
+from tlcl.tracking.records import read_object
+
+CAPTIONS = {
+    "depth_curves_by_target": (
+        "Test accuracy against the number of blocks retrained besides the head, nearest target first; the ring is "
+        "the depth that the validation images choose, the dotted line is chance."
+    ),
+    "gain_by_distance": (
+        "What that depth (the small number) brings over the head alone, against the target's distance from the "
+        "source; bars are standard errors over the seeds."
+    ),
+}
+ALTERNATIVES = {
+    "depth_curves_by_target": "Line charts of test accuracy against depth, one for each target; see the table",
+    "gain_by_distance": "Chart of the gain over the head alone against the distance; see the table",
+}
+
+
+def sentence(table: Sequence[Cell], what: str) -> str:
+    """What the rank correlations say of one half of the claim."""
+    parts = []
+    for figure, name in (("best", "best depth"), ("gain", "gain over the head alone")):
+        rhos = [
+            claim["rho"]
+            for claim in claims(table)
+            if claim["with"] == what and claim["of"] == figure and claim["rho"] is not None
+        ]
+        if rhos:
+            rising = sum(rho > 0 for rho in rhos)
+            parts.append(f"{name} rises in {rising} of {len(rhos)} (rank correlations {_list(rhos)})")
+    return f"With the {what}: {'; '.join(parts)}." if parts else ""
+
+
+def _list(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:+.2f}" for value in values)
+
+
+def write_depth_grid_report(root: Path, stopped: Sequence[str]) -> Path:
+    """Draw the pictures and write table and `report.html` from the runs below `root`.
+
+    Args:
+        stopped: sentences on runs whose loss was not finite.
+    """
+    runs, distances = read_runs(root), read_object(root / DISTANCES)
+    table = cells(runs, distances)
+    if table:
+        figures = {"depth_curves_by_target": depth_curves_by_target(runs, table, distances)}
+        if any(cell.distance is not None for cell in table):
+            figures["gain_by_distance"] = gain_by_distance(table)
+        save_figures(root, figures)
+        write_depth_grid(root, runs, table)
+    context: dict[str, Any] = {
+        **base_context(root, []),
+        "plots": embedded_plots(root, CAPTIONS, ALTERNATIVES),
+        "cells": table,
+        "distances": distances,
+        "sentences": [text for what in ("number of labels", "distance") if (text := sentence(table, what))],
+        "stopped": stopped,
+    }
+    return render_page(root, "depth_grid.html.j2", context)

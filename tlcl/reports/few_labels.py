@@ -1,0 +1,95 @@
+"""Plot and HTML page of methods with few target labels, from the cells of the run alone."""
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page
+from tlcl.reports.plots.style import save_figures
+from tlcl.reports.tables.few_labels import read_cells, rows_of
+from tlcl.tracking.records import read_object
+
+CAPTIONS = {
+    "few_labels": "Accuracy on the target's test images against the number of labelled target images a class; the "
+    "bars are one standard deviation over the repetitions, crosses the published figures of CCSA."
+}
+ALTERNATIVES = {"few_labels": "Line chart with a line a method; its figures are in the tables"}
+RECORDS = {
+    "config.yaml": "the config",
+    "environment.json": "versions, commit and command",
+    "summary.json": "the summary",
+}
+Rows = list[dict[str, Any]]
+
+
+def directions(rows: Rows) -> list[tuple[str, str]]:
+    """(source, target) of every direction, in order."""
+    return list(dict.fromkeys((row["source"], row["target"]) for row in rows))
+
+
+def accuracy_lines(rows: Rows) -> Figure:
+    """A panel for each direction, a line for each method."""
+    found, methods = directions(rows), list(dict.fromkeys(row["method"] for row in rows))
+    figure = Figure(figsize=(5.5 * len(found), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(found), squeeze=False)[0]
+    colours = colormaps["tab10" if len(methods) <= 10 else "tab20"]
+    for axes, direction in zip(panels, found, strict=True):
+        mine = [row for row in rows if (row["source"], row["target"]) == direction]
+        for number, method in enumerate(methods):
+            line = [row for row in mine if row["method"] == method]
+            shots, means = [row["shots"] for row in line], [row["accuracy"] for row in line]
+            spreads = [row["accuracy_std"] or 0.0 for row in line]
+            axes.errorbar(shots, means, spreads, color=colours(number), marker="o", capsize=3, label=method)
+            known = [(row["shots"], row["published"]) for row in line if row["published"] is not None]
+            if known:
+                label = f"{method.split()[0]}, published"
+                axes.plot(*zip(*known, strict=True), "x", color="#222222", markersize=8, zorder=5, label=label)
+        axes.set_title(f"{direction[0]} to {direction[1]}", fontsize=11)
+        axes.set_xlabel("labelled target images a class")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, loc="lower right")
+    panels[0].set_ylabel("accuracy on the target's test images")
+    return figure
+
+
+def save_few_label_plots(root: Path) -> list[Path]:
+    """Draw what the finished cells allow into `plots/`."""
+    rows = rows_of(read_cells(root))
+    return save_figures(root, {"few_labels": accuracy_lines(rows)}) if rows else []
+
+
+def tables(rows: Rows) -> list[dict[str, Any]]:
+    """For the page: of each direction the numbers of labels and, for each method, its rows by number of labels."""
+    result = []
+    for source, target in directions(rows):
+        mine = [row for row in rows if (row["source"], row["target"]) == (source, target)]
+        methods = dict.fromkeys(row["method"] for row in mine)
+        cells = {name: {row["shots"]: row for row in mine if row["method"] == name} for name in methods}
+        result.append(
+            {
+                "title": f"{source} to {target}",
+                "shots": sorted({row["shots"] for row in mine}),
+                "methods": cells,
+                "published": {row["shots"]: row["published"] for row in mine if row["published"] is not None},
+                "runs": max(row["runs"] for row in mine),
+                "seen": {row["shots"]: row["seen"] for row in mine},
+                "gap": max(abs(row["accuracy"] - row["unseen_accuracy"]) for row in mine),
+            }
+        )
+    return result
+
+
+def write_few_label_report(root: Path) -> Path:
+    """Write `report.html` from what is there; says what is not."""
+    unreadable = {name: not read_object(root / name) for name in ("environment.json", "summary.json")}
+    context = {
+        **base_context(root, missing_records(root, RECORDS, unreadable)),
+        "plots": embedded_plots(root, CAPTIONS, ALTERNATIVES),
+        "tables": tables(rows_of(read_cells(root))),
+    }
+    return render_page(root, "few_labels.html.j2", context)

@@ -1,0 +1,106 @@
+"""One self-contained HTML page of a run, made from its directory alone."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlcl.reports.page import (
+    base_context,
+    embedded_plots,
+    missing_records,
+    render_page,
+    right_answers,
+    tested_context,
+)
+from tlcl.tracking.predictions import read_predictions
+from tlcl.tracking.records import read_lines, read_object
+
+CAPTIONS = {
+    "curves": "Accuracy and loss in each epoch; a dashed line marks the epoch at whose start blocks thaw.",
+    "thaw": "Which blocks were trained in which epoch, and how fast.",
+    "cka": "How alike each block's outputs for the same images are before and after training (linear CKA): 1 the "
+    "same but for rotation and scale, 0 unrelated.",
+    "confusion": "Test images by true and predicted class; the colour is the share of the true class.",
+    "mistakes": "The mistakes the network was surest of: true class → prediction.",
+    "time": "Where the time of each epoch went; the totals are in the legend.",
+}
+# What a screen reader says in a picture's place; the caption it reads anyway.
+ALTERNATIVES = {
+    "curves": "Line charts of training and validation accuracy and loss against the epoch",
+    "thaw": "Chart with a row for each block from head to stem, coloured in the epochs in which it was trained",
+    "cka": "Bar chart: similarity of each block's outputs before and after training; figures are in summary.json",
+    "confusion": "Heat map of true against predicted classes; its figures by class are in the table below",
+    "mistakes": "Grid of misclassified test images, each with its true class, predicted class and confidence",
+    "time": "Stacked bars of the seconds of each epoch; the totals are in summary.json",
+}
+RECORDS = {
+    "config.yaml": "the config",
+    "environment.json": "versions, commit and command",
+    "metrics.jsonl": "the epochs' figures",
+    "summary.json": "the summary",
+    "labels.json": "the class names",
+    "test_predictions.npz": "the test predictions",
+}
+
+
+
+
+
+
+
+
+def blocks_not_in_checkpoint(summary: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Blocks that thawed only after the tested checkpoint's epoch: in the tested weights they are untrained."""
+    epoch = summary.get("selected", {}).get("epoch")
+    if epoch is None or not metrics:
+        return []
+    learnt = {block for line in metrics if line["epoch"] <= epoch for block in line["trainable"]}
+    return [block for block in metrics[-1]["trainable"] if block not in learnt]
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write `report.html` (no outside resource, no script) from what is there; says what is not."""
+    summary, environment = read_object(run_dir / "summary.json"), read_object(run_dir / "environment.json")
+    metrics = read_lines(run_dir / "metrics.jsonl")
+    seconds = [line["seconds"] for line in read_lines(run_dir / "timings.jsonl")]
+    tested = read_predictions(run_dir)
+    unreadable = {
+        "environment.json": not environment,
+        "metrics.jsonl": not metrics,
+        "summary.json": not summary,
+        "labels.json": not read_object(run_dir / "labels.json"),
+        "test_predictions.npz": tested is None and (run_dir / "labels.json").is_file(),
+    }
+    context: dict[str, Any] = {
+        **base_context(run_dir, missing_records(run_dir, RECORDS, unreadable)),
+        "plots": embedded_plots(run_dir, CAPTIONS, ALTERNATIVES),
+        "epochs": len(metrics),
+        "late_blocks": blocks_not_in_checkpoint(summary, metrics),
+        "epoch_seconds": float(np.median(seconds)) if seconds else None,
+        "test_acc": summary.get("test_acc"),
+        "test_size": summary.get("test_size"),
+        **tested_context(tested),
+    }
+    if tested is not None:
+        # A run killed between its predictions and its summary has a test accuracy all the same.
+        size = len(tested.labels)
+        context["test_acc"], context["test_size"] = right_answers(tested) / max(1, size), size
+    return render_page(run_dir, "finetune.html.j2", context)

@@ -1,0 +1,119 @@
+"""What every page is made of: template, records, embedded pictures, figures by class."""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, select_autoescape
+from sklearn.metrics import precision_recall_fscore_support
+
+from tlcl.reports.plots.predictions import confusion_counts
+from tlcl.system.files import atomic_write_text
+from tlcl.tracking.predictions import Predictions
+from tlcl.tracking.records import read_object
+
+CONFUSED_PAIRS = 8
+
+
+def wilson_interval(right: int, total: int, z: float = 1.959964) -> tuple[float, float]:
+    """95 % confidence interval of a proportion (Wilson 1927), in 0..1; (0, 1) for no observations."""
+    if total == 0:
+        return 0.0, 1.0
+    share, scale = right / total, z**2 / total
+    middle = (share + scale / 2) / (1 + scale)
+    half = z / (1 + scale) * math.sqrt(share * (1 - share) / total + scale / (4 * total))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
+    """Precision, recall, F1 and number of test images of each class."""
+    numbers = precision_recall_fscore_support(
+        labels, probabilities.argmax(1), labels=range(len(classes)), zero_division=0
+    )
+    keys = ("precision", "recall", "f1", "images")
+    return [
+        {"name": name, **dict(zip(keys, row, strict=True))}
+        for name, row in zip(classes, zip(*numbers, strict=True), strict=True)
+    ]
+
+
+def confused_pairs(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> list[tuple[str, str, int]]:
+    """(true, predicted, count) of the most frequent confusions."""
+    counts = confusion_counts(labels, probabilities)
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:CONFUSED_PAIRS]
+    places = zip(*np.unravel_index(order, counts.shape), strict=True)
+    return [
+        (classes[row], classes[column], int(counts[row, column])) for row, column in places if counts[row, column]
+    ]
+
+
+def missing_records(run_dir: Path, records: Mapping[str, str], unreadable: Mapping[str, bool]) -> list[str]:
+    """A phrase for each record that is missing or cannot be read."""
+    gaps = []
+    for name, what in records.items():
+        if not (run_dir / name).is_file():
+            gaps.append(f"{what} ({name} is missing)")
+        elif unreadable.get(name):
+            gaps.append(f"{what} ({name} cannot be read)")
+    return gaps
+
+
+def embedded_plots(run_dir: Path, captions: Mapping[str, str], alternatives: Mapping[str, str]) -> list[dict]:
+    """The plots that are there, in the captions' order, as data for the page itself."""
+    return [
+        {
+            "name": name,
+            "caption": caption,
+            "alternative": alternatives[name],
+            "data": base64.b64encode((run_dir / "plots" / f"{name}.png").read_bytes()).decode(),
+        }
+        for name, caption in captions.items()
+        if (run_dir / "plots" / f"{name}.png").is_file()
+    ]
+
+
+def base_context(run_dir: Path, gaps: Sequence[str]) -> dict[str, Any]:
+    """What every report's page needs: summary, environment, config."""
+    return {
+        "summary": read_object(run_dir / "summary.json"),
+        "environment": read_object(run_dir / "environment.json"),
+        "config": (run_dir / "config.yaml").read_text() if (run_dir / "config.yaml").is_file() else "",
+        "run_dir": run_dir.name,
+        "gaps": gaps,
+    }
+
+
+def pages() -> Environment:
+    """The templates of all pages, which escape whatever they are given."""
+    return Environment(
+        loader=PackageLoader("tlcl.reports", "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+    )
+
+
+def render_page(run_dir: Path, template: str, context: Mapping[str, Any], name: str = "report.html") -> Path:
+    """Write a page into `run_dir`: no outside resource, no script, everything from the records escaped."""
+    path = run_dir / name
+    atomic_write_text(path, pages().get_template(template).render(context))
+    return path
+
+
+def tested_context(tested: Predictions | None) -> dict[str, Any]:
+    """What a page says of the test images: the accuracy's 95 % interval, a row a class, the most confused pairs."""
+    if tested is None:
+        return {"interval": None, "rows": [], "pairs": []}
+    labels, probabilities, classes = tested[:3]
+    return {
+        "interval": wilson_interval(right_answers(tested), len(labels)),
+        "rows": per_class(labels, probabilities, classes),
+        "pairs": confused_pairs(labels, probabilities, classes),
+    }
+
+
+def right_answers(tested: Predictions) -> int:
+    """How many test images are classified as they are labelled."""
+    return int((tested.probabilities.argmax(1) == tested.labels).sum())

@@ -1,0 +1,55 @@
+"""Where the time of each epoch went, as a picture and as one line of totals."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tlcl.tracking.records import read_lines
+from tlcl.tracking.timings import seconds_by_part
+
+COLOURS = {
+    "data": "#E69F00",
+    "prefix": "#56B4E9",
+    "tail": "#0072B2",
+    "validation": "#009E73",
+    "checkpoint": "#CC79A7",
+    "between": "#D9D9D9",
+}
+MEANINGS = {
+    "data": "batches gathered and augmented",
+    "prefix": "frozen blocks",
+    "tail": "training steps of the rest",
+    "validation": "validation",
+    "checkpoint": "checkpoints",
+    "between": "between them",
+}
+
+
+
+
+def time_figures(run_dir: Path) -> dict[str, Figure]:
+    """`time`, when the run has timings."""
+    timings = read_lines(run_dir / "timings.jsonl")
+    return {"time": time_bars(timings)} if timings else {}
+
+
+def time_bars(lines: Sequence[Mapping[str, Any]]) -> Figure:
+    """A stacked bar an epoch; a continual run's epochs go on from task to task."""
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    axes = figure.subplots()
+    places, bottom = np.arange(len(lines)), np.zeros(len(lines))
+    for part, total in seconds_by_part(lines).items():
+        heights = np.array([seconds_by_part([line])[part] for line in lines])
+        label = f"{MEANINGS[part]}, {total:.3g} s"
+        axes.bar(places, heights, bottom=bottom, width=0.9, color=COLOURS[part], label=label)
+        bottom = bottom + heights
+    axes.set_xlabel("epoch" if "task" not in lines[0] else "epoch, all tasks")
+    axes.set_ylabel("seconds")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure

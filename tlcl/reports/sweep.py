@@ -1,0 +1,170 @@
+"""Table, pictures and page of a sweep, from its records alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from tlcl.reports.page import base_context, embedded_plots, render_page
+from tlcl.reports.plots.style import save_figures
+from tlcl.reports.plots.sweep import DEPTH, bars, heat_map, lines, parallel_coordinates, search_history
+from tlcl.reports.tables.spread import mean_std
+from tlcl.reports.tables.sweep import Row, chosen, csv_text, is_condition, numeric, records_of, rows_of, values_of
+from tlcl.reports.tables.sweep import score as best_first
+from tlcl.system.files import atomic_write_text
+from tlcl.tracking.scores import MEANING
+from tlcl.tracking.sweep_records import COMPLETE, FAILURE, Sweep, described, failures, read_sweep, shortened
+
+MOST_PANELS = 12  # heat maps on one page
+COLUMNS = {
+    "average_incremental_accuracy": "average incremental",
+    "forgetting": "forgetting",
+    "backward_transfer": "backward transfer",
+    "source_test_acc": "source, test",
+    "a_distance": "A-distance",
+}
+
+
+class Picture(NamedTuple):
+    """A figure, what is written below it, and what a screen reader says in its place."""
+
+    figure: Figure
+    caption: str
+    alternative: str
+
+
+def meaning(sweep: Sweep) -> tuple[str, str]:
+    """What the validation and the test figure of the sweep's jobs are."""
+    kinds = {str(job.summary.get("job")) for job in sweep.jobs if job.status == COMPLETE}
+    only = kinds.pop() if len(kinds) == 1 else ""
+    return MEANING.get(only, ("validation figure", "test accuracy"))
+
+
+def pictures(
+    rows: Sequence[Row], keys: Sequence[str], *, search: bool, label: str, score: str
+) -> dict[str, Picture]:
+    """What suits the keys that vary.
+
+    Two numeric keys on a grid: a heat map and lines, once for each setting of the others. One: lines, and a heat
+    map beside one other key. None: bars. A search, or more than that: parallel coordinates.
+
+    Args:
+        label, score: what the test and the validation figure are.
+    """
+    drawn: dict[str, Picture] = {}
+    tested = [row for row in rows if row.test]
+    if not tested or not keys:
+        return drawn
+    if search and any(row.validation for row in tested):
+        drawn["history"] = Picture(
+            search_history(tested, score),
+            f"The search: {score}, job by job.",
+            "Scatter plot of the validation figure against the job, with the best so far; figures in sweep.csv",
+        )
+        return {**drawn, **_parallel(tested, keys, score)}
+    numbers = [key for key in keys if numeric(tested, key)]
+    numbers.sort(key=lambda key: (key != DEPTH, -len(values_of(tested, key))))
+    if not numbers:
+        drawn["bars"] = Picture(
+            bars(tested, label),
+            f"Mean {label}, and as a line one standard deviation over the seeds. Orange: chosen by validation.",
+            "Bar chart of the test figure of each setting; its figures are in the table",
+        )
+        return drawn
+    across = numbers[0]
+    down = numbers[1] if len(numbers) > 1 else keys[0] if len(keys) == 2 and keys[0] != across else keys[-1]
+    panels: dict[str, list[Row]] = {}
+    others = [key for key in keys if key not in (across, down)]
+    for row in tested:
+        panels.setdefault(described(row.settings, others), []).append(row)
+    sparse = len(tested) * 2 < len(values_of(tested, across)) * len(values_of(tested, down)) * len(panels)
+    if len(panels) > MOST_PANELS or (sparse and down != across):
+        return _parallel(tested, keys, score)
+    for number, (name, panel) in enumerate(panels.items()):
+        end, title = (f"_{number}", f"{name}: ") if name else ("", "")
+        if down != across:
+            drawn[f"heat_map{end}"] = Picture(
+                heat_map(panel, across, down, label),
+                f"{title}Mean {label} in %, ± standard deviation over the seeds. Framed: what validation chooses "
+                "in the row.",
+                f"Heat map of the test figure, {across} against {down}; its figures are in the table",
+            )
+        own = [row._replace(settings={key: row.settings[key] for key in (across, down)}) for row in panel]
+        drawn[f"lines{end}"] = Picture(
+            lines(own, across, label),
+            f"{title}Mean {label} along {across}; the band is one standard deviation over the seeds.",
+            f"Line chart of the test figure along {across}; its figures are in the table",
+        )
+    return drawn
+
+
+def _parallel(rows: Sequence[Row], keys: Sequence[str], score: str) -> dict[str, Picture]:
+    known = [row for row in rows if row.validation]
+    if not known or len(keys) < 2:
+        return {}
+    picture = Picture(
+        parallel_coordinates(known, keys, score),
+        f"Each line is a setting, coloured by its {score}; orange: the chosen one.",
+        "Parallel coordinates of the settings; their figures are in the table",
+    )
+    return {"parallel": picture}
+
+
+def sentences(rows: Sequence[Row], score: str, label: str) -> list[str]:
+    """What validation chooses under each condition, and what the test images say of it."""
+    best = [row for row in chosen(rows) if row.test]
+    if not best:
+        return []
+    choices = [key for key in best[0].settings if not is_condition(key)]
+    conditions = [key for key in best[0].settings if is_condition(key)]
+    pooled = ", mean over the runs" if best[0].complete > 1 else ""
+    said = [f"Chosen by validation ({score}{pooled}); test images chose nothing:"]
+    for row in best:
+        where = f"{described(row.settings, conditions)}: " if conditions else ""
+        said.append(f"{where}{described(row.settings, choices)}, {label} {_percent(row.test)}")
+    return said
+
+
+def _percent(values: Sequence[float]) -> str:
+    mean, spread = mean_std(values)
+    if mean is None:
+        return "–"
+    return f"{100 * mean:.1f} %" if spread is None else f"{100 * mean:.1f} ± {100 * spread:.1f} %"
+
+
+def write_sweep_report(root: Path) -> Path:
+    """Write `sweep.csv`, the plots and `report.html` from the records in `root`; returns the page's path."""
+    sweep = read_sweep(root)
+    score, label = meaning(sweep)
+    rows = rows_of(sweep.jobs, sweep.keys)
+    if sweep.search:  # a search has no order of its own: best first
+        rows.sort(key=best_first, reverse=True)
+    records = records_of(rows)
+    atomic_write_text(root / "sweep.csv", csv_text(records))
+    drawn = pictures(rows, sweep.keys, search=sweep.search, label=label, score=score)
+    save_figures(root, {name: picture.figure for name, picture in drawn.items()})
+    context: dict[str, Any] = {
+        **base_context(root, []),
+        "plots": embedded_plots(
+            root,
+            {name: picture.caption for name, picture in drawn.items()},
+            {name: picture.alternative for name, picture in drawn.items()},
+        ),
+        "sentences": sentences(rows, score, label),
+        "score": score,
+        "label": label,
+        "keys": sweep.keys,
+        "rows": list(zip(rows, records, strict=True)),
+        "columns": {key: name for key, name in COLUMNS.items() if records and key in records[0]},
+        "done": sum(job.status == COMPLETE for job in sweep.jobs),
+        "planned": sweep.planned,
+        "failed": sum(job.status == FAILURE for job in sweep.jobs),
+        "failures": failures(sweep),
+        "open": [job for job in sweep.jobs if job.status not in (COMPLETE, FAILURE)],
+        "unnamed": sweep.planned - len(sweep.jobs),
+        "several": any(row.complete > 1 for row in rows),
+        "described": lambda job: described(job.settings, sweep.keys),
+        "shortened": shortened,
+    }
+    return render_page(root, "sweep.html.j2", context)

@@ -1,0 +1,89 @@
+"""The table of a comparison: mean and standard deviation over the seeds, from the runs' records alone."""
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from tlcl.reports.tables.spread import mean_std
+from tlcl.system.files import atomic_write_text
+from tlcl.tracking.csv_cells import to_cell
+from tlcl.tracking.records import read_object
+
+TABLE = "compare"
+# of a summary: the first one orders the methods
+FIGURES = (
+    "final_accuracy",
+    "average_incremental_accuracy",
+    "average_accuracy",
+    "forgetting",
+    "backward_transfer",
+    "forward_transfer",
+)
+ADAPTATION_FIGURES = ("test_acc", "source_test_acc", "a_distance")
+LOWER, UPPER = "source_only", "target_oracle"  # the ends of the scale of adaptation
+
+
+def figures_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is compared: of domain adaptations where the config has a source domain, else of continual runs."""
+    return FIGURES if config.get("source") is None else ADAPTATION_FIGURES
+
+
+def gap_closed(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Method -> how much of the gap between source only (0) and all target labels (1) it closes.
+
+    Negative for a method that is worse than no adaptation; empty without those two.
+    """
+    known = {row["method"]: row["test_acc"] for row in rows if row.get("test_acc") is not None}
+    if LOWER not in known or UPPER not in known or known[UPPER] <= known[LOWER]:
+        return {}
+    return {name: (value - known[LOWER]) / (known[UPPER] - known[LOWER]) for name, value in known.items()}
+
+
+
+
+def write_table(
+    root: Path, runs: Sequence[tuple[str, int, Path]], figures: Sequence[str] = FIGURES
+) -> list[dict[str, Any]]:
+    """Write `compare.json` and `compare.csv`, a row a method, best first; returns the rows.
+
+    A row holds `method`, `runs` (finished), `planned`, `seconds` (mean a run), the mean and `_std` of each figure;
+    of continual runs also `curves`, the cumulative accuracies of each finished run, and `tasks`.
+
+    Args:
+        runs: (method, seed, run directory), finished or not.
+        figures: keys of the runs' summaries; the highest of the first is best.
+    """
+    rows: list[dict[str, Any]] = []
+    for method in dict.fromkeys(name for name, _, _ in runs):
+        paths = [path for name, _, path in runs if name == method]
+        stored = [read_object(path / "summary.json") for path in paths]
+        summaries = [summary for summary in stored if summary.get("status") == "complete"]
+        row: dict[str, Any] = {"method": method, "runs": len(summaries), "planned": len(paths)}
+        row["seconds"] = mean_std([summary["seconds"] for summary in summaries])[0]
+        for key in figures:
+            row[key], row[f"{key}_std"] = mean_std([summary[key] for summary in summaries])
+        row["tasks"] = summaries[0].get("tasks", []) if summaries else []
+        row["curves"] = [summary["cumulative_accuracy"] for summary in summaries if row["tasks"]]
+        rows.append(row)
+    rows.sort(key=lambda row: -(row[figures[0]] if row[figures[0]] is not None else -math.inf))
+    atomic_write_text(root / f"{TABLE}.json", json.dumps(rows, indent=2) + "\n")
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = ["method", "runs", "seconds", *(f"{key}{end}" for key in figures for end in ("", "_std"))]
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow(["" if row[column] is None else to_cell(row[column]) for column in columns])
+    atomic_write_text(root / f"{TABLE}.csv", text.getvalue())
+    return rows
+
+
+def read_table(root: Path) -> list[dict[str, Any]]:
+    """The rows that were written; empty when there are none."""
+    try:
+        return list(json.loads((root / f"{TABLE}.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return []

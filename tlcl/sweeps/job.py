@@ -1,0 +1,140 @@
+"""One job of a sweep: said, run in its own directory, and, when it fails, recorded so that the others go on."""
+
+import gc
+import json
+import logging
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import joblib
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from tlcl.errors import Interrupted, Stopped, UserError
+from tlcl.jobs.registry import finish
+from tlcl.sweeps.plan import MISTAKE
+from tlcl.system.files import atomic_write_text
+from tlcl.tracking.records import read_object
+from tlcl.tracking.scores import validation_figure
+from tlcl.tracking.sweep_records import (
+    COMPLETE,
+    FAILED,
+    FAILURE,
+    JOB,
+    described,
+    read_plan,
+    read_sweep,
+    settings_of,
+)
+
+log = logging.getLogger(__name__)
+
+
+def run_job(composed: DictConfig) -> float | None:
+    """Run the job that Hydra composed, or what is left of it; a finished one is answered from its records.
+
+    Returns:
+        What a search maximises (see `validation_figure`); None when the job failed, which `failed.json` tells.
+
+    Raises:
+        KeyboardInterrupt: by Ctrl-C, which ends the whole sweep.
+        Stopped: the disk is full; UserError: the directory is another job's.
+    """
+    hydra = HydraConfig.get()
+    root, path, number = Path(str(hydra.sweep.dir)), Path(hydra.runtime.output_dir), int(hydra.job.num)
+    plan = read_plan(root) or {}
+    parallel = processes(hydra)
+    torch.set_num_threads(min(torch.get_num_threads(), max(1, joblib.cpu_count() // parallel)))
+    if parallel > 1:
+        # Ctrl-C reaches every process; the one that started this ends it, and says how to go on.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    overrides = [str(item) for item in hydra.overrides.task]
+    claim(path, number, overrides)
+    before = read_object(path / "summary.json")
+    if before.get("status") == COMPLETE and (path / "report.html").is_file():
+        log.info("%s: already complete", title(plan, number, overrides, path))
+        return validation_figure(before)
+    log.info("%s%s", title(plan, number, overrides, path), time_left(root, parallel))
+    OmegaConf.set_struct(composed, False)
+    if composed.get("logger") is not None and composed.logger.get("group", "") is None:
+        composed.logger.group = plan.get("name")
+    failure: dict[str, str] = {}
+    try:
+        why = finish(composed, path)
+        if why is not None:
+            failure = {"kind": "training", "sentence": why}
+    except (Interrupted, KeyboardInterrupt):
+        close_wandb(failed=True)
+        raise KeyboardInterrupt from None
+    except Stopped as stop:
+        close_wandb(failed=True)
+        raise stop.at(root) from None
+    except UserError as error:
+        failure = {"kind": MISTAKE, "sentence": str(error)}
+    except Exception as error:
+        sentence = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+        failure = {"kind": "unexpected", "sentence": sentence, "traceback": traceback.format_exc()}
+    close_wandb(failed=bool(failure))
+    gc.collect()  # a trainer is a ring of references that would hold the job's network while the next one trains
+    if not failure:
+        (path / FAILED).unlink(missing_ok=True)
+        return validation_figure(read_object(path / "summary.json"))
+    atomic_write_text(path / FAILED, json.dumps(failure, indent=2) + "\n")
+    known = [job for job in read_sweep(root).jobs if job.reason == failure["sentence"] and job.number < number]
+    same = f"as the job in {known[0].path} did" if known else failure["sentence"]
+    log.warning("failed: %s; the sweep goes on", same)
+    return None
+
+
+def close_wandb(*, failed: bool) -> None:
+    """End a W&B run that the job left open, so that the next job has its own."""
+    wandb = sys.modules.get("wandb")  # not imported for this alone
+    if wandb is not None and wandb.run is not None:
+        wandb.finish(exit_code=int(failed))
+
+
+def processes(hydra: Any) -> int:
+    """How many jobs run at once on this machine, by the launcher's config."""
+    count = hydra.launcher.get("n_jobs") or 1
+    return int(count) if count > 0 else max(1, joblib.cpu_count() + 1 + count)
+
+
+def claim(path: Path, number: int, overrides: list[str]) -> None:
+    """Record what the job in `path` was given.
+
+    Raises:
+        UserError: a job with other settings began there.
+    """
+    stored = read_object(path / JOB)
+    if stored and stored["overrides"] != overrides and (path / "config.yaml").is_file():
+        raise UserError(
+            f"{path} holds the job {' '.join(stored['overrides'])}, and now the sweep has {' '.join(overrides)} "
+            "there (another version of the sampler?); start it anew in another hydra.sweep.dir"
+        )
+    atomic_write_text(path / JOB, json.dumps({"number": number, "overrides": overrides}) + "\n")
+
+
+def title(plan: dict[str, Any], number: int, overrides: list[str], path: Path) -> str:
+    """`job 3 of 54 (in 2): thaw.depth=0 seed=2`: what not every job is given."""
+    if plan.get("jobs"):
+        what = described(settings_of(overrides), plan["keys"])
+    else:
+        fixed = settings_of(plan.get("overrides", [])).items()
+        own = dict(item for item in settings_of(overrides).items() if item not in fixed)
+        what = described(own, list(own))
+    return f"job {number + 1} of {plan.get('planned', '?')} (in {path.name}): {what}"
+
+
+def time_left(root: Path, parallel: int) -> str:
+    """`, about 12 min left`, when the jobs that are left take as long as those that are complete did on average."""
+    sweep = read_sweep(root)
+    seconds = [job.summary["seconds"] for job in sweep.jobs if "seconds" in job.summary]
+    left = sweep.planned - sum(job.status in (COMPLETE, FAILURE) for job in sweep.jobs)
+    if not seconds or left <= 0:
+        return ""
+    minutes = sum(seconds) / len(seconds) * left / parallel / 60
+    return f", about {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"

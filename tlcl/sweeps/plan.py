@@ -1,0 +1,226 @@
+"""A sweep: its plan before the first job, what is said at its end, and going on with one that was stopped.
+
+Hydra makes the jobs (`-m`); `tlcl.sweeps.job` runs one of them. Between the two stand the files of the sweep's
+directory: `sweep.json` (the plan), `N/job.json` (what job N was given), `N/failed.json` (why it failed) and each
+run's own records.
+"""
+
+import json
+import logging
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from tlcl.config.compose import hydra_sentence
+from tlcl.config.parse import parse_config
+from tlcl.errors import TrainingError, UserError
+from tlcl.extensions import settle
+from tlcl.reports.sweep import meaning, sentences, write_sweep_report
+from tlcl.reports.tables.sweep import rows_of
+from tlcl.security.untrusted import check_command
+from tlcl.system.files import atomic_write_text
+from tlcl.system.paths import expanded
+from tlcl.tracking.records import environment
+from tlcl.tracking.sweep_records import (
+    COMPLETE,
+    FAILED,
+    FAILURE,
+    JOB,
+    SWEEP,
+    failures,
+    read_plan,
+    read_sweep,
+    settings_of,
+    varying,
+)
+
+log = logging.getLogger(__name__)
+LAUNCHER = ("hydra/launcher", "hydra.launcher")
+# What decides which jobs a sweep has; how many trials a search makes may change when it goes on.
+DECISIVE, COUNT = ("hydra/sweeper", "hydra.sweeper", "hydra.sweep.subdir"), "hydra.sweeper.n_trials"
+MISTAKE = "mistake"  # the kind of a failure that the user can put right
+
+
+def _grid(config: DictConfig) -> list[list[str]] | None:
+    """The overrides of every job of Hydra's own sweeper; None where another sweeper proposes them one by one."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    sweeper = config.hydra.sweeper
+    if not str(sweeper["_target_"]).endswith(".BasicSweeper"):
+        return None
+    given = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides([*given, *config.hydra.overrides.task]), None)
+    return jobs
+
+
+def planned(config: DictConfig, command: Sequence[str]) -> dict[str, Any]:
+    """What `sweep.json` holds: the command, what decides the jobs, and the jobs themselves where they are known.
+
+    Args:
+        config: the sweep's composed config with its `hydra` node.
+        command: the arguments of the command line, from which `+resume` makes the sweep again.
+    """
+    jobs = _grid(config)
+    return {
+        "name": Path(str(config.hydra.sweep.dir)).name,
+        "command": list(command),
+        "overrides": list(config.hydra.overrides.task),
+        "hydra": [item for item in config.hydra.overrides.hydra if item.startswith(DECISIVE) and COUNT not in item],
+        "extend": settle(config.get("extend") or []),
+        "planned": config.hydra.sweeper.get("n_trials", 0) if jobs is None else len(jobs),
+        "keys": varying([settings_of(job) for job in jobs or []]),
+        "jobs": jobs,
+    }
+
+
+def check(config: DictConfig, plan: dict[str, Any]) -> None:
+    """That not every job has a mistake in its config: one that the whole sweep has is said once, before any runs.
+
+    Raises:
+        UserError: the first job's mistake, when no job is without one; a search without a validation figure.
+    """
+    if plan["jobs"] is None:
+        _check_search(config)
+        return
+    first: UserError | None = None
+    loader = GlobalHydra.instance().config_loader()
+    for overrides in plan["jobs"]:
+        try:
+            parse_config(_without_hydra(loader.load_sweep_config(config, overrides)))
+            return
+        except UserError as error:
+            first = first or error
+        except (HydraException, MissingConfigException, OmegaConfBaseException) as error:
+            first = first or hydra_sentence(error)
+    if first is not None:
+        raise first
+
+
+def _check_search(config: DictConfig) -> None:
+    try:
+        base = parse_config(_without_hydra(config))
+    except UserError as error:
+        searched = [*settings_of(config.hydra.overrides.task), *(config.hydra.sweeper.get("params") or {})]
+        if any(key in str(error) for key in searched):
+            return  # a key whose values the search proposes
+        raise
+    without = base.compare is not None or base.data.source == "few_label_splits"
+    if without or (base.continual is not None and base.data.val_size == 0):
+        raise UserError(
+            "a search chooses by a validation figure, which comparisons, few_label_splits and continual runs with "
+            "data.val_size=0 do not have; search a single method with data.val_size above 0"
+        )
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    job = config.copy()
+    OmegaConf.set_readonly(job, False)
+    with open_dict(job):
+        job.pop("hydra")
+    return job
+
+
+def begin(config: DictConfig, command: Sequence[str]) -> Path:
+    """Write the plan into the sweep's directory, or find it there; returns the directory.
+
+    Raises:
+        UserError: a mistake of the whole sweep; a directory that holds another sweep, or runs that are none.
+    """
+    root = Path(str(config.hydra.sweep.dir))
+    try:
+        plan = planned(config, command)
+    except HydraException as error:
+        raise hydra_sentence(error) from None
+    check(config, plan)
+    stored, begun = read_plan(root), any(root.glob("**/config.yaml"))
+    if stored is None and begun:
+        raise UserError(f"hydra.sweep.dir={root} already holds runs, but no {SWEEP}; choose another directory")
+    if stored is not None and any(stored.get(key) != plan[key] for key in ("overrides", "hydra")):
+        if begun:
+            given = shlex.join([*stored.get("overrides", []), *stored.get("hydra", [])])
+            raise UserError(
+                f"hydra.sweep.dir={root} holds another sweep ({given}); go on with that by +resume={root}, or "
+                "choose another directory"
+            )
+        for old in [*root.rglob(JOB), *root.rglob(FAILED)]:  # of a sweep in which no job began
+            old.unlink()
+    try:
+        atomic_write_text(root / SWEEP, json.dumps(plan, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"hydra.sweep.dir={root} cannot be written: {error.strerror or error}") from None
+    about = environment(int(config.seed))
+    about.pop("seed")  # each job has its own
+    atomic_write_text(root / "environment.json", json.dumps(about, indent=2) + "\n")
+    return root
+
+
+def conclude(root: Path) -> None:
+    """Write the sweep's report and say which jobs failed.
+
+    Raises:
+        UserError: some failed, all by mistakes of the user (exit code 2).
+        TrainingError: some failed, not all of them so, or never began (exit code 1).
+    """
+    sweep = read_sweep(root)
+    report = write_sweep_report(root)
+    failed = [job for job in sweep.jobs if job.status == FAILURE]
+    for sentence in failures(sweep):
+        log.warning("failed: %s", sentence)
+    for line in sentences(rows_of(sweep.jobs, sweep.keys), *meaning(sweep)):
+        log.info("%s", line)
+    done = sum(job.status == COMPLETE for job in sweep.jobs)
+    log.info("%d of %d jobs complete", done, sweep.planned)
+    log.info("report: %s", report)
+    if done == sweep.planned:
+        return
+    what = f"{len(failed)} of {sweep.planned} jobs failed"
+    left = sweep.planned - done - len(failed)
+    if left:
+        what += f", {left} did not end"
+    sentence = f"{what}; try them again with +resume={root}"
+    kinds = {json.loads((root / job.path / FAILED).read_text()).get("kind") for job in failed if job.path}
+    raise UserError(sentence) if kinds == {MISTAKE} and not left else TrainingError(sentence)
+
+
+def resumed_command(arguments: Sequence[str]) -> list[str]:
+    """The arguments that `+resume=DIR` stands for when DIR is a sweep's; others as they are.
+
+    A launcher given beside it takes the place of the sweep's own: how the jobs are run changes nothing in them.
+
+    Raises:
+        UserError: anything else is given beside it.
+    """
+    named = [item for item in arguments if item.startswith("+resume=")]
+    root = expanded(named[0].removeprefix("+resume=").strip("'\""), "+resume") if named else Path()
+    plan = read_plan(root) if named else None
+    if plan is None:
+        return list(arguments)
+    beside = [item for item in arguments if item not in named]
+    launcher = [item for item in beside if item.startswith((*LAUNCHER, COUNT))]
+    ours = ("extend=", "-m", "--multirun")  # extend, to allow the sweep's own files again
+    other = [item for item in beside if item not in [*launcher, *plan["command"]] and not item.startswith(ours)]
+    if other:
+        raise UserError(f"+resume goes on with the sweep's own settings; leave out {' '.join(other)}")
+    replaced = ["hydra.sweep.dir=", "extend="]
+    for group in (LAUNCHER, (COUNT,)):
+        if any(item.startswith(group) for item in launcher):
+            replaced += group
+    kept = [item for item in plan["command"] if not item.startswith(tuple(replaced))]
+    check_command(kept, beside, root)
+    own = [_quoted(item) for item in settle(plan.get("extend", []))]
+    extend = [f"extend=[{','.join(own)}]"] if own else []
+    return [*kept, *extend, *launcher, f"hydra.sweep.dir={_quoted(str(root))}"]
+
+
+def _quoted(text: str) -> str:
+    """As a text of Hydra's command line, whatever is in it."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
