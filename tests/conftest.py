@@ -17,7 +17,9 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from tlcl.config.schema import conf_dir
+from tlcl.config.parse import parse_config
+from tlcl.config.schema import Config, conf_dir
+from tlcl.jobs.registry import run
 from tlcl.tracking.records import RunDirectory
 
 ROOT = Path(__file__).parent.parent
@@ -51,12 +53,12 @@ def composed(tmp_path: Path, *overrides: str) -> DictConfig:
     return config
 
 
-def go(config: DictConfig, job: Callable[[DictConfig, RunDirectory], dict]) -> Path:
-    """Run `job` in the config's run directory, or go on there; returns the directory."""
+def go(config: DictConfig, job: Callable[[Config, RunDirectory], dict] = run) -> Path:
+    """Run `job`, by default the config's own, in its run directory, or go on there; returns the directory."""
     path = Path(config.run_dir)
     directory = RunDirectory(path, resume=(path / "config.yaml").exists())
     try:
-        job(config, directory)
+        job(parse_config(config.copy()), directory)
     finally:
         directory.close()
     return path

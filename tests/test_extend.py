@@ -29,7 +29,6 @@ from tlcl.errors import UserError
 from tlcl.jobs.compare import CONTINUAL, method_group
 from tlcl.jobs.finished import load_run
 from tlcl.jobs.pretrain import letters_recipe
-from tlcl.jobs.registry import job_of
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import BACKBONES, build_model
 
@@ -116,7 +115,7 @@ def test_a_backbone_trains_freezes_and_predicts(tmp_path: Path, npz: Path) -> No
     items = [extensions.allow(EXAMPLES / name) for name in ("my_npz.py", "my_backbone.py")]
     config = composed(tmp_path, "data=npz", f"data.file={npz}", "model=resnet34", "model.weights=none")
     config.extend, config.trainer.epochs = items, 2
-    path = go(config, job_of(config))
+    path = go(config)
     assert '"trained_blocks": [\n    "head"\n  ]' in (path / "summary.json").read_text()
     net, _, _ = load_run(path)
     assert isinstance(net, Blocks)
@@ -136,7 +135,7 @@ def test_a_method_of_adaptation(tmp_path: Path) -> None:
         tmp_path, "+experiment=adapt_digits", "adaptation=ddc", "model=small_cnn", "model.weights=none",
         "model.input_size=16", "trainer.epochs=1", "source.train_size=100",
     )  # fmt: skip
-    path = go(config, job_of(config))
+    path = go(config)
     assert "train/alignment" in (path / "metrics.jsonl").read_text()
     config = composed(tmp_path, "+experiment=adapt_digits", "adaptation=ddc", "adaptation.weight=0")
     with pytest.raises(UserError, match=r"adaptation\.weight=0"):

@@ -9,10 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:  # commands that compose nothing do not wait for it
-    from omegaconf import DictConfig
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -164,18 +161,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
 
 
-def memory_sentence(config: "DictConfig") -> str:
-    """What takes memory in a run of this config, and how to need less."""
-    size = config.get("model", {}).get("input_size")
-    pixels = f" or model.input_size={size}" if size else ""
+def memory_sentence(config: Any) -> str:
+    """What takes memory in a run of this config, a `tlcl.config.schema.Config`, and how to need less."""
     return (
-        f"out of memory with data.batch_size={config.data.get('batch_size')}; start anew, in another run_dir, with "
-        f"a smaller data.batch_size{pixels}, fewer thawed blocks or trainer.precision=bf16-mixed"
+        f"out of memory with data.batch_size={config.data.batch_size}; start anew, in another run_dir, with a "
+        f"smaller data.batch_size or model.input_size={config.model.input_size}, fewer thawed blocks or "
+        "trainer.precision=bf16-mixed"
     )
 
 
 @contextmanager
-def as_sentences(config: "DictConfig", directory: Path) -> Iterator[None]:
+def as_sentences(config: Any, directory: Path) -> Iterator[None]:
     """Errors of a run that the user can understand become one sentence; what was written stays.
 
     Raises:

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tlcl.config.compose import MISTAKES, check_groups, hydra_sentence
 from tlcl.config.parse import parse_config
-from tlcl.config.schema import conf_dir
+from tlcl.config.schema import Config, conf_dir
 from tlcl.distributed.launcher import check_started, started
 from tlcl.errors import Interrupted, UserError, as_sentences, run_cli, with_exit_codes
 from tlcl.extensions import allow_named
@@ -26,7 +26,7 @@ from tlcl.security.untrusted import recorded_config
 from tlcl.sweeps.callback import sweep_directory
 from tlcl.system.memory import keep_freed_memory
 from tlcl.system.paths import expanded
-from tlcl.tracking.scores import validation_figure
+from tlcl.tracking.kinds import validation_figure
 
 # What needs torch is imported by the functions that use it: --help and the TAB key do not wait for it.
 
@@ -37,47 +37,63 @@ NO_TRIAL = "No trials are completed yet"  # how Optuna's ValueError begins
 
 def start(composed: DictConfig) -> dict[str, Any]:
     """Open the run directory that the config names, or the one to resume, and run there."""
-    from tlcl.jobs.registry import job_of
+    from tlcl.jobs.registry import run
     from tlcl.reports.render import render
     from tlcl.tracking.records import RunDirectory
 
     OmegaConf.set_struct(composed, False)
     resume = composed.pop("resume", None)
-    if resume is not None:
-        ours = ("+resume=", "resume=", "extend=")  # extend, to allow the run's own files again
-        beside = [item for item in HydraConfig.get().overrides.task if not item.startswith(ours)]
-        anew = {key: OmegaConf.select(composed, key) for key in ANEW if f"{key}=" in " ".join(beside)}
-        given = [item for item in beside if item.partition("=")[0] not in anew]
-        if given:
-            raise UserError(f"+resume goes on with the run's own config; leave out {' '.join(given)}")
+    if resume is None:
+        config = parse_config(composed)
+        check_started(config.trainer)
+        directory = RunDirectory(Path(config.run_dir), resume=False)
+    else:
         path = expanded(str(resume), "+resume")
+        anew = _beside_resume(composed)
         directory = RunDirectory(path, resume=True)
-        composed = recorded_config(path)
-        composed.run_dir = str(path)
-        try:
-            parse_config(composed.copy())
-        except UserError as error:
-            raise UserError(f"{path / 'config.yaml'} cannot be gone on with: {error}") from None
-        for key, value in anew.items():
-            OmegaConf.update(composed, key, value)
-        check_started(parse_config(composed.copy()).trainer)
+        config = _recorded(path, anew)
+        check_started(config.trainer)
         finished = directory.read_json("summary.json")
         if finished and finished.get("status") == "complete":
-            with as_sentences(composed, path):
+            with as_sentences(config, path):
                 log.info("this run is complete; report: %s", render(path))
             directory.close()
             return finished
-    else:
-        config = parse_config(composed)
-        check_started(config.trainer)
-        path = Path(config.run_dir)
-        composed.run_dir = str(path)
-        directory = RunDirectory(path, resume=False)
     try:
-        with as_sentences(composed, path):
-            return job_of(composed)(composed, directory)
+        with as_sentences(config, directory.path):
+            return run(config, directory)
     finally:
         directory.close()
+
+
+def _beside_resume(composed: DictConfig) -> dict[str, Any]:
+    """The values of `ANEW` that the command line gives beside +resume.
+
+    Raises:
+        UserError: it gives something else.
+    """
+    ours = ("+resume=", "resume=", "extend=")  # extend, to allow the run's own files again
+    beside = [item for item in HydraConfig.get().overrides.task if not item.startswith(ours)]
+    anew = {key: OmegaConf.select(composed, key) for key in ANEW if f"{key}=" in " ".join(beside)}
+    given = [item for item in beside if item.partition("=")[0] not in anew]
+    if given:
+        raise UserError(f"+resume goes on with the run's own config; leave out {' '.join(given)}")
+    return anew
+
+
+def _recorded(path: Path, anew: dict[str, Any]) -> Config:
+    """The config of the run in `path`, with what is given anew."""
+    composed = recorded_config(path)
+    composed.run_dir = str(path)
+    try:
+        config = parse_config(composed.copy())
+    except UserError as error:
+        raise UserError(f"{path / 'config.yaml'} cannot be gone on with: {error}") from None
+    if not anew:
+        return config
+    for key, value in anew.items():
+        OmegaConf.update(composed, key, value)
+    return parse_config(composed)
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="config")

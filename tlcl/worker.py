@@ -25,7 +25,7 @@ from tlcl.distributed.devices import root_device
 from tlcl.distributed.launcher import started
 from tlcl.distributed.leader import FOREVER, PATIENCE, group, launcher_store
 from tlcl.errors import TrainingError, UserError, as_sentences
-from tlcl.jobs.registry import job_of
+from tlcl.jobs.registry import run
 from tlcl.security.allowlist import check_composed
 from tlcl.system.memory import keep_freed_memory
 from tlcl.tracking.records import FollowedDirectory
@@ -52,8 +52,8 @@ def _take_part(
         check_composed(composed)
         config = parse_config(composed)
         with group(store, number, root_device(config), rank, config.trainer.processes):
-            with as_sentences(composed, path):
-                job_of(composed)(composed, FollowedDirectory(path))
+            with as_sentences(config, path):
+                run(config, FollowedDirectory(path))
             store.wait([f"{number}/over"], FOREVER)  # the first one measures; its group goes with ours
     except UserError as error:
         return {"kind": "mistake", "text": str(error)}

@@ -173,9 +173,7 @@ def test_what_the_loss_of_a_process_looks_like() -> None:
 def test_a_followed_directory_is_never_written(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n')
     directory = FollowedDirectory(tmp_path)
-    config = composed(tmp_path)
-    parse_config(config)
-    directory.begin(config)
+    directory.begin(parse_config(composed(tmp_path)))
     directory.write_json("summary.json", {})
     directory.append("metrics.jsonl", {"epoch": 2})
     directory.keep_lines("metrics.jsonl", lambda line: False)

@@ -18,9 +18,9 @@ from tlcl.config.schema import FewLabelSplitsConfig
 from tlcl.data.sources.few_label_splits import find_splits, load_split
 from tlcl.errors import TrainingError, UserError
 from tlcl.jobs import few_labels
-from tlcl.jobs.registry import job_of
 from tlcl.reports.few_labels import tables
 from tlcl.reports.tables.few_labels import published, read_cells, rows_of
+from tlcl.tracking.kinds import kind_of
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -202,7 +202,7 @@ def test_runs_every_cell_once_and_writes_the_table(tmp_path: Path, monkeypatch: 
     """A run that dies in its third cell goes on there, and the same cell trained anew gives the same figure."""
     write_splits(tmp_path / "splits")
     config = composed(tmp_path, "trainer.epochs=8")
-    assert job_of(config) is few_labels.run
+    assert kind_of(config).job == few_labels.__name__
     original, trained = few_labels.run_cell, list[tuple[str, int]]()
 
     def counted(config: Any, split: Any, folder: Path, device: torch.device) -> dict[str, Any]:

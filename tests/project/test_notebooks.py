@@ -8,11 +8,11 @@ import nbformat
 import pytest
 from jupytext.compare import compare_notebooks
 from nbformat import NotebookNode
-from omegaconf import DictConfig
 
 from notebooks import render
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
+from tlcl.config.schema import Config, LettersConfig
 from tlcl.jobs.finetune import run as finetune
 from tlcl.jobs.pretrain import pretrained_on_letters
 from tlcl.tracking.records import RunDirectory
@@ -77,7 +77,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = parse_config(composed_config(["logger=none"]))
     config.cache_dir = str(folder)
 
-    def briefly(recipe: DictConfig, directory: RunDirectory) -> None:
+    def briefly(recipe: Config, directory: RunDirectory) -> None:
+        assert isinstance(recipe.data, LettersConfig)
         recipe.data.images_per_class, recipe.data.val_size, recipe.trainer.epochs = 8, 26, 1
         finetune(recipe, directory)
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from tlcl.reports.render import render
-from tlcl.reports.tables.compare import FIGURES, read_table, write_table
+from tlcl.reports.tables.compare import read_table, write_table
 from tlcl.reports.tables.spread import mean_std
 from tlcl.tracking.accuracy_matrix import read_matrix, write_matrix
+from tlcl.tracking.kinds import NAMED
 
 NAN = math.nan
 
@@ -70,7 +71,7 @@ def test_a_run_without_any_task_done_still_has_a_page(tmp_path: Path) -> None:
 
 def summary(path: Path, final: float | None, curve: list[float | None]) -> None:
     path.mkdir(parents=True)
-    keys = [key for key in FIGURES if key != "final_accuracy"]
+    keys = [key for key in NAMED["continual"].compared if key != "final_accuracy"]
     content = {"status": "complete", "final_accuracy": final, "cumulative_accuracy": curve, "seconds": 2.0,
                "tasks": [["a", "b"], ["c", "d"]], **dict.fromkeys(keys, None)}  # fmt: skip
     (path / "summary.json").write_text(json.dumps(content))
@@ -82,7 +83,7 @@ def test_table_has_the_best_first_and_sample_deviations(tmp_path: Path) -> None:
     summary(tmp_path / "joint0", 0.8, [None, 0.8])
     runs = [("naive", 0, tmp_path / "naive0"), ("naive", 1, tmp_path / "naive1"), ("joint", 0, tmp_path / "joint0"),
             ("er", 0, tmp_path / "er0")]  # fmt: skip
-    rows = write_table(tmp_path, runs)
+    rows = write_table(tmp_path, runs, NAMED["continual"].compared)
     assert [row["method"] for row in rows] == ["joint", "naive", "er"]
     assert rows[1]["final_accuracy"] == pytest.approx(0.3)
     assert rows[1]["final_accuracy_std"] == pytest.approx(math.sqrt(0.02))

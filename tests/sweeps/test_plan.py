@@ -16,7 +16,7 @@ from tlcl.errors import UserError
 from tlcl.sweeps import job as sweep_job
 from tlcl.sweeps.plan import resumed_command
 from tlcl.system.files import one_at_a_time
-from tlcl.tracking.scores import reported_figure, validation_figure
+from tlcl.tracking.kinds import reported_figure, validation_figure
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

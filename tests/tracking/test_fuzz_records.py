@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import composed
 from tlcl.commands.report import report
+from tlcl.config.parse import parse_config
 from tlcl.config.schema import FewLabelSplitsConfig
 from tlcl.data.sources.few_label_splits import find_splits, load_split
 from tlcl.errors import UserError, printable, run_cli
@@ -235,7 +236,7 @@ def test_names_without_utf8_are_recorded(tmp_path: Path) -> None:
     config = composed(tmp_path, "trainer.epochs=1")
     config.data.source, config.name = "digits", "a\udcff"
     directory = RunDirectory(tmp_path / "run", resume=False)
-    directory.begin(config)
+    directory.begin(parse_config(config))
     directory.close()
     assert recorded_config(tmp_path / "run").name == "a\udcff"
 

@@ -198,7 +198,7 @@ def test_without_its_server_wandb_records_offline(
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # where nothing listens
     monkeypatch.setattr(wandb, "PATIENCE", 2.0)
     config, directory = composed(tmp_path, "logger=wandb"), RunDirectory(tmp_path / "run", resume=False)
-    logger = build_wandb(parse_config(config.copy()), directory, {"seed": 0})
+    logger = build_wandb(parse_config(config.copy()), directory)
     logger.log_metrics({"train/loss": 1.0, "epoch": 0}, 3)
     logger.close()
     directory.close()

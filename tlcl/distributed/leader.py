@@ -23,15 +23,13 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from omegaconf import DictConfig, OmegaConf
 
-from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config
 from tlcl.distributed.collectives import in_group
 from tlcl.distributed.devices import root_device
 from tlcl.distributed.launcher import check_started, cluster_environment, started
 from tlcl.errors import TrainingError, UserError
-from tlcl.tracking.records import RunDirectory
+from tlcl.tracking.records import RunDirectory, config_text
 
 FOREVER = timedelta(days=30)  # the first process may measure for hours; one that died is noticed by other means
 PATIENCE = 20.0  # seconds in which what another process has to say arrives
@@ -39,11 +37,11 @@ LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|sock
 SENTENCES: dict[str, type[Exception]] = {"mistake": UserError, "training": TrainingError}
 _numbers = count()  # of the jobs that a launcher's processes were told
 
-Job = Callable[[DictConfig, RunDirectory], dict[str, Any]]
+Job = Callable[[Config, RunDirectory], dict[str, Any]]
 
 
 def together(
-    job: Job, composed: DictConfig, directory: RunDirectory, prepare: Callable[[Config], None]
+    job: Job, config: Config, directory: RunDirectory, prepare: Callable[[], None]
 ) -> dict[str, Any]:
     """Run `job` here, or here and in the other processes that the config asks for; returns the first one's summary.
 
@@ -54,17 +52,16 @@ def together(
     Raises:
         UserError, TrainingError: of any process; RuntimeError: another process failed, with its traceback.
     """
-    config = parse_config(composed)
     if in_group() or not config.trainer.shared:
-        return job(composed, directory)
+        return job(config, directory)
     check_started(config.trainer)
     device = root_device(config)
-    prepare(config)
+    prepare()
     with _others(config, directory.path) as others:
-        others.tell({"config": OmegaConf.to_yaml(composed, resolve=True), "path": str(directory.path.resolve())})
+        others.tell({"config": config_text(config), "path": str(directory.path.resolve())})
         try:
             with group(others.store, others.number, device, 0, config.trainer.processes):
-                result = job(composed, directory)
+                result = job(config, directory)
         except (UserError, TrainingError):
             raise
         except Exception as error:

@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import lightning as L
 import torch
-from omegaconf import DictConfig
 
 from tlcl.config.schema import Config
 from tlcl.distributed.ddp import InStep
@@ -16,8 +15,8 @@ from tlcl.errors import Interrupted
 from tlcl.tracking.checkpoint import AtomicCheckpointIO, Misfit
 
 
-def settle(config: Config, composed: DictConfig) -> torch.device:
-    """The device of a run; writes what `trainer.precision=auto` means on it into both configs, for the record.
+def settle(config: Config) -> torch.device:
+    """The device of a run; writes what `trainer.precision=auto` means on it into the config, for the record.
 
     `auto` is bf16-mixed where the device computes in bfloat16, else 32-true.
 
@@ -26,9 +25,7 @@ def settle(config: Config, composed: DictConfig) -> torch.device:
     """
     device = root_device(config)
     if config.trainer.precision == "auto":
-        config.trainer.precision = composed.trainer.precision = (
-            "bf16-mixed" if computes_in_bfloat16(device) else "32-true"
-        )
+        config.trainer.precision = "bf16-mixed" if computes_in_bfloat16(device) else "32-true"
     return device
 
 

@@ -1,108 +1,106 @@
-"""One domain adaptation from config to report: the order of the steps, and nothing else."""
+"""Domain adaptation: what it has of its own in the order that `run_job` keeps."""
 
-import logging
-import time
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-from omegaconf import DictConfig
+from torch import Tensor
 
-from tlcl.adaptation.evaluate import a_distance, embedded, responses, write_embedding
+from tlcl.adaptation.evaluate import Responses, a_distance, embedded, responses, write_embedding
 from tlcl.adaptation.learner import aligned_place, load_domains, prepare
 from tlcl.adaptation.module import AdaptationModule
 from tlcl.adaptation.validator import keepers, load_chosen
-from tlcl.config.parse import parse_config
-from tlcl.finetuning.trainer import settle
-from tlcl.jobs.finetune import start_weights
+from tlcl.config.schema import Config
 from tlcl.jobs.fit import train
-from tlcl.jobs.outcome import duplicates, export, parameter_counts, record_test
-from tlcl.reports.render import render
-from tlcl.tracking.checkpoint import PREVIOUS
-from tlcl.tracking.records import RunDirectory, read_lines
-from tlcl.tracking.timings import Stopwatch, seconds_by_part
-from tlcl.tracking.wandb import finish_wandb
-
-log = logging.getLogger(__name__)
+from tlcl.jobs.job import Job, run_job
+from tlcl.jobs.pretrain import start_weights
+from tlcl.tracking.records import RunDirectory
+from tlcl.tracking.timings import Stopwatch
 
 
-def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
-    """One whole adaptation (or the rest of one) in `directory`; returns its summary.
+class Adapt(Job):
+    """The labels of a source domain, brought to a target domain with few or none."""
 
-    Raises:
-        UserError, TrainingError: see `tlcl.errors`.
-    """
-    started = time.perf_counter()
-    config = parse_config(composed)
-    assert config.source is not None
-    assert config.adaptation is not None
-    device = settle(config, composed)
-    domains = load_domains(config)
-    net, backbone, method, data, known = prepare(config, domains)
-    origin = start_weights(config, net, backbone)
-    directory.begin(composed)
-    if config.trainer.channels_last:
-        net.to(memory_format=torch.channels_last)
-    classes, place = domains.target.pool.classes, aligned_place(config)
-    tests = [domain.test for domain in domains]
-    before = [responses(net, test.images, place, device, config.trainer.precision) for test in tests]
+    name = "adapt"
 
-    module = AdaptationModule(net, method, len(classes), config.optim, config.seed, config.trainer.log_every)
-    watch = Stopwatch()
-    trainer = train(config, directory, module, data, watch, best=keepers(config, directory, watch))
-    chosen = load_chosen(config, directory, net)
-    method.finish(net.to(device), data.target_images)
+    @classmethod
+    def check(cls, configs: Sequence[Config]) -> None:
+        domains = load_domains(configs[0])
+        for config in configs:
+            prepare(config, domains)
 
-    after = [responses(net, test.images, place, device, config.trainer.precision) for test in tests]
-    stages = {"before": before, "after": after}
-    maps = {stage: embedded(*domain) for stage, domain in stages.items()}
-    write_embedding(directory, maps, tests[0].labels, tests[1].labels)
-    scores = record_test(directory, after[1].probabilities, tests[1])
-    trained = config.schedule.trainable(config.trainer.epochs - 1)
-    summary: dict[str, Any] = {
-        "status": "complete",
-        "name": config.name,
-        "job": "adapt",
-        "method": vars(config.adaptation),
-        **scores,
-        "source_test_acc": after[0].accuracy(tests[0].labels),
-        "a_distance": a_distance(*after),
-        "before": {
-            "test_acc": before[1].accuracy(tests[1].labels),
-            "source_test_acc": before[0].accuracy(tests[0].labels),
-            "a_distance": a_distance(*before),
-        },
-        "selected": chosen,
-        "aligned": place,
-        "supervision": method.supervision,
-        "source": config.source.source,
-        "target": config.data.source,
-        "epochs": config.trainer.epochs,
-        "source_train_size": len(data.domains[0].split.train),
-        "source_val_size": len(data.domains[0].split.val),
-        "source_test_size": len(tests[0]),
-        "train_size": len(data.domains[1].split.train),
-        "labelled": len(known),
-        "val_size": len(data.domains[1].split.val),
-        "test_size": len(tests[1]),
-        "classes": len(classes),
-        "skipped_images": sum(domain.skipped for domain in domains),
-        "duplicates_train_test": duplicates(domains.target),
-        "weights": vars(origin),
-        "model_sha256": export(directory, config, net, backbone, classes, domains.target.pool.images),
-        "parameters": parameter_counts(net, trained),
-        "trained_blocks": [name for name in net.names if name in trained],
-        "precision": config.trainer.precision,
-        "seconds_by_part": seconds_by_part(read_lines(directory.path / "timings.jsonl")),
-        "seconds": round(time.perf_counter() - started, 1),
-    }
-    (directory.checkpoints / PREVIOUS).unlink(missing_ok=True)
-    directory.write_json("summary.json", summary)  # last, as it says that the run is complete
-    report = render(directory.path)
-    for logger in trainer.loggers:
-        finish_wandb(logger, directory, summary)
-    log.info(
-        "target test accuracy %.4f on %d images, source %.4f (%s, epoch %d)",
-        scores["test_acc"], len(tests[1]), summary["source_test_acc"], chosen["validator"], chosen["epoch"],
-    )  # fmt: skip
-    log.info("report: %s", report)
-    return summary
+    def build(self) -> None:
+        self.domains = load_domains(self.config)
+        self.net, self.backbone, self.method, self.data, self.known = prepare(self.config, self.domains)
+        self.source = self.domains.target
+        self.classes, self.place = len(self.source.pool.classes), aligned_place(self.config)
+
+    def load_weights(self) -> dict[str, Any]:
+        return vars(start_weights(self.config, self.net, self.backbone))
+
+    def _responses(self) -> list[Responses]:
+        """To the test images of both domains."""
+        precision = self.config.trainer.precision
+        return [
+            responses(self.net, domain.test.images, self.place, self.device, precision) for domain in self.domains
+        ]
+
+    def train(self) -> list[Any]:
+        config = self.config
+        self.before = self._responses()
+        module = AdaptationModule(
+            self.net, self.method, self.classes, config.optim, config.seed, config.trainer.log_every
+        )
+        watch = Stopwatch()
+        best = keepers(config, self.directory, watch)
+        return train(config, self.directory, module, self.data, watch, best=best).loggers
+
+    def choose(self) -> None:
+        self.chosen = load_chosen(self.config, self.directory, self.net)
+        self.method.finish(self.net.to(self.device), self.data.target_images)
+
+    def test(self) -> Tensor:
+        self.after = self._responses()
+        maps = {"before": embedded(*self.before), "after": embedded(*self.after)}
+        write_embedding(self.directory, maps, *(domain.test.labels for domain in self.domains))
+        return self.after[1].probabilities
+
+    def summary(self) -> dict[str, Any]:
+        config, (source, target) = self.config, self.data.domains
+        assert config.source is not None
+        labels = [domain.test.labels for domain in self.domains]
+        return {
+            "method": vars(config.adaptation),
+            "source_test_acc": self.after[0].accuracy(labels[0]),
+            "a_distance": a_distance(*self.after),
+            "before": {
+                "test_acc": self.before[1].accuracy(labels[1]),
+                "source_test_acc": self.before[0].accuracy(labels[0]),
+                "a_distance": a_distance(*self.before),
+            },
+            "selected": self.chosen,
+            "aligned": self.place,
+            "supervision": self.method.supervision,
+            "source": config.source.source,
+            "target": config.data.source,
+            "source_train_size": len(source.split.train),
+            "source_val_size": len(source.split.val),
+            "source_test_size": len(labels[0]),
+            "train_size": len(target.split.train),
+            "labelled": len(self.known),
+            "val_size": len(target.split.val),
+            "skipped_images": sum(domain.skipped for domain in self.domains),
+        }
+
+    def sentence(self, summary: dict[str, Any]) -> str:
+        return (
+            f"target test accuracy {summary['test_acc']:.4f} on {summary['test_size']} images, source "
+            f"{summary['source_test_acc']:.4f} ({self.chosen['validator']}, epoch {self.chosen['epoch']})"
+        )
+
+
+check = Adapt.check
+
+
+def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
+    """One whole adaptation, or the rest of one, see `run_job`."""
+    return run_job(Adapt, config, directory)

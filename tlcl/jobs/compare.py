@@ -1,8 +1,6 @@
 """Several methods with several seeds, a run directory each; one table, one plot of curves, one report."""
 
 import logging
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,61 +10,23 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from tlcl.adaptation import learner as setup
-from tlcl.config.adaptation import ADAPTATIONS
-from tlcl.config.continual import METHODS
 from tlcl.config.parse import parse_config
-from tlcl.config.schema import Config, conf_dir
-from tlcl.data.sources.registry import load_source
+from tlcl.config.schema import VARIANTS, Config, conf_dir
 from tlcl.errors import Stopped, UserError
 from tlcl.finetuning.trainer import settle
-from tlcl.jobs import adapt as adaptation
-from tlcl.jobs import continual
-from tlcl.jobs.resume import Job, finish
+from tlcl.jobs.registry import finish
 from tlcl.reports.render import render
-from tlcl.reports.tables.compare import figures_of, write_table
+from tlcl.reports.tables.compare import write_table
 from tlcl.system.text import shown
-from tlcl.tracking.records import RunDirectory
+from tlcl.tracking.kinds import Kind, kind_of, load
+from tlcl.tracking.records import RunDirectory, recorded
 
 log = logging.getLogger(__name__)
 
 
-def _prepare_continual(configs: list[Config]) -> None:
-    source = load_source(configs[0].data, configs[0].cache_dir)
-    for config in configs:
-        continual.prepare(config, source)
-
-
-def _prepare_adaptation(configs: list[Config]) -> None:
-    domains = setup.load_domains(configs[0])
-    for config in configs:
-        setup.prepare(config, domains)
-
-
-@dataclass(frozen=True)
-class Family:
-    """Methods that can be compared with each other.
-
-    Attributes:
-        group: the config group whose place `compare` takes.
-        names: the methods that there are.
-        prepare: builds each config's job without training, so that a mistake shows; the configs differ in `group`.
-        run: the job of one method.
-    """
-
-    group: str
-    names: Collection[str]
-    prepare: Callable[[list[Config]], None]
-    run: Job
-
-
-CONTINUAL = Family("method", METHODS, _prepare_continual, continual.run)
-ADAPTATION = Family("adaptation", ADAPTATIONS, _prepare_adaptation, adaptation.run)
-
-
-def family_of(composed: DictConfig) -> Family:
-    """Methods of continual learning where there are tasks, else of domain adaptation."""
-    return CONTINUAL if composed.get("continual") is not None else ADAPTATION
+def family_of(composed: DictConfig) -> Kind:
+    """The kind of job whose methods are compared: continual learning where there are tasks, else adaptation."""
+    return kind_of({str(key): composed[key] for key in composed if key != "compare"})
 
 
 def _group_file(group: str, name: str) -> Any:
@@ -75,22 +35,24 @@ def _group_file(group: str, name: str) -> Any:
     return OmegaConf.load(path) if path.is_file() else ConfigStore.instance().load(f"{group}/{name}.yaml").node
 
 
-def method_group(text: str, family: Family) -> dict[str, Any]:
+def method_group(text: str, family: Kind) -> dict[str, Any]:
     """The group that `NAME KEY=VALUE ...` stands for: NAME.yaml of the family's folder in conf/, with changes.
 
     Raises:
         UserError: no such method, or something that is no KEY=VALUE.
     """
+    assert family.methods is not None
     name, *changes = text.split() or [""]
-    if name not in family.names:
-        raise UserError(f"compare.methods names {name!r}; the methods are {', '.join(family.names)}")
+    names = VARIANTS[family.methods][1]
+    if name not in names:
+        raise UserError(f"compare.methods names {name!r}; the methods are {', '.join(names)}")
     wrong = [change for change in changes if "=" not in change or change.startswith("=")]
     if wrong:
         raise UserError(f"compare.methods: {wrong[0]!r} in {text!r} is no KEY=VALUE, e.g. 'er buffer_size=500'")
     if any(change.startswith("name=") for change in changes):
         raise UserError(f"compare.methods: {text!r} changes the name; write the method's own name in its place")
     try:
-        shipped = _group_file(family.group, name)
+        shipped = _group_file(family.methods, name)
         merged = OmegaConf.merge(shipped, OmegaConf.from_dotlist(changes))
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(f"compare.methods: {text!r} cannot be read: {str(error).splitlines()[0]}") from None
@@ -122,7 +84,8 @@ def children(composed: DictConfig, root: Path) -> list[tuple[str, int, DictConfi
         for text in methods:
             child = composed.copy()
             child.pop("compare")
-            child[family.group], child.seed = method_group(text, family), seed
+            assert family.methods is not None
+            child[family.methods], child.seed = method_group(text, family), seed
             child.name = f"{config.name} {text}"
             child.run_dir = str(root / "runs" / run_name(text, seed))
             parse_config(child.copy())
@@ -137,40 +100,39 @@ def _check_against_data(planned: list[tuple[str, int, DictConfig]]) -> None:
         UserError: one does not.
     """
     first = planned[0][1]
-    family_of(planned[0][2]).prepare(
-        [parse_config(child.copy()) for _, seed, child in planned if seed == first]
-    )
+    configs = [parse_config(child.copy()) for _, seed, child in planned if seed == first]
+    load(f"{family_of(planned[0][2]).job}:check")(configs)
 
 
-def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
+def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     """Run what is not finished yet, one after another; returns the summary.
 
     A run that stops with a loss that is not finite is named in the table; the others go on.
     """
-    settle(parse_config(composed.copy()), composed)
+    settle(config)
+    composed = OmegaConf.create(recorded(config))
     planned = children(composed, directory.path)
     if not directory.begun:
         _check_against_data(planned)
-    directory.begin(composed)
+    directory.begin(config)
     runs = [(text, seed, Path(child.run_dir)) for text, seed, child in planned]
-    job, figures = family_of(composed).run, figures_of(composed)
+    figures = family_of(composed).compared
     stopped: dict[str, str] = {}
     table: list[dict[str, Any]] = []
-    bar = tqdm(planned, desc="compare", unit="run", disable=None if composed.trainer.progress else True)
+    bar = tqdm(planned, desc="compare", unit="run", disable=None if config.trainer.progress else True)
     for text, seed, child in bar:
         path = Path(child.run_dir)
         log.info("%s, seed %d", text, seed)
         try:
-            why = finish(job, child, path)
+            why = finish(child, path)
         except Stopped as stop:
             raise stop.at(directory.path) from None
         if why is not None:
-            log.warning("warning: %s, seed %d stopped: %s", text, seed, why)
             stopped[path.name] = why
         table = write_table(directory.path, runs, figures)
     summary = {
         "status": "complete",
-        "name": str(composed.name),
+        "name": config.name,
         "job": "compare",
         "methods": table,
         "seeds": sorted({seed for _, seed, _ in planned}),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from tlcl.adaptation.methods.base import NONE
@@ -24,13 +24,13 @@ from tlcl.errors import Stopped, TrainingError
 from tlcl.finetuning.thaw import Thaw
 from tlcl.finetuning.trainer import build_trainer, fit, settle
 from tlcl.jobs.compare import children, run_name
-from tlcl.jobs.finetune import start_weights
+from tlcl.jobs.pretrain import start_weights
 from tlcl.models.build import build_model
 from tlcl.models.inference import predict
 from tlcl.reports.render import render
 from tlcl.reports.tables.few_labels import CELLS, write_few_label_table
 from tlcl.system.files import atomic_write_text
-from tlcl.tracking.records import RunDirectory
+from tlcl.tracking.records import RunDirectory, recorded
 
 log = logging.getLogger(__name__)
 
@@ -90,16 +90,16 @@ def cell_path(folder: Path, place: Place, method: str, seed: int) -> Path:
     return folder / f"{split}_{run_name(method, seed)}.json"
 
 
-def planned_trainings(composed: DictConfig, root: Path) -> list[tuple[str, int, Config]]:
+def planned_trainings(config: Config, root: Path) -> list[tuple[str, int, Config]]:
     """(method, seed, config) of each training of a split: those of `compare`, or that of `adaptation`."""
-    config = parse_config(composed.copy())
     if config.compare is None:
         assert config.adaptation is not None
         return [(config.adaptation.name, config.seed, config)]
-    return [(text, seed, parse_config(child)) for text, seed, child in children(composed, root)]
+    runs = children(OmegaConf.create(recorded(config)), root)
+    return [(text, seed, parse_config(child)) for text, seed, child in runs]
 
 
-def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
+def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     """Run the cells that are not finished yet, one after another; returns the summary.
 
     Each split's number of labelled images a class takes the place of `adaptation.target_labels`. A cell that stops
@@ -109,14 +109,13 @@ def run(composed: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         UserError, Interrupted: see `tlcl.errors`.
     """
     started = time.perf_counter()
-    config = parse_config(composed.copy())
     assert isinstance(config.data, FewLabelSplitsConfig)
-    device, places = settle(config, composed), find_splits(config.data)
-    planned = planned_trainings(composed, directory.path)
+    device, places = settle(config), find_splits(config.data)
+    planned = planned_trainings(config, directory.path)
     for _, _, child in planned:  # a mistake in the last method shows at once
         assert child.adaptation is not None
         build_method(child.adaptation, build_model(child.model, 2, child.seed)[0], child.seed)
-    directory.begin(composed)
+    directory.begin(config)
     folder, stopped = directory.path / CELLS, dict[str, str]()
     folder.mkdir(exist_ok=True)
     with tqdm(

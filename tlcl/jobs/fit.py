@@ -3,10 +3,9 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning as L
-from omegaconf import OmegaConf
 
 from tlcl.config.schema import Config
 from tlcl.distributed.collectives import leads
@@ -36,8 +35,7 @@ def loggers_for(config: Config, directory: RunDirectory) -> list[Any]:
     """W&B's logger of this run directory, or none."""
     if config.logger.name != "wandb" or not leads():
         return []
-    composed = OmegaConf.to_container(OmegaConf.load(directory.path / "config.yaml"))
-    return [build_wandb(config, directory, cast(dict[str, Any], composed))]
+    return [build_wandb(config, directory)]
 
 
 def _resume_point(directory: RunDirectory, net: Blocks) -> tuple[Path | None, int]:

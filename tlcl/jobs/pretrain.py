@@ -11,15 +11,38 @@ from omegaconf import DictConfig, OmegaConf
 
 import tlcl
 from tlcl.config.compose import composed_config
+from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config
 from tlcl.distributed.collectives import in_group
 from tlcl.errors import UserError
+from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.build import BACKBONES
-from tlcl.models.weights import RUN_MODEL, file_sha256
+from tlcl.models.weights import RUN_MODEL, Origin, apply_weights, file_sha256
 from tlcl.system.files import one_at_a_time
+from tlcl.tracking.kinds import NAMED, load
 from tlcl.tracking.records import RunDirectory
 
 log = logging.getLogger(__name__)
+Run = Callable[[Config, RunDirectory], object]
+
+
+def finetune(config: Config, directory: RunDirectory) -> object:
+    """Fine-tuning, the job that pretrains; its file builds on this one, and is imported when it is needed."""
+    return load(f"{NAMED['finetune'].job}:run")(config, directory)
+
+
+def start_weights(config: Config, net: Blocks, backbone: Backbone) -> Origin:
+    """Load what `model.weights` names into `net`; the letters' backbone is trained first when it is not there."""
+    if config.model.weights != "letters":
+        return apply_weights(net, backbone, config.model.weights)
+    origin = apply_weights(net, backbone, str(pretrained_on_letters(config)))
+    return Origin("letters", origin.path, origin.sha256)
+
+
+def ready_weights(config: Config) -> None:
+    """Train the letters' backbone, when it is wanted and not there: alone, before other processes join."""
+    if config.model.weights == "letters":
+        pretrained_on_letters(config)
 
 
 def letters_recipe(config: Config) -> DictConfig:
@@ -64,7 +87,7 @@ def _whole(path: Path) -> bool:
     return json.loads(summary.read_text()).get("model_sha256") == file_sha256(weights)
 
 
-def pretrained_on_letters(config: Config, run: Callable[[DictConfig, RunDirectory], object]) -> Path:
+def pretrained_on_letters(config: Config, run: Run = finetune) -> Path:
     """The run directory of the pretrained backbone; trained now by `run` unless it is there, whole and unchanged.
 
     An interrupted pretraining goes on from its last checkpoint; one whose weights no longer have the hash in
@@ -86,7 +109,7 @@ def pretrained_on_letters(config: Config, run: Callable[[DictConfig, RunDirector
     return path
 
 
-def _pretrain(recipe: DictConfig, path: Path, run: Callable[[DictConfig, RunDirectory], object]) -> None:
+def _pretrain(recipe: DictConfig, path: Path, run: Run) -> None:
     if (path / "summary.json").is_file():
         log.warning("warning: %s does not have the hash in its summary; it is pretrained again", path / RUN_MODEL)
         (path / "summary.json").unlink()
@@ -95,6 +118,6 @@ def _pretrain(recipe: DictConfig, path: Path, run: Callable[[DictConfig, RunDire
     log.info("pretraining the backbone on letters, once; kept in %s", path)
     directory = RunDirectory(path, resume=(path / "config.yaml").is_file())
     try:
-        run(recipe, directory)
+        run(parse_config(recipe), directory)
     finally:
         directory.close()

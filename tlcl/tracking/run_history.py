@@ -9,18 +9,8 @@ from omegaconf import OmegaConf
 
 from tlcl.errors import UserError
 from tlcl.security.untrusted import read_yaml
+from tlcl.tracking.kinds import kind_of
 from tlcl.tracking.records import read_lines, read_object
-
-JOBS = ("finetune", "continual", "adapt", "compare")
-
-
-def job_name(config: Mapping[str, Any]) -> str:
-    """Which of `JOBS` a run's config describes."""
-    if config.get("compare") is not None:
-        return "compare"
-    if config.get("source") is not None:
-        return "adapt"
-    return "finetune" if config.get("continual") is None else "continual"
 
 
 def flattened(nested: Mapping[str, Any], join: str = "/") -> dict[str, Any]:
@@ -89,12 +79,12 @@ def read_run(path: Path) -> LoggedRun | None:
         epochs, name = int(config["trainer"]["epochs"]), str(config["name"])
         rows = [epoch_row(line, epochs) for line in read_lines(path / "metrics.jsonl")]
         rows += [task_row(line) for line in read_lines(path / "tasks.jsonl")]
-    except (UserError, KeyError, TypeError, ValueError):
+    except (UserError, AttributeError, KeyError, TypeError, ValueError):
         return None
     return LoggedRun(
         path,
         name,
-        job_name(config),
+        kind_of(config).name,
         str((config.get("logger") or {}).get("group") or path.parent.name),
         flattened(config, "."),
         flattened(read_object(path / "summary.json")),

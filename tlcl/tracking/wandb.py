@@ -4,12 +4,14 @@ import logging
 import os
 import secrets
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any, Literal
 
 from tlcl.config.schema import Config, WandbConfig
 from tlcl.errors import UserError
-from tlcl.tracking.records import RunDirectory
-from tlcl.tracking.run_history import flattened, job_name
+from tlcl.tracking.kinds import kind_of
+from tlcl.tracking.records import RunDirectory, recorded
+from tlcl.tracking.run_history import flattened
 from tlcl.tracking.wandb_logger import RunLogger
 
 log = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ def _connect(config: Config, mode: Literal["online", "offline"], run_id: str, sa
         entity=options.entity,
         group=options.group,
         tags=options.tags,
-        job_type=job_name(vars(config)),
+        job_type=kind_of(asdict(config)).name,
         offline=mode == "offline",
         resume="allow" if mode == "online" else None,
         settings=wandb.Settings(mode=mode, silent=True, x_disable_stats=True, init_timeout=PATIENCE),
@@ -57,7 +59,7 @@ def _connect(config: Config, mode: Literal["online", "offline"], run_id: str, sa
     return logger
 
 
-def build_wandb(config: Config, directory: RunDirectory, composed: dict[str, Any]) -> RunLogger:
+def build_wandb(config: Config, directory: RunDirectory) -> RunLogger:
     """The logger of this run directory; a resumed run goes on under its W&B id.
 
     `logger.mode=auto` goes offline, with a warning, when there is a key but the server cannot be reached.
@@ -88,7 +90,7 @@ def build_wandb(config: Config, directory: RunDirectory, composed: dict[str, Any
             wandb.teardown()  # its process would hold on to the run that it could not announce
         logger = _connect(config, mode, run_id, str(directory.path))
     with logger.spared():
-        logger.experiment.config.update(composed, allow_val_change=True)
+        logger.experiment.config.update(recorded(config), allow_val_change=True)
     uploaded = f"offline; upload with: wandb sync {directory.path}/wandb/offline-run-*"
     log.info("W&B: %s", logger.experiment.url if mode == "online" else uploaded)
     return logger

@@ -14,22 +14,7 @@ from tlcl.tracking.csv_cells import to_cell
 from tlcl.tracking.records import read_object
 
 TABLE = "compare"
-# of a summary: the first one orders the methods
-FIGURES = (
-    "final_accuracy",
-    "average_incremental_accuracy",
-    "average_accuracy",
-    "forgetting",
-    "backward_transfer",
-    "forward_transfer",
-)
-ADAPTATION_FIGURES = ("test_acc", "source_test_acc", "a_distance")
 LOWER, UPPER = "source_only", "target_oracle"  # the ends of the scale of adaptation
-
-
-def figures_of(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """What is compared: of domain adaptations where the config has a source domain, else of continual runs."""
-    return FIGURES if config.get("source") is None else ADAPTATION_FIGURES
 
 
 def gap_closed(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -46,7 +31,7 @@ def gap_closed(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def write_table(
-    root: Path, runs: Sequence[tuple[str, int, Path]], figures: Sequence[str] = FIGURES
+    root: Path, runs: Sequence[tuple[str, int, Path]], figures: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Write `compare.json` and `compare.csv`, a row a method, best first; returns the rows.
 

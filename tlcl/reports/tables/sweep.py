@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from tlcl.reports.tables.spread import mean_std
 from tlcl.tracking.csv_cells import to_cell
-from tlcl.tracking.scores import reported_figure, validation_figure
+from tlcl.tracking.kinds import reported_figure, validation_figure
 from tlcl.tracking.sweep_records import COMPLETE, FAILURE, Job, Value
 
 # further figures of a summary that have a column where any run has them

@@ -1,0 +1,172 @@
+"""The spine of every job that trains: settle, build, weights, begin, train, choose, test, summary, report.
+
+A kind of job says what is its own; `run_job` keeps the order and writes what all of them record.
+"""
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from tlcl.config.schema import Config
+from tlcl.data.image_tensors import Source
+from tlcl.distributed.collectives import leads
+from tlcl.distributed.leader import together
+from tlcl.finetuning.trainer import settle
+from tlcl.jobs.outcome import duplicates, export, parameter_counts, record_test
+from tlcl.jobs.pretrain import ready_weights
+from tlcl.models.blocks import Backbone, Blocks
+from tlcl.reports.render import render
+from tlcl.tracking.checkpoint import PREVIOUS
+from tlcl.tracking.records import RunDirectory, read_lines
+from tlcl.tracking.timings import seconds_by_part
+from tlcl.tracking.wandb import finish_wandb
+
+log = logging.getLogger(__name__)
+
+
+class Job(ABC):
+    """What one kind of job has of its own.
+
+    Attributes:
+        name: its kind, see `tlcl.tracking.kinds`.
+        surplus: checkpoints that a finished run has no more use for.
+        net, backbone, source, classes: set by `build`: the network, what it is made from, the data whose test
+            images are answered, and the number of its classes.
+    """
+
+    name: ClassVar[str]
+    surplus: ClassVar[tuple[str, ...]] = (PREVIOUS,)
+    net: Blocks
+    backbone: Backbone
+    source: Source
+    classes: int
+
+    def __init__(self, config: Config, directory: RunDirectory, device: torch.device) -> None:
+        self.config, self.directory, self.device = config, directory, device
+
+    @classmethod
+    @abstractmethod
+    def check(cls, configs: Sequence[Config]) -> None:
+        """See that data, network and method fit each other, without training, in configs of the same data.
+
+        Raises:
+            UserError: they do not.
+        """
+
+    @classmethod
+    def shares(cls, config: Config) -> bool:
+        """Whether the other processes that the config asks for have a part in it."""
+        return True
+
+    @classmethod
+    def ready(cls, config: Config, checkpoints: Path) -> None:
+        """What one process does for all that share a run: check it, and get the weights.
+
+        Raises:
+            UserError: the data or the weights cannot be had.
+        """
+        cls.check([config])
+        ready_weights(config)
+
+    @abstractmethod
+    def build(self) -> None:
+        """Load the data and build what learns.
+
+        Raises:
+            UserError: every mistake that shows without training.
+        """
+
+    @abstractmethod
+    def load_weights(self) -> dict[str, Any]:
+        """Load the weights that the training starts from; returns what is recorded of them."""
+
+    @abstractmethod
+    def train(self) -> list[Any]:
+        """Train from the last whole checkpoint on; returns the loggers."""
+
+    @abstractmethod
+    def choose(self) -> None:
+        """Load the weights that are tested."""
+
+    @abstractmethod
+    def test(self) -> Tensor:
+        """Class probabilities (N, K) of the test images."""
+
+    @property
+    def trained(self) -> frozenset[str]:
+        """The blocks that were trained."""
+        return self.config.schedule.trainable(self.config.trainer.epochs - 1)
+
+    @abstractmethod
+    def summary(self) -> dict[str, Any]:
+        """What this kind records beside what all record; a key of those takes its place."""
+
+    @abstractmethod
+    def sentence(self, summary: dict[str, Any]) -> str:
+        """What is said at the end."""
+
+
+def run_job(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, Any]:
+    """One whole run (or the rest of one) in `directory`, in as many processes as the config says.
+
+    Returns:
+        Its summary.
+
+    Raises:
+        UserError, TrainingError: see `tlcl.errors`.
+    """
+    if not kind.shares(config):
+        return _run(kind, config, directory)
+    ready = partial(kind.ready, config, directory.checkpoints)
+    return together(partial(_run, kind), config, directory, ready)
+
+
+def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, Any]:
+    started = time.perf_counter()
+    job = kind(config, directory, settle(config))
+    job.build()
+    weights = job.load_weights()
+    directory.begin(config)
+    if config.trainer.channels_last:
+        job.net.to(memory_format=torch.channels_last)
+    loggers = job.train()
+    if not leads():
+        return {}
+    job.choose()
+    tested = record_test(directory, job.test(), job.source.test)
+    pool, trained = job.source.pool, job.trained
+    summary: dict[str, Any] = {
+        "status": "complete",
+        "name": config.name,
+        "job": kind.name,
+        **tested,
+        "epochs": config.trainer.epochs,
+        "test_size": len(job.source.test),
+        "classes": job.classes,
+        "skipped_images": job.source.skipped,
+        "duplicates_train_test": duplicates(job.source),
+        "weights": weights,
+        **job.summary(),
+        "model_sha256": export(directory, config, job.net, job.backbone, pool.classes, pool.images),
+        "parameters": parameter_counts(job.net, trained),
+        "trained_blocks": [name for name in job.net.names if name in trained],
+        "precision": config.trainer.precision,
+        "seconds_by_part": seconds_by_part(read_lines(directory.path / "timings.jsonl")),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    for name in job.surplus:
+        (directory.checkpoints / name).unlink(missing_ok=True)
+    directory.write_json("summary.json", summary)  # last, as it says that the run is complete
+    report = render(directory.path)
+    for logger in loggers:
+        finish_wandb(logger, directory, summary)
+    log.info("%s", job.sentence(summary))
+    log.info("report: %s", report)
+    return summary

@@ -1,0 +1,135 @@
+"""Which kinds of jobs there are: the one place that tells them apart.
+
+A kind names the file that runs it and the one that draws its page; they are imported when they are used, so that
+reading a record waits for neither.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Any
+
+from tlcl.tracking.scores import adaptation_score, continual_score, finetuning_score
+
+Summary = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of job.
+
+    Attributes:
+        name: `job` in its summary.
+        describes: whether a config, as a mapping of its groups, is of this kind or of one further down `KINDS`.
+        job: the module whose `run(config, directory)` gives the summary, and whose `check(configs)`, where
+            `methods` is set, sees that configs which differ in the method alone fit the data.
+        plots, page: MODULE:FUNCTION that takes the run directory.
+        validation: the summary's figure that runs may be chosen by (see `tlcl.tracking.scores`); None: it has none.
+        reported: key of the summary with the accuracy that is reported, 0 to 1.
+        meaning: what `validation` and `reported` are, in words.
+        methods: the config group whose place `compare` takes.
+        compared: keys of the summary that a comparison of methods shows; the highest of the first is best.
+    """
+
+    name: str
+    describes: Callable[[Mapping[str, Any]], bool]
+    job: str
+    plots: str
+    page: str
+    validation: Callable[[Summary], float | None] | None = None
+    reported: str = "test_acc"
+    meaning: tuple[str, str] = ("validation figure", "test accuracy")
+    methods: str | None = None
+    compared: tuple[str, ...] = ()
+
+
+def _has(group: str) -> Callable[[Mapping[str, Any]], bool]:
+    return lambda config: config.get(group) is not None
+
+
+KINDS = (
+    Kind(
+        name="few_labels",
+        describes=lambda config: config["data"].get("source") == "few_label_splits",
+        job="tlcl.jobs.few_labels",
+        plots="tlcl.reports.few_labels:save_few_label_plots",
+        page="tlcl.reports.few_labels:write_few_label_report",
+    ),
+    Kind(
+        name="compare",
+        describes=_has("compare"),
+        job="tlcl.jobs.compare",
+        plots="tlcl.reports.compare:save_compare_plots",
+        page="tlcl.reports.compare:write_compare_report",
+    ),
+    Kind(
+        name="adapt",
+        describes=_has("source"),
+        job="tlcl.jobs.adapt",
+        plots="tlcl.reports.plots.adaptation:save_adaptation_plots",
+        page="tlcl.reports.adaptation:write_adaptation_report",
+        validation=adaptation_score,
+        meaning=(
+            "source validation accuracy less the target's prediction entropy",
+            "accuracy on the target's test images",
+        ),
+        methods="adaptation",
+        compared=("test_acc", "source_test_acc", "a_distance"),
+    ),
+    Kind(
+        name="continual",
+        describes=_has("continual"),
+        job="tlcl.jobs.continual",
+        plots="tlcl.reports.plots.continual:save_continual_plots",
+        page="tlcl.reports.continual:write_continual_report",
+        validation=continual_score,
+        reported="final_accuracy",
+        meaning=(
+            "accuracy on the validation images of all classes after the last task",
+            "accuracy on the test images of all classes after the last task",
+        ),
+        methods="method",
+        compared=(
+            "final_accuracy", "average_incremental_accuracy", "average_accuracy", "forgetting",
+            "backward_transfer", "forward_transfer",
+        ),
+    ),
+    Kind(
+        name="finetune",
+        describes=lambda config: True,
+        job="tlcl.jobs.finetune",
+        plots="tlcl.reports.plots.training:save_plots",
+        page="tlcl.reports.finetune:write_report",
+        validation=finetuning_score,
+        meaning=("validation accuracy of the selected epoch", "test accuracy"),
+    ),
+)  # fmt: skip
+NAMED = {kind.name: kind for kind in KINDS}
+
+
+def kind_of(config: Mapping[str, Any]) -> Kind:
+    """The kind of job that a config describes: the first of `KINDS` that says so."""
+    return next(kind for kind in KINDS if kind.describes(config))
+
+
+def load(name: str) -> Callable[..., Any]:
+    """What MODULE:FUNCTION names, imported now."""
+    function: Callable[..., Any] = resolve_name(name)
+    return function
+
+
+def validation_figure(summary: Summary) -> float | None:
+    """What a search maximises and runs are chosen by; no test image and no hidden target label is in it.
+
+    Returns:
+        None for a job that has none: a comparison, a continual run with data.val_size=0, one that is not complete.
+    """
+    kind = NAMED.get(summary.get("job", ""))
+    return kind.validation(summary) if kind and kind.validation else None
+
+
+def reported_figure(summary: Summary) -> float | None:
+    """The accuracy that is reported, 0 to 1; None for a job that has no single one."""
+    kind = NAMED.get(summary.get("job", ""))
+    value = summary.get(kind.reported if kind else "test_acc")
+    return float(value) if isinstance(value, int | float) else None
