@@ -26,11 +26,12 @@ from tlcl.config.schema import VARIANTS
 from tlcl.continual.methods import registry as methods
 from tlcl.data.sources.registry import LOADERS
 from tlcl.errors import UserError
-from tlcl.jobs.compare import CONTINUAL, method_group
+from tlcl.jobs.compare import method_group
 from tlcl.jobs.finished import load_run
 from tlcl.jobs.pretrain import letters_recipe
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import BACKBONES, build_model
+from tlcl.tracking.kinds import NAMED
 
 EXAMPLES = ROOT / "docs" / "examples"
 FILES = sorted(EXAMPLES.glob("*.py"))
@@ -166,7 +167,7 @@ def test_l2_is_its_formula() -> None:
 
 def test_what_is_added_is_compared_by_its_name() -> None:
     extensions.allow(EXAMPLES / "my_method.py")
-    assert method_group("l2 strength=2", CONTINUAL) == {"name": "l2", "strength": 2}
+    assert method_group("l2 strength=2", NAMED["continual"]) == {"name": "l2", "strength": 2}
 
 
 def test_a_config_alone_runs_no_code(tmp_path: Path) -> None:
