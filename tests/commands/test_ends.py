@@ -135,7 +135,7 @@ def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
     code = """
 import os, signal
 from pathlib import Path
-from tlcl.atomic import atomic_open
+from tlcl.system.files import atomic_open
 with atomic_open(Path("run/plots/curves.png")) as file:
     file.write(b"half"); file.flush()
     os.kill(os.getpid(), signal.SIGKILL)

@@ -81,7 +81,7 @@ def test_naive_forgets_and_replay_remembers(finished: Path, tmp_path: Path) -> N
 def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take half the time of so short a run."""
     monkeypatch.setattr("tlcl.jobs.continual.save_matrix_plots", lambda run_dir: [])
-    monkeypatch.setattr("tlcl.jobs.continual.render", lambda run_dir: run_dir)
+    monkeypatch.setattr("tlcl.jobs.job.render", lambda run_dir: run_dir)
 
 
 FAST_METHODS = ("naive", "der_pp", "slda")

@@ -345,7 +345,7 @@ def test_a_truncated_file_is_computed_again(tmp_path: Path, resnet: Blocks) -> N
 KILLED = """
 import os, signal, sys, torch
 from pathlib import Path
-from tlcl.mapped import build_mapped
+from tlcl.prefix_cache.mapped_file import build_mapped
 
 def fill(values):
     values[: len(values) // 2] = 1

@@ -1,34 +1,10 @@
-"""Reads what wandb stored offline: wandb's own record messages from its LevelDB-format log."""
+"""Reads what wandb stored offline."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from wandb.proto import wandb_internal_pb2
-
-BLOCK, HEADER = 32768, 7
-FULL, LAST = 1, 4
-
-
-def records(path: Path) -> Iterator[Any]:
-    """wandb_internal_pb2.Record messages, in order. The first 7 bytes name the format and its version."""
-    content, position, parts = path.read_bytes(), HEADER, b""
-    assert content.startswith(b":W&B")
-    while position + HEADER <= len(content):
-        if BLOCK - position % BLOCK < HEADER:  # too little room for a header: the rest of the block is padding
-            position += BLOCK - position % BLOCK
-            continue
-        length = int.from_bytes(content[position + 4 : position + 6], "little")
-        kind = content[position + 6]
-        position += HEADER
-        parts += content[position : position + length]
-        position += length
-        if kind in (FULL, LAST):
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(parts)
-            parts = b""
-            yield record
+from tlcl.tracking.wandb_file import records
 
 
 def run_of(path: Path) -> Any:

@@ -4,11 +4,17 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from tlcl.config.schema import Config
 from tlcl.distributed.ddp import ThawingDDP
-from tlcl.distributed.launcher import cluster_environment
+from tlcl.distributed.launcher import started
 from tlcl.errors import UserError
 
 
@@ -39,3 +45,12 @@ def lightning_devices(config: Config) -> dict[str, Any]:
         return told
     told |= {"num_nodes": chosen.num_nodes, "strategy": ThawingDDP()}
     return {**told, "plugins": [cluster_environment()]}
+
+
+def cluster_environment() -> ClusterEnvironment:
+    """Lightning's description of what started this process: its rank, and where the first one is to be found."""
+    if started()[1] > 1:
+        if TorchElasticEnvironment.detect():
+            return TorchElasticEnvironment()
+        return SLURMEnvironment(auto_requeue=False)  # a run goes on by +resume, in its own directory
+    return LightningEnvironment()

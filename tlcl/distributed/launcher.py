@@ -2,13 +2,6 @@
 
 import os
 
-from lightning.fabric.plugins.environments import (
-    ClusterEnvironment,
-    LightningEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
-
 from tlcl.config.schema import TrainerConfig
 from tlcl.errors import UserError
 
@@ -52,10 +45,3 @@ def check_started(trainer: TrainerConfig) -> None:
         )
 
 
-def cluster_environment() -> ClusterEnvironment:
-    """Lightning's description of what started this process: its rank, and where the first one is to be found."""
-    if started()[1] > 1:
-        if TorchElasticEnvironment.detect():
-            return TorchElasticEnvironment()
-        return SLURMEnvironment(auto_requeue=False)  # a run goes on by +resume, in its own directory
-    return LightningEnvironment()

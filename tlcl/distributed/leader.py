@@ -26,8 +26,8 @@ import torch.distributed as dist
 
 from tlcl.config.schema import Config
 from tlcl.distributed.collectives import in_group
-from tlcl.distributed.devices import root_device
-from tlcl.distributed.launcher import check_started, cluster_environment, started
+from tlcl.distributed.devices import cluster_environment, root_device
+from tlcl.distributed.launcher import check_started, started
 from tlcl.errors import TrainingError, UserError
 from tlcl.tracking.records import RunDirectory, config_text
 

@@ -92,9 +92,9 @@ def run_job(composed: DictConfig) -> float | None:
 
 def close_wandb(*, failed: bool) -> None:
     """End a W&B run that the job left open, so that the next job has its own."""
-    wandb = sys.modules.get("wandb")  # not imported for this alone
-    if wandb is not None and wandb.run is not None:
-        wandb.finish(exit_code=int(failed))
+    tracking = sys.modules.get("tlcl.tracking.wandb_logger")  # not imported for this alone
+    if tracking is not None:
+        tracking.close_unfinished(failed=failed)
 
 
 def processes(hydra: Any) -> int:

@@ -3,7 +3,6 @@
 import logging
 import os
 import secrets
-from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ from tlcl.errors import UserError
 from tlcl.tracking.kinds import kind_of
 from tlcl.tracking.records import RunDirectory, recorded
 from tlcl.tracking.run_history import flattened
-from tlcl.tracking.wandb_logger import RunLogger
+from tlcl.tracking.wandb_logger import RunLogger, close_unfinished, drop_service
 
 log = logging.getLogger(__name__)
 PATIENCE = 60.0  # seconds in which the server answers
@@ -56,7 +55,24 @@ def _connect(config: Config, mode: Literal["online", "offline"], run_id: str, sa
     )
     for axis in ("epoch", "task"):
         logger.experiment.define_metric(axis, hidden=True)
+    RunLogger.unfinished = logger
     return logger
+
+
+def _start(config: Config, mode: Literal["online", "offline"], run_id: str, save_dir: str) -> RunLogger:
+    """Start the W&B run, with a new process of W&B's when the one of an earlier run has died since."""
+    import wandb
+
+    try:
+        return _connect(config, mode, run_id, save_dir)
+    except wandb.errors.Error:  # what its process, or the server, answers
+        raise
+    except Exception as error:
+        drop_service()
+        logger = _connect(config, mode, run_id, save_dir)
+        reason = type(error).__name__
+        log.warning("warning: W&B's process no longer answers (%s); a new one records this run", reason)
+        return logger
 
 
 def build_wandb(config: Config, directory: RunDirectory) -> RunLogger:
@@ -67,18 +83,18 @@ def build_wandb(config: Config, directory: RunDirectory) -> RunLogger:
     Raises:
         UserError: `logger.mode=online` without a key or a server.
     """
-    import wandb
-
     options = config.logger
     assert isinstance(options, WandbConfig)
     known = directory.read_json("wandb.json")
     run_id = known["id"] if known else secrets.token_hex(4)
     if not known:
         directory.write_json("wandb.json", {"id": run_id, "project": options.project, "entity": options.entity})
+    close_unfinished()
+    os.environ.pop("WANDB_SERVICE", None)  # W&B's process of the program that started this one: it ends with that
     mode = resolve_mode(options.mode)
     try:
-        logger = _connect(config, mode, run_id, str(directory.path))
-    except (wandb.errors.Error, OSError, ValueError) as error:  # ValueError: WANDB_MODE=something
+        logger = _start(config, mode, run_id, str(directory.path))
+    except Exception as error:  # ValueError: WANDB_MODE=something
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if options.mode == "online" or mode == "offline":
             raise UserError(
@@ -86,8 +102,7 @@ def build_wandb(config: Config, directory: RunDirectory) -> RunLogger:
             ) from None
         log.warning("warning: W&B cannot be reached (%s); this run is recorded offline", reason)
         mode = "offline"
-        with suppress(Exception):
-            wandb.teardown()  # its process would hold on to the run that it could not announce
+        drop_service()  # it would hold on to the run that it could not announce
         logger = _connect(config, mode, run_id, str(directory.path))
     with logger.spared():
         logger.experiment.config.update(recorded(config), allow_val_change=True)

@@ -1,19 +1,50 @@
 """Lightning's W&B logger with an x axis for each figure, whose failure never stops a run."""
 
 import logging
+import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 log = logging.getLogger(__name__)
+WRITING = 60.0  # seconds in which W&B's process writes what it holds of a run that has ended
 
 
 def axis_of(key: str) -> str:
     """The figure that W&B draws `key` over: the task for what is measured after each task, else the epoch."""
     return "task" if key.startswith("continual/") else "epoch"
+
+
+def wait_until_written(path: Path) -> None:
+    """Wait for the end of the run in W&B's file.
+
+    W&B's process answers that the run has ended, and only then writes what it holds of it: all, for a short run.
+
+    Raises:
+        TimeoutError: the file is not whole.
+    """
+    from tlcl.tracking.wandb_file import is_whole
+
+    until = time.monotonic() + WRITING
+    while not is_whole(path):
+        if time.monotonic() > until:
+            raise TimeoutError(f"{path.name} is not whole")
+        time.sleep(0.005)
+
+
+def drop_service() -> None:
+    """Leave W&B's process, dead or not, and its runs: the next run starts another."""
+    import wandb
+
+    with suppress(Exception, SystemExit):  # it exits with the status of a process that was killed
+        wandb.teardown()
+    os.environ.pop("WANDB_SERVICE", None)
+    wandb.run = None
 
 
 class RunLogger(WandbLogger):
@@ -23,6 +54,8 @@ class RunLogger(WandbLogger):
         log_model: see `logger.log_model`.
         options: as WandbLogger.
     """
+
+    unfinished: ClassVar["RunLogger | None"] = None  # the one of this process whose W&B run has not ended
 
     def __init__(self, log_model: str, **options: Any) -> None:
         super().__init__(log_model=False, **options)
@@ -44,16 +77,16 @@ class RunLogger(WandbLogger):
                 )
             self._failed = True
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
         """End the W&B run; the next one of this process is its own, even when W&B's service has died."""
+        if RunLogger.unfinished is self:
+            RunLogger.unfinished = None
         with self.spared():
-            self.experiment.finish()
+            self.experiment.finish(exit_code=int(failed))
+            if self._offline:
+                wait_until_written(Path(self.experiment.settings.sync_file))
             return
-        import wandb
-
-        with suppress(Exception):
-            wandb.teardown()
-        wandb.run = None
+        drop_service()
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -64,3 +97,9 @@ class RunLogger(WandbLogger):
                 self.experiment.define_metric(key, step_metric=axis_of(key))
                 self._with_axis.add(key)
             super().log_metrics(metrics, step)
+
+
+def close_unfinished(*, failed: bool = True) -> None:
+    """End the W&B run that a run of this process left open: the next one would log to it."""
+    if RunLogger.unfinished is not None:
+        RunLogger.unfinished.close(failed=failed)
