@@ -26,12 +26,12 @@ from tlcl.config.schema import VARIANTS
 from tlcl.continual.methods import registry as methods
 from tlcl.data.sources.registry import LOADERS
 from tlcl.errors import UserError
-from tlcl.jobs.compare import CONTINUAL, method_group
 from tlcl.jobs.finished import load_run
 from tlcl.jobs.pretrain import letters_recipe
 from tlcl.jobs.registry import job_of
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import BACKBONES, build_model
+from tlcl.sweeps.compare import CONTINUAL, method_group
 
 EXAMPLES = ROOT / "docs" / "examples"
 FILES = sorted(EXAMPLES.glob("*.py"))

@@ -39,6 +39,7 @@ def start(composed: DictConfig) -> dict[str, Any]:
     """Open the run directory that the config names, or the one to resume, and run there."""
     from tlcl.jobs.registry import job_of
     from tlcl.reports.render import render
+    from tlcl.sweeps import compare, few_labels  # noqa: F401  (kinds of job, there once they are imported)
     from tlcl.tracking.records import RunDirectory
 
     OmegaConf.set_struct(composed, False)
