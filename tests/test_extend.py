@@ -26,11 +26,11 @@ from tlcl.config.schema import VARIANTS
 from tlcl.continual.methods import registry as methods
 from tlcl.data.sources.registry import LOADERS
 from tlcl.errors import UserError
-from tlcl.jobs.compare import method_group
 from tlcl.jobs.finished import load_run
 from tlcl.jobs.pretrain import letters_recipe
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import BACKBONES, build_model
+from tlcl.sweeps.compare import method_group
 from tlcl.tracking.kinds import NAMED
 
 EXAMPLES = ROOT / "docs" / "examples"

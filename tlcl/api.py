@@ -14,7 +14,6 @@ import warnings
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from io import StringIO
 from itertools import count
 from pathlib import Path
@@ -31,12 +30,12 @@ from tlcl.errors import TrainingError, UserError
 from tlcl.jobs.registry import finish
 from tlcl.reports.tables.compare import read_table
 from tlcl.reports.tables.sweep import Row, rows_of
-from tlcl.security.untrusted import recorded_config
+from tlcl.sweeps import compare, few_labels  # noqa: F401  (kinds of job, there once they are imported)
 from tlcl.system.memory import keep_freed_memory
-from tlcl.tracking.accuracy_matrix import Measured, read_matrix
+from tlcl.tracking.accuracy_matrix import Measured
 from tlcl.tracking.csv_cells import from_cell
-from tlcl.tracking.records import read_lines, read_object
-from tlcl.tracking.sweep_records import BEGUN, COMPLETE, Job
+from tlcl.tracking.finished_run import FinishedRun
+from tlcl.tracking.sweep_records import job_in
 
 LOG = "log.txt"  # in the run's directory: what the command would have printed
 
@@ -51,7 +50,7 @@ class Picture:
         return self.path.read_bytes()
 
 
-class Run:
+class Run(FinishedRun):
     """What a run left in the directory `path`, whoever made it; read when it is asked for.
 
     Raises:
@@ -59,7 +58,7 @@ class Run:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
+        super().__init__(Path(path).expanduser())
         if not (self.path / "config.yaml").is_file():
             raise UserError(f"{self.path} is no tlcl run directory: it has no config.yaml")
 
@@ -68,21 +67,6 @@ class Run:
         accuracy = self.summary.get("test_acc")
         return f"{self.path}: {state}" + ("" if accuracy is None else f", test accuracy {accuracy:.1%}")
 
-    @cached_property
-    def config(self) -> DictConfig:
-        """The resolved config."""
-        return recorded_config(self.path)
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """`summary.json`; empty while the run is not complete."""
-        return read_object(self.path / "summary.json")
-
-    @property
-    def metrics(self) -> list[dict[str, Any]]:
-        """A dict an epoch, with keys such as `val/acc` (0 to 1) and `trainable`."""
-        return read_lines(self.path / "metrics.jsonl")
-
     @property
     def matrix(self) -> Measured:
         """The accuracy matrix of a continual run.
@@ -90,7 +74,7 @@ class Run:
         Raises:
             UserError: the run has none.
         """
-        measured = read_matrix(self.path)
+        measured = super().matrix
         if measured is None:
             raise UserError(f"{self.path} has no accuracy matrix: it is no continual run, or no task is done")
         return measured
@@ -186,8 +170,7 @@ def rows(runs: Sequence[Run], keys: Sequence[str]) -> list[Row]:
         lacking = [key for key, value in settings.items() if value is None]
         if lacking:
             raise UserError(f"the config of {one.path} has no value of {lacking[0]!r}")
-        status = COMPLETE if one.summary.get("status") == "complete" else BEGUN
-        jobs.append(Job(number, one.path, settings, status, "", one.summary))
+        jobs.append(job_in(one.path, one.path.parent, number, settings))
     return rows_of(jobs, keys)
 
 

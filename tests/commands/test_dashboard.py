@@ -19,7 +19,7 @@ from tlcl.reports.dashboard.page import find_runs, labels_of, write_dashboard
 from tlcl.reports.dashboard.plots import bars_figure, colours_of, lines_figure, parallel_figure
 from tlcl.reports.dashboard.views import FINETUNING, SWEEP, VIEWS, Bars, Lines, Matrix, Parallel
 from tlcl.reports.dashboard.workspace import build_workspace
-from tlcl.tracking.run_history import LoggedRun, read_run
+from tlcl.tracking.finished_run import FinishedRun, read_run
 
 EVIL = "<script>alert(1)</script>"
 
@@ -62,7 +62,7 @@ def runs_dir(tmp_path: Path) -> Path:
     return root
 
 
-def loaded(root: Path) -> list[LoggedRun]:
+def loaded(root: Path) -> list[FinishedRun]:
     return [run for path in ("0", "2", "5") if (run := read_run(root / "sweeps" / "grid" / path)) is not None]
 
 

@@ -7,8 +7,7 @@ import pytest
 from tlcl.commands import study
 from tlcl.commands.study import QUICK, Scale
 from tlcl.errors import Interrupted
-from tlcl.jobs import series as steps
-from tlcl.jobs.series import Step
+from tlcl.sweeps import engine as steps
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -62,7 +61,7 @@ def test_a_stopped_study_goes_on_and_ends_in_one_report(
 def test_a_run_whose_loss_is_not_finite_does_not_end_the_study(
     tmp_path: Path, tiny: Scale, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[Step] = []
+    seen: list[Path] = []
     monkeypatch.setattr(steps, "finish", lambda config, path: seen.append(path) or "the loss is not finite")
     page = study.study(tmp_path / "study", tiny).read_text()
     assert len(seen) == len(study.steps(tmp_path / "study", tiny))

@@ -20,7 +20,7 @@ from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import SUPREMA, WHOLE, Config, conf_dir
 from tlcl.errors import UserError
-from tlcl.jobs import compare
+from tlcl.sweeps import compare
 
 KINDS = {
     "finetune": ["thaw=layerwise"],

@@ -21,16 +21,16 @@ from tlcl.config.parse import parse_config
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.data.sources.registry import load_source
 from tlcl.errors import UserError
-from tlcl.jobs import compare
 from tlcl.jobs.adapt import run
 from tlcl.jobs.finished import load_run
 from tlcl.models.inference import predict
 from tlcl.reports.dashboard.views import ADAPTATION
 from tlcl.reports.render import render
 from tlcl.reports.tables.compare import gap_closed
+from tlcl.sweeps import compare
 from tlcl.tracking.checkpoint import read_checkpoint
+from tlcl.tracking.finished_run import read_run
 from tlcl.tracking.records import read_lines
-from tlcl.tracking.run_history import read_run
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -59,7 +59,7 @@ def test_the_dashboard_shows_what_is_recorded(finished: Path) -> None:
     assert run is not None
     assert run.job == ADAPTATION.job
     for value in ADAPTATION.values():
-        assert value.key in (run.config if value.where == "config" else run.summary)
+        assert value.key in (run.flat_config if value.where == "config" else run.flat_summary)
     for x, key in ADAPTATION.curves():
         assert len(run.curve(x, key)) == 3
     assert all((finished / "plots" / f"{name}.png").is_file() for name in ADAPTATION.plots())

@@ -17,12 +17,12 @@ from tlcl.continual.methods.registry import METHODS
 from tlcl.continual.module import ContinualModule
 from tlcl.data.sources.digits import load_digits
 from tlcl.errors import UserError
-from tlcl.jobs import compare
 from tlcl.jobs.continual import run
 from tlcl.jobs.finetune import run as finetune
 from tlcl.jobs.finished import load_run
 from tlcl.jobs.outcome import duplicates
 from tlcl.models.inference import predict
+from tlcl.sweeps import compare
 from tlcl.tracking.accuracy_matrix import read_matrix
 from tlcl.tracking.records import read_lines
 

@@ -12,6 +12,7 @@ from tlcl.reports.tables.compare import read_table, write_table
 from tlcl.reports.tables.spread import mean_std
 from tlcl.tracking.accuracy_matrix import read_matrix, write_matrix
 from tlcl.tracking.kinds import NAMED
+from tlcl.tracking.sweep_records import job_in
 
 NAN = math.nan
 
@@ -81,9 +82,9 @@ def test_table_has_the_best_first_and_sample_deviations(tmp_path: Path) -> None:
     for seed, value in enumerate((0.2, 0.4)):
         summary(tmp_path / f"naive{seed}", value, [0.9, value])
     summary(tmp_path / "joint0", 0.8, [None, 0.8])
-    runs = [("naive", 0, tmp_path / "naive0"), ("naive", 1, tmp_path / "naive1"), ("joint", 0, tmp_path / "joint0"),
-            ("er", 0, tmp_path / "er0")]  # fmt: skip
-    rows = write_table(tmp_path, runs, NAMED["continual"].compared)
+    runs = [("naive", 0), ("naive", 1), ("joint", 0), ("er", 0)]
+    jobs = [job_in(tmp_path / f"{name}{seed}", tmp_path, 0, {"method": name, "seed": seed}) for name, seed in runs]
+    rows = write_table(tmp_path, jobs, NAMED["continual"].compared)
     assert [row["method"] for row in rows] == ["joint", "naive", "er"]
     assert rows[1]["final_accuracy"] == pytest.approx(0.3)
     assert rows[1]["final_accuracy_std"] == pytest.approx(math.sqrt(0.02))

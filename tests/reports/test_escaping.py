@@ -21,7 +21,8 @@ from tlcl.reports.plots.sweep import bars, heat_map, lines, parallel_coordinates
 from tlcl.reports.tables.sweep import csv_text, rows_of
 from tlcl.tracking.accuracy_matrix import Measured, write_matrix
 from tlcl.tracking.csv_cells import from_cell, to_cell
-from tlcl.tracking.sweep_records import COMPLETE, Job
+from tlcl.tracking.finished_run import COMPLETE
+from tlcl.tracking.sweep_records import Job
 
 ATTACKS = [
     "<script>alert(1)</script>", '"><img src=x onerror="alert(1)">', "javascript:alert(1)//", "'><svg onload=a>",

@@ -13,6 +13,7 @@ from tests.sweeps.conftest import fake_job, fake_plan, train
 from tlcl.commands.report import main as report_main
 from tlcl.config.schema import conf_dir
 from tlcl.errors import UserError
+from tlcl.sweeps import engine
 from tlcl.sweeps import job as sweep_job
 from tlcl.sweeps.plan import resumed_command
 from tlcl.system.files import one_at_a_time
@@ -70,7 +71,7 @@ class FakeJobs:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeJobs:
     jobs = FakeJobs()
-    monkeypatch.setattr(sweep_job, "finish", jobs)
+    monkeypatch.setattr(engine, "finish", jobs)
     return jobs
 
 

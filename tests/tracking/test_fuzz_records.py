@@ -20,14 +20,14 @@ from tlcl.config.parse import parse_config
 from tlcl.config.schema import FewLabelSplitsConfig
 from tlcl.data.sources.few_label_splits import find_splits, load_split
 from tlcl.errors import UserError, printable, run_cli
-from tlcl.jobs.compare import run_name
 from tlcl.models.weights import read_state
 from tlcl.security.secrets import looks_secret
 from tlcl.security.untrusted import Labels, read_yaml, recorded_config, recorded_labels
+from tlcl.sweeps.compare import run_name
 from tlcl.system.safe_load import NotTensors, load_tensors
 from tlcl.tracking.checkpoint import read_checkpoint
+from tlcl.tracking.finished_run import read_run
 from tlcl.tracking.records import RunDirectory
-from tlcl.tracking.run_history import read_run
 
 TEXTS = st.sampled_from(["", "a", "é", "\ud800", "<b>", "=1", "complete", "0", "1e999"])
 LEAVES = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([2**70, 0.5, float("nan"), 1e300]) | TEXTS

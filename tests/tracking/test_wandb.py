@@ -19,9 +19,10 @@ from tlcl.reports.dashboard.views import CONTINUAL, FINETUNING, SWEEP
 from tlcl.reports.plots.predictions import confusion_counts
 from tlcl.tracking import wandb
 from tlcl.tracking.accuracy_matrix import read_matrix
+from tlcl.tracking.finished_run import read_run
 from tlcl.tracking.predictions import read_predictions
 from tlcl.tracking.records import RunDirectory, read_lines
-from tlcl.tracking.run_history import flattened, read_run
+from tlcl.tracking.run_history import flattened
 from tlcl.tracking.wandb import build_wandb, finish_wandb
 from tlcl.tracking.wandb_artifacts import model_artifact
 from tlcl.tracking.wandb_logger import RunLogger
@@ -80,7 +81,7 @@ def test_the_records_tell_what_was_logged(runs: tuple[Path, Path]) -> None:
         assert len(of_tasks) == len(about.get("tasks", []))
         assert [row["epoch"] for row in of_epochs] == list(range(len(read_lines(run_dir / "metrics.jsonl"))))
         final = summary(stored(run_dir))
-        assert {key: final[key] for key in run.summary} == run.summary == flattened(about)
+        assert {key: final[key] for key in run.flat_summary} == run.flat_summary == flattened(about)
     assert final["final_accuracy"] == about["final_accuracy"]
     assert of_tasks[-1]["continual/forgetting"] == about["forgetting"]
     assert "continual/forgetting" not in of_tasks[0]
@@ -141,7 +142,7 @@ def test_every_key_of_the_dashboard_is_logged(runs: tuple[Path, Path]) -> None:
                 assert [row for row in rows(run_dir) if x in row and key in row], key
                 assert axes(stored(run_dir))[key] == x
             for value in view.values():
-                assert value.key in (run.config if value.where == "config" else final), value
+                assert value.key in (run.flat_config if value.where == "config" else final), value
             assert {f"plots/{name}" for name in view.plots()} <= media
             assert "confusion_matrix_table" in media
     assert "accuracy_matrix" in media

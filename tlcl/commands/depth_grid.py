@@ -21,15 +21,15 @@ from tlcl.config.parse import parse_config
 from tlcl.config.schema import LettersConfig
 from tlcl.data.sources.registry import load_source
 from tlcl.errors import UserError, run_cli
-from tlcl.jobs.series import QUIET, Step, run_steps
 from tlcl.models.blocks import FEATURES
 from tlcl.reports.depth_grid import write_depth_grid_report
 from tlcl.reports.tables.depth_grid import DISTANCES, RUNS
+from tlcl.sweeps.engine import PlannedRun
+from tlcl.sweeps.study import QUIET, add_options, cell, run_study
 from tlcl.system.files import atomic_write_text
 
 DEPTHS = range(6)
 DISTANCE_IMAGES = 1000
-BATCH = 32
 
 
 def epochs_for(size: int) -> int:
@@ -66,23 +66,17 @@ def own_target(text: str) -> Target:
     return Target(name, ("data=image_folder", f"data.train={Path(path).expanduser().resolve()}", "data.size=32"))
 
 
-def steps(root: Path, targets: Sequence[Target], sizes: Sequence[int], seeds: Sequence[int]) -> list[Step]:
-    """Every run of the grid; without crops, so that frozen blocks are computed once."""
-    planned = []
-    for seed in seeds:
-        for size in sizes:
-            epochs = epochs_for(size)
-            for target in targets:
-                for depth in DEPTHS:
-                    overrides = [
-                        *target.overrides, f"name={target.name} depth {depth}", f"thaw.depth={depth}",
-                        f"data.train_size={size}", "data.val_size=100", "data.crop_padding=0",
-                        f"data.batch_size={BATCH}", f"trainer.epochs={epochs}", f"seed={seed}",
-                    ]  # fmt: skip
-                    path = root / RUNS / f"{target.name.replace(' ', '_')}_size{size}_depth{depth}_seed{seed}"
-                    weight = 2 + 0.0002 * (depth + 1) * size * epochs
-                    planned.append(Step(path, composed_config([*QUIET, *overrides]), weight))
-    return planned
+def steps(
+    root: Path, targets: Sequence[Target], sizes: Sequence[int], seeds: Sequence[int]
+) -> list[PlannedRun]:
+    """Every run of the grid."""
+    return [
+        cell(
+            root / RUNS / f"{target.name.replace(' ', '_')}_size{size}_depth{depth}_seed{seed}",
+            target.name, depth, size, seed, epochs_for(size), [*QUIET, *target.overrides, "data.val_size=100"],
+        )
+        for seed in seeds for size in sizes for target in targets for depth in DEPTHS
+    ]  # fmt: skip
 
 
 def measure_distances(root: Path, targets: Sequence[Target]) -> None:
@@ -108,16 +102,20 @@ def measure_distances(root: Path, targets: Sequence[Target]) -> None:
         atomic_write_text(path, json.dumps(known, indent=2) + "\n")
 
 
-def depth_grid(root: Path, targets: Sequence[Target], sizes: Sequence[int], seeds: Sequence[int]) -> Path:
+def depth_grid(
+    root: Path, targets: Sequence[Target], sizes: Sequence[int], seeds: Sequence[int], jobs: int = 1
+) -> Path:
     """Run what is not done yet and write the report; returns its path.
 
     Raises:
-        UserError, Interrupted: see `run_steps`.
+        UserError, TrainingError: see `run_study`.
     """
-    planned = steps(root, targets, sizes, seeds)
-    stopped = run_steps(root, planned, "depth-grid")
-    measure_distances(root, targets)
-    return write_depth_grid_report(root, stopped)
+
+    def page(root: Path, stopped: Sequence[str]) -> Path:
+        measure_distances(root, targets)
+        return write_depth_grid_report(root, stopped)
+
+    return run_study(root, steps(root, targets, sizes, seeds), "depth-grid", page, jobs)
 
 
 def _program() -> None:
@@ -127,14 +125,14 @@ def _program() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: tlcl-depth-grid --images flowers=PATH --sizes 50 200 --seeds 0 1 2",
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/depth_grid"), help="where runs and report go")
+    add_options(parser, "runs/depth_grid")
     parser.add_argument("--images", action="append", default=[], metavar="NAME=PATH", help="one more target")
     sizes, seeds = "labelled images (default 50 200 1000)", "of each cell (default 0 1 2)"
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 200, 1000], metavar="N", help=sizes)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help=seeds)
     options = parser.parse_args()
     targets = [*EMBEDDED, *map(own_target, options.images)]
-    print(f"report: {depth_grid(options.out, targets, options.sizes, options.seeds)}")
+    print(f"report: {depth_grid(options.out, targets, options.sizes, options.seeds, options.jobs)}")
 
 
 def main() -> None:

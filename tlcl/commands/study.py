@@ -12,9 +12,10 @@ from pathlib import Path
 
 from tlcl.config.compose import composed_config
 from tlcl.errors import run_cli
-from tlcl.jobs import compare
-from tlcl.jobs.series import QUIET, Step, run_steps
 from tlcl.reports.study import ADAPTATION, CONTINUAL, GRID, LAYERWISE, write_study_report
+from tlcl.sweeps import compare
+from tlcl.sweeps.engine import PlannedRun
+from tlcl.sweeps.study import QUIET, add_options, cell, run_study
 
 DEPTHS = range(6)
 
@@ -55,40 +56,36 @@ QUICK = Scale(
 )
 
 
-def grid_steps(root: Path, scale: Scale) -> Iterator[Step]:
-    """Every freeze depth with every number of labelled images; without crops, so that frozen blocks are cached."""
+def grid_runs(root: Path, scale: Scale) -> Iterator[PlannedRun]:
+    """Every freeze depth with every number of labelled images."""
     for seed in scale.seeds:
         for size in scale.sizes:
             for depth in DEPTHS:
-                overrides = [
-                    f"name=grid depth {depth}", f"thaw.depth={depth}", f"data.train_size={size}", f"seed={seed}",
-                    f"trainer.epochs={scale.epochs}", "data.batch_size=32", "data.crop_padding=0",
-                ]  # fmt: skip
-                config = composed_config([*QUIET, *scale.shorter, *overrides])
-                weight = 2 + 0.0002 * (depth + 1) * size * scale.epochs
-                yield Step(root / GRID / "runs" / f"depth{depth}_size{size}_seed{seed}", config, weight)
+                path = root / GRID / "runs" / f"depth{depth}_size{size}_seed{seed}"
+                yield cell(path, "grid", depth, size, seed, scale.epochs, [*QUIET, *scale.shorter])
 
 
-def compare_steps(root: Path, scale: Scale, experiment: str, methods: tuple[str, ...], part: str) -> Iterator[Step]:
+def compare_runs(
+    root: Path, scale: Scale, experiment: str, methods: tuple[str, ...], part: str
+) -> Iterator[PlannedRun]:
     """The runs of a comparison, and last the comparison itself, which finds them done and makes the table."""
     config = composed_config(
         [*QUIET, *scale.shorter, f"+experiment={experiment}", f"compare.methods=[{','.join(methods)}]",
          "compare.seeds=[0]"]
     )  # fmt: skip
     config.run_dir = str(root / part)
-    for _, _, child in compare.children(config, root / part):
-        yield Step(Path(child.run_dir), child, 25)
-    yield Step(root / part, config, 2)
+    yield from compare.children(config, root / part, 25)
+    yield PlannedRun(root / part, config, {"name": part}, 2)
 
 
-def steps(root: Path, scale: Scale) -> list[Step]:
+def steps(root: Path, scale: Scale) -> list[PlannedRun]:
     """Every run of the study, in order."""
     layerwise = composed_config([*QUIET, *scale.shorter, "+experiment=finetune_layerwise", *_milestones(scale)])
     return [
-        Step(root / LAYERWISE, layerwise, 60),
-        *grid_steps(root, scale),
-        *compare_steps(root, scale, "continual_compare", scale.continual, CONTINUAL),
-        *compare_steps(root, scale, "adapt_compare", scale.adaptation, ADAPTATION),
+        PlannedRun(root / LAYERWISE, layerwise, {"name": LAYERWISE}, 60),
+        *grid_runs(root, scale),
+        *compare_runs(root, scale, "continual_compare", scale.continual, CONTINUAL),
+        *compare_runs(root, scale, "adapt_compare", scale.adaptation, ADAPTATION),
     ]
 
 
@@ -96,13 +93,13 @@ def _milestones(scale: Scale) -> list[str]:
     return ["~thaw.15", "~thaw.25", "+thaw.1=[layer4]"] if scale.shorter else []
 
 
-def study(root: Path, scale: Scale) -> Path:
+def study(root: Path, scale: Scale, jobs: int = 1) -> Path:
     """Run what is not done yet and write the report; returns its path.
 
     Raises:
-        UserError, Interrupted: see `run_steps`.
+        UserError, TrainingError: see `run_study`.
     """
-    return write_study_report(root, run_steps(root, steps(root, scale), "study"))
+    return run_study(root, steps(root, scale), "study", write_study_report, jobs)
 
 
 def _program() -> None:
@@ -112,11 +109,10 @@ def _program() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: tlcl-study --quick --out runs/first_study",
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/study"), help="where the runs and the report go")
+    add_options(parser, "runs/study")
     parser.add_argument("--quick", action="store_true", help="less of everything, to see that it works")
     options = parser.parse_args()
-    report = study(options.out, QUICK if options.quick else FULL)
-    print(f"report: {report}")
+    print(f"report: {study(options.out, QUICK if options.quick else FULL, options.jobs)}")
 
 
 def main() -> None:

@@ -16,10 +16,11 @@ class ContinualConfig:
 
 @dataclass
 class CompareConfig:
-    """Runs of several methods with several seeds: see `tlcl.continual.compare`."""
+    """Runs of several methods with several seeds: see `tlcl.sweeps.compare`."""
 
     methods: list[str]
     seeds: list[int]
+    jobs: int = 1
 
 
 @dataclass
@@ -116,6 +117,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 # key -> smallest value, and whether that value itself is allowed
 MINIMA: dict[str, tuple[float, bool]] = {
+    "compare.jobs": (1, True),
     "method.strength": (0, True),
     "method.fisher_images": (1, True),
     "method.gamma": (0, True),

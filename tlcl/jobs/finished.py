@@ -14,7 +14,8 @@ from tlcl.models.build import build_model
 from tlcl.models.tail import Split
 from tlcl.models.weights import RUN_MODEL, read_state
 from tlcl.prefix_cache.classify import classify, split_at_frozen
-from tlcl.security.untrusted import Labels, recorded_config, recorded_labels
+from tlcl.security.untrusted import Labels
+from tlcl.tracking.finished_run import FinishedRun
 
 
 def load_run(run_dir: Path) -> tuple[Blocks | Split, Labels, Config]:
@@ -26,8 +27,8 @@ def load_run(run_dir: Path) -> tuple[Blocks | Split, Labels, Config]:
     for name in ("config.yaml", "labels.json", RUN_MODEL):
         if not (run_dir / name).is_file():
             raise UserError(f"{run_dir} is no finished tlcl run: it has no {name}")
-    config = parse_config(recorded_config(run_dir))
-    labels = recorded_labels(run_dir)
+    run = FinishedRun(run_dir)
+    config, labels = parse_config(run.config), run.labels
     net, backbone = build_model(config.model, len(labels.classes), config.seed)
     state = read_state(run_dir / RUN_MODEL)
     try:

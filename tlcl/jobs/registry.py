@@ -16,6 +16,7 @@ from tlcl.tracking.kinds import kind_of, load
 from tlcl.tracking.records import RunDirectory
 
 log = logging.getLogger(__name__)
+ANEW = ("devices", "num_nodes", "strategy")  # of trainer: what may change when a run is resumed
 
 
 def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
@@ -35,8 +36,10 @@ def finish(composed: DictConfig, path: Path) -> str | None:
         UserError: a mistake in the config; Stopped: by Ctrl-C, SIGTERM or a full disk.
     """
     begun = (path / "config.yaml").is_file()
-    if begun:  # it goes on with what it began with
-        composed = recorded_config(path)
+    if begun:  # by the config that it began with
+        recorded = recorded_config(path)
+        recorded.trainer.update({key: composed.trainer[key] for key in ANEW})
+        composed = recorded
     composed.run_dir = str(path)
     directory = RunDirectory(path, resume=begun)
     try:

@@ -5,8 +5,7 @@ from pathlib import Path
 from tlcl.reports.finetune import ALTERNATIVES as FINETUNING_ALTERNATIVES
 from tlcl.reports.finetune import RECORDS as FINETUNING_RECORDS
 from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page, tested_context
-from tlcl.tracking.predictions import read_predictions
-from tlcl.tracking.records import read_lines, read_object
+from tlcl.tracking.finished_run import FinishedRun
 
 CAPTIONS = {
     "embedding": "t-SNE of the aligned block's outputs for test images of both domains, before and after: above by "
@@ -31,17 +30,12 @@ VALIDATORS = {
 
 def write_adaptation_report(run_dir: Path) -> Path:
     """Write `report.html` from what is there; says what is not."""
-    metrics, tested = read_lines(run_dir / "metrics.jsonl"), read_predictions(run_dir)
-    unreadable = {name: not read_object(run_dir / name) for name in RECORDS if name.endswith(".json")}
-    unreadable |= {
-        "metrics.jsonl": not metrics,
-        "test_predictions.npz": tested is None and (run_dir / "labels.json").is_file(),
-    }
+    run = FinishedRun(run_dir)
     context = {
-        **base_context(run_dir, missing_records(run_dir, RECORDS, unreadable)),
+        **base_context(run_dir, missing_records(run, RECORDS)),
         "plots": embedded_plots(run_dir, CAPTIONS, ALTERNATIVES),
-        "epochs": len(metrics),
+        "epochs": len(run.metrics),
         "validators": VALIDATORS,
-        **tested_context(tested),
+        **tested_context(run.predictions),
     }
     return render_page(run_dir, "adaptation.html.j2", context)

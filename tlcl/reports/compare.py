@@ -12,7 +12,7 @@ from tlcl.reports.page import base_context, embedded_plots, missing_records, ren
 from tlcl.reports.plots.continual import percent_axis, task_axis
 from tlcl.reports.plots.style import BLUE, save_figures
 from tlcl.reports.tables.compare import LOWER, UPPER, gap_closed, read_table
-from tlcl.tracking.records import read_object
+from tlcl.tracking.finished_run import FinishedRun
 
 CAPTIONS = {
     "curves": "Accuracy on the test images of all classes so far, after each task: mean over the seeds, the band "
@@ -109,11 +109,9 @@ def save_compare_plots(root: Path) -> list[Path]:
 
 def write_compare_report(root: Path) -> Path:
     """Write `report.html` from what is there; says what is not."""
-    unreadable = {name: not read_object(root / name) for name in ("environment.json", "summary.json")}
     rows = read_table(root)
-    unreadable["compare.json"] = not rows
     context = {
-        **base_context(root, missing_records(root, RECORDS, unreadable)),
+        **base_context(root, missing_records(FinishedRun(root), RECORDS)),
         "plots": embedded_plots(root, CAPTIONS, ALTERNATIVES),
         "rows": rows,
         "columns": {key: name for key, name in COLUMNS.items() if rows and key in rows[0]},

@@ -7,9 +7,8 @@ import numpy as np
 
 from tlcl.continual.metrics import cumulative_accuracy
 from tlcl.reports.page import base_context, embedded_plots, missing_records, per_class, render_page
-from tlcl.tracking.accuracy_matrix import MATRIX, read_matrix, task_names
-from tlcl.tracking.predictions import read_predictions
-from tlcl.tracking.records import read_lines, read_object
+from tlcl.tracking.accuracy_matrix import MATRIX, task_names
+from tlcl.tracking.finished_run import FinishedRun
 
 CAPTIONS = {
     "cumulative": "Accuracy on the test images of all classes so far, and of the newest task alone: "
@@ -49,9 +48,9 @@ FIGURES = {
 
 def write_continual_report(run_dir: Path) -> Path:
     """Write `report.html` from what is there; says what is not."""
-    summary, measured = read_object(run_dir / "summary.json"), read_matrix(run_dir)
-    tested = read_predictions(run_dir)
-    seconds = {line["task"]: line["seconds"] for line in read_lines(run_dir / "tasks.jsonl")}
+    run = FinishedRun(run_dir)
+    summary, measured, tested = run.summary, run.matrix, run.predictions
+    seconds = {line["task"]: line["seconds"] for line in run.tasks}
     curve: list[dict[str, Any]] = []
     if measured is not None:
         names = task_names(measured.tasks)
@@ -65,9 +64,8 @@ def write_continual_report(run_dir: Path) -> Path:
                     "seconds": seconds.get(index + 1),
                 }
             )
-    unreadable = {name: not read_object(run_dir / name) for name in RECORDS if name.endswith(".json")}
     context = {
-        **base_context(run_dir, missing_records(run_dir, RECORDS, unreadable)),
+        **base_context(run_dir, missing_records(run, RECORDS)),
         "plots": embedded_plots(run_dir, CAPTIONS, ALTERNATIVES),
         "curve": curve,
         "tasks": len(measured.tasks) if measured else None,

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page
 from tlcl.reports.plots.style import save_figures
 from tlcl.reports.tables.few_labels import read_cells, rows_of
-from tlcl.tracking.records import read_object
+from tlcl.tracking.finished_run import FinishedRun
 
 CAPTIONS = {
     "few_labels": "Accuracy on the target's test images against the number of labelled target images a class; the "
@@ -86,9 +86,8 @@ def tables(rows: Rows) -> list[dict[str, Any]]:
 
 def write_few_label_report(root: Path) -> Path:
     """Write `report.html` from what is there; says what is not."""
-    unreadable = {name: not read_object(root / name) for name in ("environment.json", "summary.json")}
     context = {
-        **base_context(root, missing_records(root, RECORDS, unreadable)),
+        **base_context(root, missing_records(FinishedRun(root), RECORDS)),
         "plots": embedded_plots(root, CAPTIONS, ALTERNATIVES),
         "tables": tables(rows_of(read_cells(root))),
     }

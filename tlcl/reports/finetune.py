@@ -14,8 +14,7 @@ from tlcl.reports.page import (
     right_answers,
     tested_context,
 )
-from tlcl.tracking.predictions import read_predictions
-from tlcl.tracking.records import read_lines, read_object
+from tlcl.tracking.finished_run import FinishedRun
 
 CAPTIONS = {
     "curves": "Accuracy and loss in each epoch; a dashed line marks the epoch at whose start blocks thaw.",
@@ -78,19 +77,11 @@ def blocks_not_in_checkpoint(summary: Mapping[str, Any], metrics: Sequence[Mappi
 
 def write_report(run_dir: Path) -> Path:
     """Write `report.html` (no outside resource, no script) from what is there; says what is not."""
-    summary, environment = read_object(run_dir / "summary.json"), read_object(run_dir / "environment.json")
-    metrics = read_lines(run_dir / "metrics.jsonl")
-    seconds = [line["seconds"] for line in read_lines(run_dir / "timings.jsonl")]
-    tested = read_predictions(run_dir)
-    unreadable = {
-        "environment.json": not environment,
-        "metrics.jsonl": not metrics,
-        "summary.json": not summary,
-        "labels.json": not read_object(run_dir / "labels.json"),
-        "test_predictions.npz": tested is None and (run_dir / "labels.json").is_file(),
-    }
+    run = FinishedRun(run_dir)
+    summary, metrics, tested = run.summary, run.metrics, run.predictions
+    seconds = [line["seconds"] for line in run.timings]
     context: dict[str, Any] = {
-        **base_context(run_dir, missing_records(run_dir, RECORDS, unreadable)),
+        **base_context(run_dir, missing_records(run, RECORDS)),
         "plots": embedded_plots(run_dir, CAPTIONS, ALTERNATIVES),
         "epochs": len(metrics),
         "late_blocks": blocks_not_in_checkpoint(summary, metrics),

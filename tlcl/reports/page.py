@@ -12,8 +12,8 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from tlcl.reports.plots.predictions import confusion_counts
 from tlcl.system.files import atomic_write_text
+from tlcl.tracking.finished_run import FinishedRun
 from tlcl.tracking.predictions import Predictions
-from tlcl.tracking.records import read_object
 
 CONFUSED_PAIRS = 8
 
@@ -51,15 +51,9 @@ def confused_pairs(labels: np.ndarray, probabilities: np.ndarray, classes: list[
     ]
 
 
-def missing_records(run_dir: Path, records: Mapping[str, str], unreadable: Mapping[str, bool]) -> list[str]:
+def missing_records(run: FinishedRun, records: Mapping[str, str]) -> list[str]:
     """A phrase for each record that is missing or cannot be read."""
-    gaps = []
-    for name, what in records.items():
-        if not (run_dir / name).is_file():
-            gaps.append(f"{what} ({name} is missing)")
-        elif unreadable.get(name):
-            gaps.append(f"{what} ({name} cannot be read)")
-    return gaps
+    return [f"{what} ({name} {lack})" for name, what in records.items() if (lack := run.lacks(name)) is not None]
 
 
 def embedded_plots(run_dir: Path, captions: Mapping[str, str], alternatives: Mapping[str, str]) -> list[dict]:
@@ -78,9 +72,10 @@ def embedded_plots(run_dir: Path, captions: Mapping[str, str], alternatives: Map
 
 def base_context(run_dir: Path, gaps: Sequence[str]) -> dict[str, Any]:
     """What every report's page needs: summary, environment, config."""
+    run = FinishedRun(run_dir)
     return {
-        "summary": read_object(run_dir / "summary.json"),
-        "environment": read_object(run_dir / "environment.json"),
+        "summary": run.summary,
+        "environment": run.environment,
         "config": (run_dir / "config.yaml").read_text() if (run_dir / "config.yaml").is_file() else "",
         "run_dir": run_dir.name,
         "gaps": gaps,

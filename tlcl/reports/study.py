@@ -12,10 +12,9 @@ from tlcl.reports.plots.style import save_figures
 from tlcl.reports.plots.sweep import DEPTH, heat_map, lines
 from tlcl.reports.tables.spread import mean_std
 from tlcl.reports.tables.sweep import Row, best_of_each, csv_text, records_of, rows_of
-from tlcl.security.untrusted import recorded_config
 from tlcl.system.files import atomic_write_text
-from tlcl.tracking.records import read_object
-from tlcl.tracking.sweep_records import COMPLETE, Job
+from tlcl.tracking.finished_run import FinishedRun
+from tlcl.tracking.sweep_records import Job, job_in
 
 SIZE, STUDY = "data.train_size", "study.json"
 LAYERWISE, GRID, CONTINUAL, ADAPTATION = "layerwise", "grid", "continual", "adaptation"
@@ -61,13 +60,12 @@ PICTURES = {
 
 def grid_rows(runs: Sequence[Path]) -> list[Row]:
     """A row for each freeze depth and number of labelled images of the complete runs in these directories."""
-    jobs = []
-    for number, path in enumerate(runs):
-        summary = read_object(path / "summary.json")
-        depth = OmegaConf.select(recorded_config(path), DEPTH) if summary else None
-        if summary.get("status") == COMPLETE and depth is not None:
-            settings = {SIZE: summary["train_size"], DEPTH: depth}
-            jobs.append(Job(number, path, settings, COMPLETE, "", summary))
+    jobs: list[Job] = []
+    for run in map(FinishedRun, runs):
+        depth = OmegaConf.select(run.config, DEPTH) if run.complete else None
+        if depth is not None:
+            settings = {SIZE: run.summary["train_size"], DEPTH: depth}
+            jobs.append(job_in(run.path, run.path.parent, len(jobs), settings))
     return rows_of(jobs, [SIZE, DEPTH])
 
 
@@ -95,7 +93,7 @@ def write_study_report(root: Path, stopped: Sequence[str]) -> Path:
         save_figures(root / GRID, figures)
         atomic_write_text(root / GRID / "grid.csv", csv_text(records_of(rows)))
         sentences[GRID] = grid_sentence(rows)
-    summary = read_object(root / LAYERWISE / "summary.json")
+    summary = FinishedRun(root / LAYERWISE).summary
     if summary:
         sentences[LAYERWISE] = f"Test accuracy {100 * summary['test_acc']:.1f} % on {summary['test_size']} images."
     sections: list[dict[str, Any]] = []

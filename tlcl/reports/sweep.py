@@ -9,12 +9,14 @@ from matplotlib.figure import Figure
 from tlcl.reports.page import base_context, embedded_plots, render_page
 from tlcl.reports.plots.style import save_figures
 from tlcl.reports.plots.sweep import DEPTH, bars, heat_map, lines, parallel_coordinates, search_history
+from tlcl.reports.tables.runs import write_runs
 from tlcl.reports.tables.spread import mean_std
 from tlcl.reports.tables.sweep import Row, chosen, csv_text, is_condition, numeric, records_of, rows_of, values_of
 from tlcl.reports.tables.sweep import score as best_first
 from tlcl.system.files import atomic_write_text
+from tlcl.tracking.finished_run import COMPLETE, FAILURE
 from tlcl.tracking.kinds import NAMED, Kind
-from tlcl.tracking.sweep_records import COMPLETE, FAILURE, Sweep, described, failures, read_sweep, shortened
+from tlcl.tracking.sweep_records import Sweep, described, failures, read_sweep, shortened
 
 MOST_PANELS = 12  # heat maps on one page
 COLUMNS = {
@@ -134,7 +136,7 @@ def _percent(values: Sequence[float]) -> str:
 
 
 def write_sweep_report(root: Path) -> Path:
-    """Write `sweep.csv`, the plots and `report.html` from the records in `root`; returns the page's path."""
+    """Write `sweep.csv`, `runs.csv`, the plots and `report.html` from the records; returns the page's path."""
     sweep = read_sweep(root)
     score, label = meaning(sweep)
     rows = rows_of(sweep.jobs, sweep.keys)
@@ -142,6 +144,7 @@ def write_sweep_report(root: Path) -> Path:
         rows.sort(key=best_first, reverse=True)
     records = records_of(rows)
     atomic_write_text(root / "sweep.csv", csv_text(records))
+    write_runs(root, sweep.jobs)
     drawn = pictures(rows, sweep.keys, search=sweep.search, label=label, score=score)
     save_figures(root, {name: picture.figure for name, picture in drawn.items()})
     context: dict[str, Any] = {

@@ -1,35 +1,24 @@
-"""One job of a sweep: said, run in its own directory, and, when it fails, recorded so that the others go on."""
+"""One job of a sweep, which Hydra makes: said, and attempted in its own directory as an entry of any plan is."""
 
-import gc
 import json
 import logging
 import signal
-import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
 import joblib
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from tlcl.errors import Interrupted, Stopped, UserError
-from tlcl.jobs.registry import finish
-from tlcl.sweeps.plan import MISTAKE
+from tlcl.sweeps.engine import PlannedRun, attempt
+from tlcl.sweeps.processes import end_with_parent, share_processors
+from tlcl.sweeps.progress import in_words, seconds_left
 from tlcl.system.files import atomic_write_text
+from tlcl.tracking.finished_run import COMPLETE, FAILURE, FinishedRun
 from tlcl.tracking.kinds import validation_figure
 from tlcl.tracking.records import read_object
-from tlcl.tracking.sweep_records import (
-    COMPLETE,
-    FAILED,
-    FAILURE,
-    JOB,
-    described,
-    read_plan,
-    read_sweep,
-    settings_of,
-)
+from tlcl.tracking.sweep_records import JOB, described, read_plan, read_sweep, settings_of
 
 log = logging.getLogger(__name__)
 
@@ -48,53 +37,33 @@ def run_job(composed: DictConfig) -> float | None:
     root, path, number = Path(str(hydra.sweep.dir)), Path(hydra.runtime.output_dir), int(hydra.job.num)
     plan = read_plan(root) or {}
     parallel = processes(hydra)
-    torch.set_num_threads(min(torch.get_num_threads(), max(1, joblib.cpu_count() // parallel)))
+    share_processors(parallel)
     if parallel > 1:
         # Ctrl-C reaches every process; the one that started this ends it, and says how to go on.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        end_with_parent()
     overrides = [str(item) for item in hydra.overrides.task]
     claim(path, number, overrides)
-    before = read_object(path / "summary.json")
-    if before.get("status") == COMPLETE and (path / "report.html").is_file():
+    job, run = PlannedRun(path, composed, {}), FinishedRun(path)
+    if job.done:
         log.info("%s: already complete", title(plan, number, overrides, path))
-        return validation_figure(before)
+        return validation_figure(run.summary)
     log.info("%s%s", title(plan, number, overrides, path), time_left(root, parallel))
     OmegaConf.set_struct(composed, False)
     if composed.get("logger") is not None and composed.logger.get("group", "") is None:
         composed.logger.group = plan.get("name")
-    failure: dict[str, str] = {}
     try:
-        why = finish(composed, path)
-        if why is not None:
-            failure = {"kind": "training", "sentence": why}
+        failure = attempt(job)
     except (Interrupted, KeyboardInterrupt):
-        close_wandb(failed=True)
         raise KeyboardInterrupt from None
     except Stopped as stop:
-        close_wandb(failed=True)
         raise stop.at(root) from None
-    except UserError as error:
-        failure = {"kind": MISTAKE, "sentence": str(error)}
-    except Exception as error:
-        sentence = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
-        failure = {"kind": "unexpected", "sentence": sentence, "traceback": traceback.format_exc()}
-    close_wandb(failed=bool(failure))
-    gc.collect()  # a trainer is a ring of references that would hold the job's network while the next one trains
-    if not failure:
-        (path / FAILED).unlink(missing_ok=True)
-        return validation_figure(read_object(path / "summary.json"))
-    atomic_write_text(path / FAILED, json.dumps(failure, indent=2) + "\n")
+    if failure is None:
+        return validation_figure(run.summary)
     known = [job for job in read_sweep(root).jobs if job.reason == failure["sentence"] and job.number < number]
     same = f"as the job in {known[0].path} did" if known else failure["sentence"]
     log.warning("failed: %s; the sweep goes on", same)
     return None
-
-
-def close_wandb(*, failed: bool) -> None:
-    """End a W&B run that the job left open, so that the next job has its own."""
-    tracking = sys.modules.get("tlcl.tracking.wandb_logger")  # not imported for this alone
-    if tracking is not None:
-        tracking.close_unfinished(failed=failed)
 
 
 def processes(hydra: Any) -> int:
@@ -132,9 +101,7 @@ def title(plan: dict[str, Any], number: int, overrides: list[str], path: Path) -
 def time_left(root: Path, parallel: int) -> str:
     """`, about 12 min left`, when the jobs that are left take as long as those that are complete did on average."""
     sweep = read_sweep(root)
-    seconds = [job.summary["seconds"] for job in sweep.jobs if "seconds" in job.summary]
+    done = [(1.0, job.summary["seconds"]) for job in sweep.jobs if "seconds" in job.summary]
     left = sweep.planned - sum(job.status in (COMPLETE, FAILURE) for job in sweep.jobs)
-    if not seconds or left <= 0:
-        return ""
-    minutes = sum(seconds) / len(seconds) * left / parallel / 60
-    return f", about {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"
+    words = in_words(seconds_left(done, [1.0] * left, parallel))
+    return f", {words}" if words else ""

@@ -25,27 +25,17 @@ from tlcl.extensions import settle
 from tlcl.reports.sweep import meaning, sentences, write_sweep_report
 from tlcl.reports.tables.sweep import rows_of
 from tlcl.security.untrusted import check_command
+from tlcl.sweeps.engine import MISTAKE
 from tlcl.system.files import atomic_write_text
 from tlcl.system.paths import expanded
+from tlcl.tracking.finished_run import COMPLETE, FAILED, FAILURE
 from tlcl.tracking.records import environment
-from tlcl.tracking.sweep_records import (
-    COMPLETE,
-    FAILED,
-    FAILURE,
-    JOB,
-    SWEEP,
-    failures,
-    read_plan,
-    read_sweep,
-    settings_of,
-    varying,
-)
+from tlcl.tracking.sweep_records import JOB, SWEEP, failures, read_plan, read_sweep, settings_of, varying
 
 log = logging.getLogger(__name__)
 LAUNCHER = ("hydra/launcher", "hydra.launcher")
 # What decides which jobs a sweep has; how many trials a search makes may change when it goes on.
 DECISIVE, COUNT = ("hydra/sweeper", "hydra.sweeper", "hydra.sweep.subdir"), "hydra.sweeper.n_trials"
-MISTAKE = "mistake"  # the kind of a failure that the user can put right
 
 
 def _grid(config: DictConfig) -> list[list[str]] | None:

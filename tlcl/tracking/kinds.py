@@ -51,14 +51,14 @@ KINDS = (
     Kind(
         name="few_labels",
         describes=lambda config: (config.get("data") or {}).get("source") == "few_label_splits",
-        job="tlcl.jobs.few_labels",
+        job="tlcl.sweeps.few_labels",
         plots="tlcl.reports.few_labels:save_few_label_plots",
         page="tlcl.reports.few_labels:write_few_label_report",
     ),
     Kind(
         name="compare",
         describes=_has("compare"),
-        job="tlcl.jobs.compare",
+        job="tlcl.sweeps.compare",
         plots="tlcl.reports.compare:save_compare_plots",
         page="tlcl.reports.compare:write_compare_report",
     ),

@@ -256,3 +256,11 @@ def read_object(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text()))
     except (OSError, RecursionError, TypeError, ValueError):
         return {}
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a table kept as JSON; empty when there are none or they are damaged."""
+    try:
+        return list(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return []

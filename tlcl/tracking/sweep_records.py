@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tlcl.tracking.finished_run import BEGUN, COMPLETE, FAILURE, MISSING, FinishedRun
 from tlcl.tracking.records import read_object
 
-SWEEP, JOB, FAILED = "sweep.json", "job.json", "failed.json"
-COMPLETE, FAILURE, BEGUN, MISSING = "complete", "failed", "begun", "missing"
+SWEEP, JOB = "sweep.json", "job.json"
 POOLED = "seed"  # runs that differ in this key alone are repetitions
 
 Value = int | float | str | bool | None
@@ -81,24 +81,24 @@ def varying(settings: Sequence[Mapping[str, Value]]) -> list[str]:
     return [key for key in keys if key != POOLED and len({repr(one.get(key, "absent")) for one in settings}) > 1]
 
 
+def job_in(path: Path, root: Path, number: int, settings: dict[str, Value]) -> Job:
+    """How the run in `path`, below `root`, stands."""
+    run = FinishedRun(path)
+    status, summary = run.status, run.summary
+    if settings.get("data.train_size", 0) is None and status == COMPLETE:  # null: all there are
+        settings = {**settings, "data.train_size": summary.get("train_size")}
+    complete = status == COMPLETE
+    reason = "" if complete else run.failure.get("sentence", "")
+    return Job(number, path.relative_to(root), settings, status, reason, summary if complete else {})
+
+
 def read_job(path: Path, root: Path) -> Job | None:
     """The job that is recorded in `path`, below the sweep's directory `root`; None when there is none."""
     about = read_object(path / JOB)
     if not about:
         return None
-    summary, failed = read_object(path / "summary.json"), read_object(path / FAILED)
-    complete = summary.get("status") == COMPLETE
-    settings = settings_of(about["overrides"])
-    if settings.get("data.train_size", 0) is None and complete:  # null: all there are
-        settings["data.train_size"] = summary.get("train_size")
-    return Job(
-        number=about["number"],
-        path=path.relative_to(root),
-        settings=settings,
-        status=COMPLETE if complete else FAILURE if failed else BEGUN,
-        reason="" if complete else failed.get("sentence", ""),
-        summary=summary if complete else {},
-    )
+    job = job_in(path, root, about["number"], settings_of(about["overrides"]))
+    return job._replace(status=BEGUN) if job.status == MISSING else job
 
 
 def read_sweep(root: Path) -> Sweep:

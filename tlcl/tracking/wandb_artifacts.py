@@ -7,8 +7,9 @@ from typing import Any
 import wandb
 
 from tlcl.models.weights import RUN_MODEL, file_sha256
+from tlcl.tracking.finished_run import read_run
 from tlcl.tracking.records import read_object
-from tlcl.tracking.run_history import flattened, read_run
+from tlcl.tracking.run_history import flattened
 
 TYPE = "model"
 BESIDE = ("labels.json", "config.yaml")  # what one needs to use the weights
@@ -30,7 +31,7 @@ def model_artifact(model: Path, *, upload: bool) -> wandb.Artifact:
     metadata: dict[str, Any] = {"sha256": digest}
     if run is not None:
         metadata |= flattened({"labels": read_object(folder / "labels.json")})
-        metadata |= {key: run.summary[key] for key in DESCRIBED if key in run.summary}
+        metadata |= {key: run.flat_summary[key] for key in DESCRIBED if key in run.flat_summary}
     label = re.sub(r"[^A-Za-z0-9_.-]+", "_", model.stem if run is None else run.name)[:100]
     artifact = wandb.Artifact(f"{label}-{digest[:12]}", type=TYPE, metadata=metadata)
     # Immutable: a run directory's files do not change, and no copy of each is made in the home directory.

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import wandb
 
-from tlcl.tracking.accuracy_matrix import Measured, read_matrix, task_names
-from tlcl.tracking.predictions import Predictions, read_predictions
+from tlcl.tracking.accuracy_matrix import Measured, task_names
+from tlcl.tracking.finished_run import FinishedRun
+from tlcl.tracking.predictions import Predictions
 
 ACCURACY_MATRIX, CONFUSION_MATRIX, PLOTS = "accuracy_matrix", "confusion_matrix", "plots"
 MOST_CLASSES = 100  # W&B shows at most 10,000 rows of a chart's table, and the chart has one for each pair
@@ -42,7 +43,8 @@ def run_media(run_dir: Path) -> dict[str, Any]:
     media: dict[str, Any] = {
         f"{PLOTS}/{path.stem}": wandb.Image(str(path)) for path in sorted((run_dir / "plots").glob("*.png"))
     }
-    measured, tested = read_matrix(run_dir), read_predictions(run_dir)
+    run = FinishedRun(run_dir)
+    measured, tested = run.matrix, run.predictions
     if measured is not None:
         media[ACCURACY_MATRIX] = accuracy_table(measured)
     if tested is not None and len(tested.classes) <= MOST_CLASSES:

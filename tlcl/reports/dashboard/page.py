@@ -39,8 +39,8 @@ from tlcl.reports.dashboard.views import (
 )
 from tlcl.reports.page import render_page
 from tlcl.reports.plots.style import without_formulas
-from tlcl.tracking.accuracy_matrix import read_matrix, task_names
-from tlcl.tracking.run_history import LoggedRun, read_run
+from tlcl.tracking.accuracy_matrix import task_names
+from tlcl.tracking.finished_run import FinishedRun, read_run
 
 NEWEST = 3  # runs whose pictures and matrices are shown
 WIDEST = 640  # pixels of a run's own picture
@@ -51,24 +51,24 @@ TELLING = (
 )  # fmt: skip
 
 
-def find_runs(root: Path) -> list[LoggedRun]:
+def find_runs(root: Path) -> list[FinishedRun]:
     """Every run recorded below `root`, oldest first."""
     records = [path for path in root.rglob("environment.json") if "wandb" not in path.parts]
     records.sort(key=lambda path: (path.stat().st_mtime, str(path)))
     return [run for path in records if (run := read_run(path.parent)) is not None]
 
 
-def labels_of(runs: Sequence[LoggedRun], root: Path) -> dict[Path, str]:
+def labels_of(runs: Sequence[FinishedRun], root: Path) -> dict[Path, str]:
     """A short label a run: what tells it from others of its name, that name, its folder, as far as is needed."""
     told: dict[Path, str] = {}
     for name in dict.fromkeys(run.name for run in runs):
         same = [run for run in runs if run.name == name]
-        telling = [key for key in TELLING if len({str(run.config.get(key)) for run in same}) > 1]
+        telling = [key for key in TELLING if len({str(run.flat_config.get(key)) for run in same}) > 1]
         for run in same:
             parts = [
-                str(run.config[key]) if key.endswith(".name") else f"{key.split('.')[-1]} {run.config[key]}"
+                str(value) if key.endswith(".name") else f"{key.split('.')[-1]} {value}"
                 for key in telling
-                if key in run.config
+                if (value := run.flat_config.get(key)) is not None
             ]
             told[run.path] = ", ".join(parts) or name
     named = {run.path: f"{run.name}, {told[run.path]}" for run in runs}
@@ -98,7 +98,9 @@ def _own_picture(path: Path) -> str | None:
     return base64.b64encode(content.getvalue()).decode()
 
 
-def _pictures(panel: Pictures | Confusion, runs: Sequence[LoggedRun], labels: Mapping[Path, str]) -> Iterator[dict]:
+def _pictures(
+    panel: Pictures | Confusion, runs: Sequence[FinishedRun], labels: Mapping[Path, str]
+) -> Iterator[dict]:
     plot = panel.plot if isinstance(panel, Pictures) else "confusion"
     stored = [(run, run.path / "plots" / f"{plot}.png") for run in reversed(runs)]
     for run, path in [pair for pair in stored if pair[1].is_file()][:NEWEST]:
@@ -107,8 +109,8 @@ def _pictures(panel: Pictures | Confusion, runs: Sequence[LoggedRun], labels: Ma
             yield {"data": data, "caption": f"{panel.title}: {labels[run.path]}"}
 
 
-def _matrices(panel: Matrix, runs: Sequence[LoggedRun], labels: Mapping[Path, str]) -> Iterator[dict]:
-    measured = [(run, matrix) for run in reversed(runs) if (matrix := read_matrix(run.path)) is not None]
+def _matrices(panel: Matrix, runs: Sequence[FinishedRun], labels: Mapping[Path, str]) -> Iterator[dict]:
+    measured = [(run, matrix) for run in reversed(runs) if (matrix := run.matrix) is not None]
     for run, found in measured[:NEWEST]:
         names = task_names(found.tasks)
         rows = [
@@ -119,7 +121,7 @@ def _matrices(panel: Matrix, runs: Sequence[LoggedRun], labels: Mapping[Path, st
 
 
 def _drawn(
-    panel: Panel, runs: Sequence[LoggedRun], labels: Mapping[Path, str], colours: Colours
+    panel: Panel, runs: Sequence[FinishedRun], labels: Mapping[Path, str], colours: Colours
 ) -> Iterator[dict[str, Any]]:
     """What a panel puts on the page; nothing when no run has what it shows."""
     figure: Figure | None = None
@@ -140,7 +142,7 @@ def _drawn(
         yield {"data": _png(figure), "caption": "", "alternative": panel.title, "wide": isinstance(panel, Parallel)}
 
 
-def _cell(run: LoggedRun, value: Value) -> str:
+def _cell(run: FinishedRun, value: Value) -> str:
     number = number_of(run, value)
     if number is None:
         found = value_of(run, value)
@@ -150,7 +152,7 @@ def _cell(run: LoggedRun, value: Value) -> str:
     return f"{number:,.0f}" if number == round(number) else f"{number:.4g}"
 
 
-def _section(view: View, every: Sequence[LoggedRun], root: Path, out: Path) -> dict[str, Any] | None:
+def _section(view: View, every: Sequence[FinishedRun], root: Path, out: Path) -> dict[str, Any] | None:
     """What the page says of one view; None when there are no runs for it."""
     runs = [run for run in every if run.job == view.job]
     if view.by_sweep:
@@ -172,7 +174,7 @@ def _section(view: View, every: Sequence[LoggedRun], root: Path, out: Path) -> d
                 "group": run.group,
                 "colour": to_hex(colours[run.path]),
                 "link": link,
-                "finished": run.finished,
+                "finished": run.complete,
                 "cells": cells,
             }
         )

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from tlcl.reports.dashboard.views import Bars, Lines, Parallel, Scatter, Value
-from tlcl.tracking.run_history import LoggedRun
+from tlcl.tracking.finished_run import FinishedRun
 
 SIZE = (4.4, 2.9)
 DISTINCT = 10  # runs that colours can tell apart
@@ -21,19 +21,19 @@ STYLES = ("-", "--", ":")
 Colours = Mapping[Path, Any]
 
 
-def value_of(run: LoggedRun, value: Value) -> Any:
+def value_of(run: FinishedRun, value: Value) -> Any:
     """None where the run has no such value."""
-    return (run.config if value.where == "config" else run.summary).get(value.key)
+    return (run.flat_config if value.where == "config" else run.flat_summary).get(value.key)
 
 
-def number_of(run: LoggedRun, value: Value) -> float | None:
+def number_of(run: FinishedRun, value: Value) -> float | None:
     """As `value_of`, None also where it is no finite number."""
     found = value_of(run, value)
     plain = isinstance(found, int | float) and not isinstance(found, bool) and math.isfinite(found)
     return float(found) if plain else None
 
 
-def colours_of(runs: Sequence[LoggedRun]) -> dict[Path, Any]:
+def colours_of(runs: Sequence[FinishedRun]) -> dict[Path, Any]:
     """Each run's colour: up to `DISTINCT` runs far apart, beyond that alike for neighbours in a group."""
     if len(runs) <= DISTINCT:
         return {run.path: colormaps["tab10"](number) for number, run in enumerate(runs)}
@@ -62,7 +62,7 @@ def _plain(figure: Figure, title: str) -> Axes:
     return axes
 
 
-def lines_figure(panel: Lines, runs: Sequence[LoggedRun], colours: Colours) -> Figure | None:
+def lines_figure(panel: Lines, runs: Sequence[FinishedRun], colours: Colours) -> Figure | None:
     """A line a run, solid for the first key, dashed for the next; None when no run has any of them."""
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = _plain(figure, panel.title)
@@ -95,7 +95,7 @@ def lines_figure(panel: Lines, runs: Sequence[LoggedRun], colours: Colours) -> F
 
 
 def bars_figure(
-    panel: Bars, runs: Sequence[LoggedRun], labels: Mapping[Path, str], colours: Colours
+    panel: Bars, runs: Sequence[FinishedRun], labels: Mapping[Path, str], colours: Colours
 ) -> Figure | None:
     """Highest first, at most `MOST_BARS`; None when no run has the value."""
     value = Value("summary", panel.key, "")
@@ -126,7 +126,7 @@ def _shortened(label: str, length: int = 34) -> str:
     return label if len(label) <= length else f"{label[: length // 2 - 1]}…{label[-length // 2 :]}"
 
 
-def scatter_figure(panel: Scatter, runs: Sequence[LoggedRun], colours: Colours) -> Figure | None:
+def scatter_figure(panel: Scatter, runs: Sequence[FinishedRun], colours: Colours) -> Figure | None:
     """A point a run; None when no run has both values."""
     pairs = [(run, number_of(run, panel.x), number_of(run, panel.y)) for run in runs]
     points = [(run, x, y) for run, x, y in pairs if x is not None and y is not None]
@@ -147,7 +147,7 @@ def scatter_figure(panel: Scatter, runs: Sequence[LoggedRun], colours: Colours) 
     return figure
 
 
-def parallel_figure(panel: Parallel, runs: Sequence[LoggedRun]) -> Figure | None:
+def parallel_figure(panel: Parallel, runs: Sequence[FinishedRun]) -> Figure | None:
     """Every run that has all values as a line from axis to axis; None when no run has."""
     rows = [
         [float(number) for number in numbers if number is not None]

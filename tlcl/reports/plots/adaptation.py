@@ -15,7 +15,8 @@ from tlcl.reports.plots.predictions import tested_figures
 from tlcl.reports.plots.style import BLUE, GREEN, ORANGE, save_figures
 from tlcl.reports.plots.time import time_figures
 from tlcl.reports.plots.training import epoch_axis, milestone_lines, thaw_timeline
-from tlcl.tracking.records import read_lines, read_object
+from tlcl.tracking.finished_run import FinishedRun
+from tlcl.tracking.records import read_object
 
 NAMED = 20  # classes that colours can tell apart
 DOMAINS = (("source", BLUE, "o"), ("target", ORANGE, "x"))
@@ -101,7 +102,7 @@ def save_adaptation_plots(run_dir: Path) -> list[Path]:
     stored, classes = read_embedding(run_dir), read_object(run_dir / "labels.json").get("classes", [])
     if stored is not None and classes:
         figures["embedding"] = embedding_maps(*stored, classes)
-    metrics = read_lines(run_dir / "metrics.jsonl")
+    metrics = FinishedRun(run_dir).metrics
     if metrics:
         figures["curves"] = adaptation_curves(metrics)
         figures["thaw"] = thaw_timeline(metrics)

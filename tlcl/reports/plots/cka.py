@@ -1,20 +1,18 @@
 """How much training changed each block, as a picture."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+
+from tlcl.tracking.finished_run import FinishedRun
 
 FROZEN, TRAINED = "#999999", "#0072B2"
 
 
 def cka_figures(run_dir: Path) -> dict[str, Figure]:
     """`cka`, when the run's summary has the similarities."""
-    try:
-        summary: dict[str, Any] = dict(json.loads((run_dir / "summary.json").read_text()))
-    except (OSError, TypeError, ValueError):
-        return {}
+    summary = FinishedRun(run_dir).summary
     return {"cka": cka_bars(summary["cka"], summary.get("trained_blocks", []))} if summary.get("cka") else {}
 
 

@@ -15,8 +15,8 @@ from tlcl.continual.metrics import cumulative_accuracy
 from tlcl.reports.plots.predictions import tested_figures
 from tlcl.reports.plots.style import BLUE, GREY, ORANGE, save_figures
 from tlcl.reports.plots.time import time_figures
-from tlcl.tracking.accuracy_matrix import NAMED, Measured, read_matrix, task_names
-from tlcl.tracking.records import read_lines
+from tlcl.tracking.accuracy_matrix import NAMED, Measured, task_names
+from tlcl.tracking.finished_run import FinishedRun
 
 
 def task_axis(axes: Axes, tasks: Sequence[Sequence[str]], label: str) -> None:
@@ -128,7 +128,7 @@ def training_curve(lines: Sequence[Mapping[str, Any]]) -> Figure:
 
 def save_matrix_plots(run_dir: Path) -> list[Path]:
     """The curve, the heat map and the tasks' lines of the accuracy matrix so far; drawn anew after each task."""
-    measured = read_matrix(run_dir)
+    measured = FinishedRun(run_dir).matrix
     if measured is None:
         return []
     figures = {
@@ -141,7 +141,7 @@ def save_matrix_plots(run_dir: Path) -> list[Path]:
 
 def save_continual_plots(run_dir: Path) -> list[Path]:
     """Draw what the records in `run_dir` allow into `plots/`; an interrupted run has fewer pictures."""
-    lines = read_lines(run_dir / "metrics.jsonl")
+    lines = FinishedRun(run_dir).metrics
     training = {"training": training_curve(lines)} if lines else {}
     figures = {**training, **time_figures(run_dir), **tested_figures(run_dir)}
     return save_matrix_plots(run_dir) + save_figures(run_dir, figures)

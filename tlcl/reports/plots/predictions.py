@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tlcl.reports.plots.style import short
-from tlcl.tracking.predictions import read_predictions
+from tlcl.tracking.finished_run import FinishedRun
 
 SHOW_COUNTS = 20
 
@@ -82,7 +82,7 @@ def mistakes_grid(
 
 def tested_figures(run_dir: Path) -> dict[str, Figure]:
     """What the test predictions show: confusion matrix and surest mistakes; empty without predictions."""
-    tested = read_predictions(run_dir)
+    tested = FinishedRun(run_dir).predictions
     if tested is None:
         return {}
     labels, probabilities, classes, wrong, images = tested

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tlcl.tracking.records import read_lines
+from tlcl.tracking.finished_run import FinishedRun
 from tlcl.tracking.timings import seconds_by_part
 
 COLOURS = {
@@ -33,7 +33,7 @@ MEANINGS = {
 
 def time_figures(run_dir: Path) -> dict[str, Figure]:
     """`time`, when the run has timings."""
-    timings = read_lines(run_dir / "timings.jsonl")
+    timings = FinishedRun(run_dir).timings
     return {"time": time_bars(timings)} if timings else {}
 
 

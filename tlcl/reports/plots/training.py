@@ -15,7 +15,7 @@ from tlcl.reports.plots.cka import cka_figures
 from tlcl.reports.plots.predictions import tested_figures
 from tlcl.reports.plots.style import BLUE, GREY, ORANGE, save_figures
 from tlcl.reports.plots.time import time_figures
-from tlcl.tracking.records import read_lines
+from tlcl.tracking.finished_run import FinishedRun
 
 Metrics = Sequence[Mapping[str, Any]]
 
@@ -146,7 +146,7 @@ def thaw_timeline(metrics: Metrics) -> Figure:
 def save_plots(run_dir: Path) -> list[Path]:
     """Draw what the records in `run_dir` allow into `plots/`; an interrupted run has fewer pictures."""
     figures: dict[str, Figure] = {}
-    metrics = read_lines(run_dir / "metrics.jsonl")
+    metrics = FinishedRun(run_dir).metrics
     if metrics:
         figures["curves"] = learning_curves(metrics)
         figures["thaw"] = thaw_timeline(metrics)

@@ -11,7 +11,9 @@ from typing import Any
 from tlcl.reports.tables.spread import mean_std
 from tlcl.system.files import atomic_write_text
 from tlcl.tracking.csv_cells import to_cell
-from tlcl.tracking.records import read_object
+from tlcl.tracking.finished_run import COMPLETE
+from tlcl.tracking.records import read_rows
+from tlcl.tracking.sweep_records import Job
 
 TABLE = "compare"
 LOWER, UPPER = "source_only", "target_oracle"  # the ends of the scale of adaptation
@@ -28,26 +30,21 @@ def gap_closed(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {name: (value - known[LOWER]) / (known[UPPER] - known[LOWER]) for name, value in known.items()}
 
 
-
-
-def write_table(
-    root: Path, runs: Sequence[tuple[str, int, Path]], figures: Sequence[str]
-) -> list[dict[str, Any]]:
+def write_table(root: Path, jobs: Sequence[Job], figures: Sequence[str]) -> list[dict[str, Any]]:
     """Write `compare.json` and `compare.csv`, a row a method, best first; returns the rows.
 
     A row holds `method`, `runs` (finished), `planned`, `seconds` (mean a run), the mean and `_std` of each figure;
     of continual runs also `curves`, the cumulative accuracies of each finished run, and `tasks`.
 
     Args:
-        runs: (method, seed, run directory), finished or not.
+        jobs: the runs, finished or not, with their `method` among the settings.
         figures: keys of the runs' summaries; the highest of the first is best.
     """
     rows: list[dict[str, Any]] = []
-    for method in dict.fromkeys(name for name, _, _ in runs):
-        paths = [path for name, _, path in runs if name == method]
-        stored = [read_object(path / "summary.json") for path in paths]
-        summaries = [summary for summary in stored if summary.get("status") == "complete"]
-        row: dict[str, Any] = {"method": method, "runs": len(summaries), "planned": len(paths)}
+    for method in dict.fromkeys(job.settings["method"] for job in jobs):
+        mine = [job for job in jobs if job.settings["method"] == method]
+        summaries = [job.summary for job in mine if job.status == COMPLETE]
+        row: dict[str, Any] = {"method": method, "runs": len(summaries), "planned": len(mine)}
         row["seconds"] = mean_std([summary["seconds"] for summary in summaries])[0]
         for key in figures:
             row[key], row[f"{key}_std"] = mean_std([summary[key] for summary in summaries])
@@ -68,7 +65,4 @@ def write_table(
 
 def read_table(root: Path) -> list[dict[str, Any]]:
     """The rows that were written; empty when there are none."""
-    try:
-        return list(json.loads((root / f"{TABLE}.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        return []
+    return read_rows(root / f"{TABLE}.json")

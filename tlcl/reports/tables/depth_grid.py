@@ -8,12 +8,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
 from scipy.stats import spearmanr
 
-from tlcl.security.untrusted import read_yaml
 from tlcl.system.files import atomic_write_text
-from tlcl.tracking.records import read_object
+from tlcl.tracking.finished_run import FinishedRun
 
 RUNS, DISTANCES, TABLE = "runs", "distances.json", "depth_grid"
 
@@ -55,16 +53,14 @@ class Cell(NamedTuple):
 def read_runs(root: Path) -> list[Run]:
     """The finished runs of the grid in `root`."""
     found = []
-    for path in sorted((root / RUNS).glob("*")):
-        summary = read_object(path / "summary.json")
-        if summary.get("status") != "complete":
-            continue
-        config: Any = OmegaConf.to_container(read_yaml(path / "config.yaml"))
-        target = config["name"].rpartition(" depth ")[0]
-        found.append(
-            Run(target, config["data"]["train_size"], config["thaw"]["depth"], config["seed"],
-                summary["selected"]["val_acc"], summary["test_acc"], 1 / summary["classes"])
-        )  # fmt: skip
+    for run in map(FinishedRun, sorted((root / RUNS).glob("*"))):
+        if run.complete:
+            config, summary = run.config, run.summary
+            target = config.name.rpartition(" depth ")[0]
+            found.append(
+                Run(target, config.data.train_size, config.thaw.depth, config.seed,
+                    summary["selected"]["val_acc"], summary["test_acc"], 1 / summary["classes"])
+            )  # fmt: skip
     return found
 
 

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from tlcl.reports.tables.spread import mean_std
 from tlcl.tracking.csv_cells import to_cell
+from tlcl.tracking.finished_run import COMPLETE, FAILURE
 from tlcl.tracking.kinds import reported_figure, validation_figure
-from tlcl.tracking.sweep_records import COMPLETE, FAILURE, Job, Value
+from tlcl.tracking.sweep_records import Job, Value
 
 # further figures of a summary that have a column where any run has them
 FURTHER = ("average_incremental_accuracy", "forgetting", "backward_transfer", "source_test_acc", "a_distance")

@@ -1,6 +1,7 @@
 """Several methods with several seeds, a run directory each; one table, one plot of curves, one report."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,14 @@ import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from tqdm import tqdm
 
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import VARIANTS, Config, conf_dir
-from tlcl.errors import Stopped, UserError
+from tlcl.errors import UserError
 from tlcl.finetuning.trainer import settle
-from tlcl.jobs.registry import finish
 from tlcl.reports.render import render
 from tlcl.reports.tables.compare import write_table
+from tlcl.sweeps.engine import PlannedRun, failures, refuse_mistakes, run_plan
 from tlcl.system.text import shown
 from tlcl.tracking.kinds import Kind, kind_of, load
 from tlcl.tracking.records import RunDirectory, recorded
@@ -64,8 +64,8 @@ def run_name(text: str, seed: int) -> str:
     return f"{'_'.join(text.split())}_seed{seed}".replace("%", "%25").replace("/", "%2F")
 
 
-def children(composed: DictConfig, root: Path) -> list[tuple[str, int, DictConfig]]:
-    """(method, seed, config) of each run, every config checked, so that a mistake in the last one shows at once.
+def children(composed: DictConfig, root: Path, weight: float = 1.0) -> list[PlannedRun]:
+    """The run of each method with each seed, every config checked, so that a mistake in the last one shows at once.
 
     Raises:
         UserError: as `parse_config`; methods or seeds that are none, or given twice.
@@ -82,63 +82,57 @@ def children(composed: DictConfig, root: Path) -> list[tuple[str, int, DictConfi
     runs, family = [], family_of(composed)
     for seed in seeds:
         for text in methods:
-            child = composed.copy()
+            child, path = composed.copy(), root / "runs" / run_name(text, seed)
             child.pop("compare")
             assert family.methods is not None
             child[family.methods], child.seed = method_group(text, family), seed
-            child.name = f"{config.name} {text}"
-            child.run_dir = str(root / "runs" / run_name(text, seed))
+            child.name, child.run_dir = f"{config.name} {text}", str(path)
             parse_config(child.copy())
-            runs.append((text, seed, child))
+            runs.append(PlannedRun(path, child, {"method": text, "seed": seed}, weight))
     return runs
 
 
-def _check_against_data(planned: list[tuple[str, int, DictConfig]]) -> None:
+def _check_against_data(plan: Sequence[PlannedRun]) -> None:
     """That each method fits the data; what could be wrong is the same for every seed.
 
     Raises:
         UserError: one does not.
     """
-    first = planned[0][1]
-    configs = [parse_config(child.copy()) for _, seed, child in planned if seed == first]
-    load(f"{family_of(planned[0][2]).job}:check")(configs)
+    first = [run.config for run in plan if run.settings["seed"] == plan[0].settings["seed"]]
+    load(f"{family_of(first[0]).job}:check")([parse_config(child.copy()) for child in first])
 
 
 def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
-    """Run what is not finished yet, one after another; returns the summary.
+    """Run what is not finished yet, `compare.jobs` at once; returns the summary.
 
     A run that stops with a loss that is not finite is named in the table; the others go on.
+
+    Raises:
+        UserError, TrainingError: see `tlcl.sweeps.engine`.
     """
+    root = directory.path
+    assert config.compare is not None
     settle(config)
     composed = OmegaConf.create(recorded(config))
-    planned = children(composed, directory.path)
+    plan = children(composed, root)
     if not directory.begun:
-        _check_against_data(planned)
+        _check_against_data(plan)
     directory.begin(config)
-    runs = [(text, seed, Path(child.run_dir)) for text, seed, child in planned]
     figures = family_of(composed).compared
-    stopped: dict[str, str] = {}
-    table: list[dict[str, Any]] = []
-    bar = tqdm(planned, desc="compare", unit="run", disable=None if config.trainer.progress else True)
-    for text, seed, child in bar:
-        path = Path(child.run_dir)
-        log.info("%s, seed %d", text, seed)
-        try:
-            why = finish(child, path)
-        except Stopped as stop:
-            raise stop.at(directory.path) from None
-        if why is not None:
-            stopped[path.name] = why
-        table = write_table(directory.path, runs, figures)
+    rows = run_plan(
+        root, plan, "compare", jobs=config.compare.jobs, progress=config.trainer.progress,
+        after=lambda rows: write_table(root, rows, figures),
+    )  # fmt: skip
+    table = write_table(root, rows, figures)
+    refuse_mistakes(root, plan, rows)
     summary = {
         "status": "complete",
         "name": config.name,
         "job": "compare",
         "methods": table,
-        "seeds": sorted({seed for _, seed, _ in planned}),
-        "stopped": stopped,
+        "seeds": sorted(config.compare.seeds),
+        "stopped": failures(rows),
     }
     directory.write_json("summary.json", summary)
-    report = render(directory.path)
-    log.info("report: %s", report)
+    log.info("report: %s", render(root))
     return summary

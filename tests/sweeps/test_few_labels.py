@@ -16,10 +16,10 @@ from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import FewLabelSplitsConfig
 from tlcl.data.sources.few_label_splits import find_splits, load_split
-from tlcl.errors import TrainingError, UserError
-from tlcl.jobs import few_labels
+from tlcl.errors import Interrupted, TrainingError, UserError
 from tlcl.reports.few_labels import tables
 from tlcl.reports.tables.few_labels import published, read_cells, rows_of
+from tlcl.sweeps import few_labels
 from tlcl.tracking.kinds import kind_of
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -208,11 +208,11 @@ def test_runs_every_cell_once_and_writes_the_table(tmp_path: Path, monkeypatch: 
     def counted(config: Any, split: Any, folder: Path, device: torch.device) -> dict[str, Any]:
         trained.append((config.adaptation.name, config.adaptation.target_labels))
         if len(trained) == 3:
-            raise RuntimeError("killed")
+            raise KeyboardInterrupt
         return original(config, split, folder, device)
 
     monkeypatch.setattr(few_labels, "run_cell", counted)
-    with pytest.raises(RuntimeError, match="killed"):
+    with pytest.raises(Interrupted):
         go(config, few_labels.run)
     assert len(read_cells(tmp_path / "run")) == 2
     path = go(config, few_labels.run)

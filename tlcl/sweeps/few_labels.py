@@ -3,13 +3,13 @@
 import json
 import logging
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
-from tqdm import tqdm
 
 from tlcl.adaptation.methods.base import NONE
 from tlcl.adaptation.methods.registry import METHODS, build_method
@@ -20,19 +20,24 @@ from tlcl.config.schema import Config, FewLabelSplitsConfig
 from tlcl.data.datamodule import EVAL_BATCH, IndexedDataModule
 from tlcl.data.sources.few_label_splits import FewLabelSplit, Place, find_splits, load_split
 from tlcl.data.splits import Split
-from tlcl.errors import Stopped, TrainingError
+from tlcl.errors import Stopped, TrainingError, as_sentences
 from tlcl.finetuning.thaw import Thaw
 from tlcl.finetuning.trainer import build_trainer, fit, settle
-from tlcl.jobs.compare import children, run_name
 from tlcl.jobs.pretrain import start_weights
 from tlcl.models.build import build_model
 from tlcl.models.inference import predict
 from tlcl.reports.render import render
 from tlcl.reports.tables.few_labels import CELLS, write_few_label_table
+from tlcl.sweeps.compare import children, run_name
+from tlcl.sweeps.engine import failures, refuse_mistakes, run_plan
 from tlcl.system.files import atomic_write_text
-from tlcl.tracking.records import RunDirectory, recorded
+from tlcl.tracking.finished_run import COMPLETE, FAILURE, MISSING
+from tlcl.tracking.records import RunDirectory, read_object, recorded
+from tlcl.tracking.sweep_records import Job, Value
 
 log = logging.getLogger(__name__)
+FAILURES = "failed"  # the folder of what is known of cells that failed; among the cells it would be one of them
+loaded = lru_cache(maxsize=1)(load_split)  # all methods and seeds of a split follow each other
 
 
 def paired(split: FewLabelSplit, config: Config) -> PairedDataModule:
@@ -90,72 +95,106 @@ def cell_path(folder: Path, place: Place, method: str, seed: int) -> Path:
     return folder / f"{split}_{run_name(method, seed)}.json"
 
 
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One training on one split: an entry of a plan that leaves one file, `cells/NAME.json`.
+
+    Attributes:
+        place: of the split; its number of labelled images a class takes the place of `adaptation.target_labels`.
+        root: the run directory.
+    """
+
+    place: Place
+    method: str
+    seed: int
+    config: Config
+    root: Path
+    device: torch.device
+    weight: float = 1.0
+
+    @property
+    def path(self) -> Path:
+        return cell_path(self.root / CELLS, self.place, self.method, self.seed)
+
+    @property
+    def failed(self) -> Path:
+        return self.root / FAILURES / self.path.name
+
+    @property
+    def done(self) -> bool:
+        return self.path.is_file()
+
+    def perform(self) -> str | None:
+        assert self.config.adaptation is not None
+        adaptation = replace(self.config.adaptation)
+        if hasattr(adaptation, "target_labels"):
+            adaptation.target_labels = self.place.shots
+        try:
+            with as_sentences(self.config, self.root):
+                config = replace(self.config, adaptation=adaptation)
+                figures = run_cell(config, loaded(self.place), self.root, self.device)
+        except Stopped:
+            raise
+        except TrainingError as error:
+            log.warning("warning: %s stopped: %s", self.path.stem, error)
+            return str(error)
+        about = {**self.place._asdict(), "path": self.place.path.name, "method": self.method, "seed": self.seed}
+        atomic_write_text(self.path, json.dumps({**about, **figures}) + "\n")
+        log.info("%s: %.1f %%", self.path.stem, 100 * figures["test_acc"])
+        return None
+
+    def row(self, number: int, root: Path) -> Job:
+        place, failure = self.place, read_object(self.failed)
+        settings: dict[str, Value] = {
+            "source": place.source, "target": place.target, "repetition": place.repetition, "shots": place.shots,
+            "method": self.method, "seed": self.seed,
+        }  # fmt: skip
+        figures = read_object(self.path)
+        status = COMPLETE if figures else FAILURE if failure else MISSING
+        reason = "" if figures else failure.get("sentence", "")
+        return Job(number, self.path.relative_to(root), settings, status, reason, figures)
+
+
 def planned_trainings(config: Config, root: Path) -> list[tuple[str, int, Config]]:
     """(method, seed, config) of each training of a split: those of `compare`, or that of `adaptation`."""
     if config.compare is None:
         assert config.adaptation is not None
         return [(config.adaptation.name, config.seed, config)]
-    runs = children(OmegaConf.create(recorded(config)), root)
-    return [(text, seed, parse_config(child)) for text, seed, child in runs]
+    runs = [(run.config, str(run.settings["method"])) for run in children(OmegaConf.create(recorded(config)), root)]
+    return [(text, child.seed, parse_config(child)) for child, text in runs]
 
 
 def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
-    """Run the cells that are not finished yet, one after another; returns the summary.
+    """Run the cells that are not finished yet, `compare.jobs` at once; returns the summary.
 
-    Each split's number of labelled images a class takes the place of `adaptation.target_labels`. A cell that stops
-    with a loss that is not finite is named in the summary; the others go on.
+    A cell that stops with a loss that is not finite is named in the summary; the others go on.
 
     Raises:
-        UserError, Interrupted: see `tlcl.errors`.
+        UserError, TrainingError: see `tlcl.sweeps.engine`.
     """
-    started = time.perf_counter()
+    started, root = time.perf_counter(), directory.path
     assert isinstance(config.data, FewLabelSplitsConfig)
     device, places = settle(config), find_splits(config.data)
-    planned = planned_trainings(config, directory.path)
+    planned = planned_trainings(config, root)
     for _, _, child in planned:  # a mistake in the last method shows at once
         assert child.adaptation is not None
         build_method(child.adaptation, build_model(child.model, 2, child.seed)[0], child.seed)
     directory.begin(config)
-    folder, stopped = directory.path / CELLS, dict[str, str]()
-    folder.mkdir(exist_ok=True)
-    with tqdm(
-        total=len(places) * len(planned),
-        desc="splits",
-        unit="run",
-        disable=None if config.trainer.progress else True,
-    ) as bar:
-        for place in places:
-            split = load_split(place)
-            for text, seed, child in planned:
-                path = cell_path(folder, place, text, seed)
-                if not path.is_file():
-                    assert child.adaptation is not None
-                    if hasattr(child.adaptation, "target_labels"):
-                        child.adaptation.target_labels = place.shots
-                    try:
-                        figures = run_cell(child, split, directory.path, device)
-                    except Stopped:
-                        raise
-                    except TrainingError as error:
-                        log.warning("warning: %s stopped: %s", path.stem, error)
-                        stopped[path.stem] = str(error)
-                        continue
-                    finally:
-                        bar.update()
-                    about = {**place._asdict(), "path": place.path.name, "method": text, "seed": seed}
-                    atomic_write_text(path, json.dumps({**about, **figures}) + "\n")
-                    log.info("%s: %.1f %%", path.stem, 100 * figures["test_acc"])
-                else:
-                    bar.update()
+    (root / CELLS).mkdir(exist_ok=True)
+    loaded.cache_clear()
+    plan = [Cell(place, text, seed, child, root, device) for place in places for text, seed, child in planned]
+    jobs = 1 if config.compare is None else config.compare.jobs
+    rows = run_plan(root, plan, "splits", jobs=jobs, progress=config.trainer.progress)
+    table = write_few_label_table(root)
+    refuse_mistakes(root, plan, rows)
     summary = {
         "status": "complete",
         "name": config.name,
         "job": "few_labels",
-        "table": write_few_label_table(directory.path),
-        "stopped": stopped,
+        "table": table,
+        "stopped": {Path(name).stem: why for name, why in failures(rows).items()},
         "seconds": round(time.perf_counter() - started, 1),
     }
     directory.write_json("summary.json", summary)
-    report = render(directory.path)
-    log.info("report: %s", report)
+    log.info("report: %s", render(root))
     return summary

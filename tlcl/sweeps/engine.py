@@ -1,0 +1,222 @@
+"""Many runs, whatever they are for: what is done is not done again, and one that fails does not lose the others.
+
+A plan is a list of tasks: runs in directories of their own (of a sweep, a comparison, a study, a grid), or
+trainings of seconds that leave one file each (`tlcl.sweeps.few_labels`). Its result is one table, `runs.csv`.
+"""
+
+import gc
+import json
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from tlcl.distributed.launcher import started
+from tlcl.errors import Interrupted, Stopped, TrainingError, UserError
+from tlcl.jobs.registry import finish
+from tlcl.reports.tables.runs import write_runs
+from tlcl.sweeps.progress import in_words, seconds_left
+from tlcl.system.files import atomic_write_text
+from tlcl.tracking.finished_run import COMPLETE, FAILED, FAILURE
+from tlcl.tracking.sweep_records import Job, Value, described, job_in
+
+log = logging.getLogger(__name__)
+MISTAKE, TRAINING, UNEXPECTED = "mistake", "training", "unexpected"  # a mistake the user can put right
+BAR = "{desc} {percentage:3.0f}% |{bar}| {elapsed}{postfix}"
+TABLE_SECONDS = 5.0  # between two writings of the table
+
+Failure = dict[str, str]  # `kind`, `sentence` and, of an unexpected one, `traceback`
+
+
+class Task(Protocol):
+    """One entry of a plan; it travels to other processes, so it is made of plain values.
+
+    Attributes:
+        path: what it writes: a directory, or a file.
+        failed: where its failure is recorded.
+        weight: about its seconds, in proportion to those of the others.
+        done: whether nothing is left to do.
+    """
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def failed(self) -> Path: ...
+    @property
+    def weight(self) -> float: ...
+    @property
+    def done(self) -> bool: ...
+
+    def perform(self) -> str | None:
+        """Do it, or what is left of it; returns why training stopped, where that ended it."""
+
+    def row(self, number: int, root: Path) -> Job:
+        """How it stands, from its records."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedRun:
+    """A run in a directory of its own; `settings`: what tells it from the others of its plan."""
+
+    path: Path
+    config: DictConfig
+    settings: Mapping[str, Value]
+    weight: float = 1.0
+
+    @property
+    def failed(self) -> Path:
+        return self.path / FAILED
+
+    @property
+    def done(self) -> bool:
+        complete = job_in(self.path, self.path, 0, {}).status == COMPLETE
+        return complete and (self.path / "report.html").is_file()
+
+    def perform(self) -> str | None:
+        log.info("%s", described(self.settings, list(self.settings)) or self.path.name)
+        return finish(self.config, self.path)
+
+    def row(self, number: int, root: Path) -> Job:
+        return job_in(self.path, root, number, dict(self.settings))
+
+
+def attempt(task: Task) -> Failure | None:
+    """Do one task of a plan; a failure is recorded, so that the others go on, and returned.
+
+    Raises:
+        Stopped: by Ctrl-C, SIGTERM or a full disk, which end the whole plan; KeyboardInterrupt likewise.
+    """
+    failure: Failure | None = None
+    try:
+        why = task.perform()
+        if why is not None:
+            failure = {"kind": TRAINING, "sentence": why}
+    except (Stopped, KeyboardInterrupt):
+        close_wandb(failed=True)
+        raise
+    except UserError as error:
+        failure = {"kind": MISTAKE, "sentence": str(error)}
+    except Exception as error:
+        sentence = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+        failure = {"kind": UNEXPECTED, "sentence": sentence, "traceback": traceback.format_exc()}
+    close_wandb(failed=failure is not None)
+    gc.collect()  # a trainer is a ring of references that would hold the network while the next one trains
+    record(task, failure)
+    return failure
+
+
+def record(task: Task, failure: Failure | None) -> None:
+    """Write why it failed, or take away why it failed before."""
+    if failure is None:
+        task.failed.unlink(missing_ok=True)
+    else:
+        atomic_write_text(task.failed, json.dumps(failure, indent=2) + "\n")
+
+
+def close_wandb(*, failed: bool) -> None:
+    """End a W&B run that was left open, so that the next one is its own."""
+    tracking = sys.modules.get("tlcl.tracking.wandb_logger")  # not imported for this alone
+    if tracking is not None:
+        tracking.close_unfinished(failed=failed)
+
+
+def run_plan(
+    root: Path,
+    plan: Sequence[Task],
+    name: str,
+    *,
+    jobs: int = 1,
+    progress: bool = True,
+    after: Callable[[Sequence[Job]], object] = lambda rows: None,
+) -> list[Job]:
+    """Do what is not done yet, `jobs` at once, with one progress bar; `runs.csv` in `root` is kept up to date.
+
+    Args:
+        name: of the bar; what runs at once have to say goes to `NAME.log` in `root`.
+        progress: whether there is a bar where there is a terminal.
+        after: called with the table's rows whenever it is written.
+
+    Returns:
+        The rows, in the plan's order.
+
+    Raises:
+        Stopped: by Ctrl-C, SIGTERM or a full disk, with no process left and every finished epoch saved.
+        UserError: several at once, in a process that torchrun or srun started.
+    """
+    rows = [task.row(number, root) for number, task in enumerate(plan)]
+    places = {id(task): number for number, task in enumerate(plan)}
+    waiting = [task for task in plan if not task.done]
+    jobs = min(jobs, max(1, len(waiting)))
+    if jobs > 1 and started()[1] > 1:
+        raise UserError(f"{jobs} runs at once need one process, and a launcher started {started()[1]}")
+    left = {id(task): task.weight for task in waiting}
+    ended = zip(plan, rows, strict=True)
+    known = [(task.weight, row.summary["seconds"]) for task, row in ended if row.summary.get("seconds")]
+    total, written, shown = sum(task.weight for task in plan), 0.0, None if progress else True
+    bar = tqdm(total=total, initial=total - sum(left.values()), desc=name, bar_format=BAR, disable=shown)
+
+    def begun(task: Task) -> None:
+        words = in_words(seconds_left(known, list(left.values()), jobs))
+        bar.set_postfix_str(", ".join(filter(None, [words, str(task.path.relative_to(root))])))
+
+    try:
+        with bar, closing(_results(waiting, jobs, root / f"{name}.log", begun)) as results:
+            for task, seconds in results:
+                known.append((task.weight, seconds))
+                rows[places[id(task)]] = task.row(places[id(task)], root)
+                bar.update(left.pop(id(task)))
+                if not left or time.monotonic() - written > TABLE_SECONDS:
+                    write_runs(root, rows)
+                    after(rows)
+                    written = time.monotonic()
+    except KeyboardInterrupt:
+        raise Interrupted(root) from None
+    except Stopped as stop:
+        raise stop.at(root) from None
+    write_runs(root, rows)
+    return rows
+
+
+def _results(
+    tasks: Sequence[Task], jobs: int, log_file: Path, begun: Callable[[Task], None]
+) -> Generator[tuple[Task, float], None, None]:
+    """Each task with its seconds, as they end."""
+    if jobs > 1:
+        from tlcl.sweeps.processes import in_processes
+
+        yield from in_processes(tasks, jobs, log_file, begun)
+        return
+    for task in tasks:
+        start = time.monotonic()
+        begun(task)
+        attempt(task)
+        yield task, time.monotonic() - start
+
+
+def failures(rows: Sequence[Job]) -> dict[str, str]:
+    """Name -> why it failed, of each that did."""
+    return {row.path.name: row.reason for row in rows if row.status == FAILURE and row.path is not None}
+
+
+def refuse_mistakes(root: Path, plan: Sequence[Task], rows: Sequence[Job]) -> None:
+    """That none failed of anything but its training, which a table can say of it.
+
+    Raises:
+        UserError: some failed, all by mistakes of the user (exit code 2); TrainingError: not all so (exit code 1).
+    """
+    failed = [task.failed for task, row in zip(plan, rows, strict=True) if row.status == FAILURE]
+    stored = [json.loads(path.read_text()) for path in failed]
+    wrong = [failure for failure in stored if failure["kind"] != TRAINING]
+    if wrong:
+        onwards = f"+resume={root}" if (root / "config.yaml").is_file() else "the same command"
+        what = f"{len(stored)} of {len(plan)} runs failed: {wrong[0]['sentence']}"
+        kind = UserError if all(one["kind"] == MISTAKE for one in wrong) else TrainingError
+        raise kind(f"{what}; try them again with {onwards}")

@@ -1,0 +1,158 @@
+"""Tasks of a plan at once, each in a process of its own; all of them end with the one that started them.
+
+However it ends: Ctrl-C, SIGTERM and kill -9 leave no process behind, and what was begun can be resumed.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+import joblib
+import psutil
+import torch
+
+from tlcl.errors import Interrupted, Stopped, sigterm_as_interrupt
+from tlcl.sweeps.engine import UNEXPECTED, Failure, Task, attempt, record
+from tlcl.system.memory import keep_freed_memory
+
+PATIENCE = 20.0  # seconds in which a process that is told to end does so
+THREADS = "OMP_NUM_THREADS"
+
+
+def share_processors(jobs: int) -> int:
+    """Give this process its part of the machine when `jobs` run at once; returns its number of threads."""
+    threads = min(torch.get_num_threads(), max(1, joblib.cpu_count() // jobs))
+    torch.set_num_threads(threads)
+    return threads
+
+
+def end_with_parent() -> None:
+    """Have this process end when the one that started it has: as by SIGTERM, and by force if that is not enough."""
+    threading.Thread(target=_watch, args=(psutil.Process(os.getppid()),), daemon=True).start()
+
+
+def _watch(parent: psutil.Process) -> None:
+    while os.getppid() == parent.pid and parent.is_running():
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE)
+    os._exit(1)
+
+
+def _write_to(log_file: Path) -> None:
+    """Everything that is printed and logged here goes to the file."""
+    file = open(log_file, "a", buffering=1)  # noqa: SIM115  (as long as the process)
+    os.dup2(file.fileno(), sys.stdout.fileno())
+    os.dup2(file.fileno(), sys.stderr.fileno())
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=file, force=True)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
+
+def _serve(pipe: Connection, log_file: Path, jobs: int) -> None:
+    """What such a process does: one task after another, until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one ends this one
+    end_with_parent()
+    _write_to(log_file)
+    share_processors(jobs)
+    keep_freed_memory()
+    with suppress(EOFError, Interrupted, KeyboardInterrupt), sigterm_as_interrupt():
+        while True:
+            task: Task = pipe.recv()
+            try:
+                pipe.send(attempt(task))
+            except Interrupted:
+                raise
+            except Stopped as stop:
+                pipe.send(stop.what)
+
+
+class _Process:
+    """One such process, from outside."""
+
+    def __init__(self, log_file: Path, jobs: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, log_file, jobs))
+        before = os.environ.get(THREADS)
+        # for libraries beside torch; it is read when they are loaded
+        os.environ.setdefault(THREADS, str(max(1, joblib.cpu_count() // jobs)))
+        try:
+            self._process.start()
+        finally:
+            if before is None:
+                del os.environ[THREADS]
+        theirs.close()
+
+    def died(self) -> Failure:
+        """How it ended, in words."""
+        self._process.join()
+        code = self._process.exitcode or 0
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        return {"kind": UNEXPECTED, "sentence": f"its process ended {how}"}
+
+    def tell_to_end(self, *, now: bool) -> None:
+        self.pipe.close()  # one that waits for a task ends by this
+        if now:
+            self._process.terminate()
+
+    def end(self) -> None:
+        self._process.join(PATIENCE)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def _ready(waiting: Sequence[Task], busy: Sequence[Task]) -> Task | None:
+    """The first task none of whose own runs is still to be done: a comparison follows the runs that it compares."""
+    undone = [*waiting, *busy]
+    free = (task for task in waiting if not any(task.path in other.path.parents for other in undone))
+    return next(free, None)
+
+
+def in_processes(
+    tasks: Sequence[Task], jobs: int, log_file: Path, begun: Callable[[Task], None]
+) -> Generator[tuple[Task, float], None, None]:
+    """Each task with its seconds, as they end, in `jobs` processes; a process that dies costs its task alone.
+
+    Raises:
+        Stopped: the disk is full.
+    """
+    waiting, idle = list(tasks), list[_Process]()
+    busy: dict[Connection, tuple[_Process, Task, float]] = {}
+    try:
+        while waiting or busy:
+            while len(busy) < jobs and (task := _ready(waiting, [one for _, one, _ in busy.values()])) is not None:
+                waiting.remove(task)
+                process = idle.pop() if idle else _Process(log_file, jobs)
+                process.pipe.send(task)
+                busy[process.pipe] = process, task, time.monotonic()
+                begun(task)
+            for pipe in wait(list(busy)):
+                assert isinstance(pipe, Connection)
+                process, task, start = busy[pipe]
+                try:
+                    answer = pipe.recv()
+                except (EOFError, ConnectionError):
+                    answer = process.died()
+                    record(task, answer)
+                else:
+                    idle.append(process)
+                if isinstance(answer, str):
+                    raise Stopped(answer, task.path)
+                del busy[pipe]
+                yield task, time.monotonic() - start
+    finally:
+        for process, _, _ in busy.values():
+            process.tell_to_end(now=True)
+        for process in idle:
+            process.tell_to_end(now=False)
+        for process in [*(one for one, _, _ in busy.values()), *idle]:
+            process.end()
