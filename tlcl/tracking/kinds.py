@@ -22,7 +22,7 @@ class Kind:
         name: `job` in its summary.
         describes: whether a config, as a mapping of its groups, is of this kind or of one further down `KINDS`.
         job: the module whose `run(config, directory)` gives the summary, and whose `check(configs)`, where
-            `methods` is set, sees that configs which differ in the method alone fit the data.
+            `compared` is set, sees that configs which differ in the method alone fit the data.
         plots, page: MODULE:FUNCTION that takes the run directory.
         validation: the summary's figure that runs may be chosen by (see `tlcl.tracking.scores`); None: it has none.
         reported: key of the summary with the accuracy that is reported, 0 to 1.
@@ -54,6 +54,7 @@ KINDS = (
         job="tlcl.sweeps.few_labels",
         plots="tlcl.reports.few_labels:save_few_label_plots",
         page="tlcl.reports.few_labels:write_few_label_report",
+        methods="adaptation",
     ),
     Kind(
         name="compare",
