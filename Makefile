@@ -28,6 +28,7 @@ notebooks: .venv/.installed  ## execute the four notebooks and write them with t
 test: .venv/.installed  ## lint, types and the whole test suite
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: .venv/.installed  ## without the slow tests
@@ -42,6 +43,7 @@ torture: .venv/.installed  ## kill, fill the disk, damage files, ...: what is do
 lint: .venv/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: .venv/.installed  ## every benchmark, side by side; writes benchmarks/RESULTS.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
