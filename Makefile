@@ -35,7 +35,7 @@ test-fast: .venv/.installed  ## without the slow tests
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 fuzz: .venv/.installed  ## property tests with other examples each time, and many more
-	TLCL_FUZZ=thorough $(BIN)/python -m pytest $(PARALLEL) tests/test_fuzz_*.py
+	TLCL_FUZZ=thorough $(BIN)/python -m pytest $(PARALLEL) $$(find tests -name 'test_fuzz_*.py')
 
 torture: .venv/.installed  ## kill, fill the disk, damage files, ...: what is done to runs, and what came of it
 	$(BIN)/python -m torture

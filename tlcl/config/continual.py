@@ -16,7 +16,7 @@ class ContinualConfig:
 
 @dataclass
 class CompareConfig:
-    """Runs of several methods with several seeds: see `tlcl.continual.compare`."""
+    """Runs of several methods with several seeds: see `tlcl.jobs.compare`."""
 
     methods: list[str]
     seeds: list[int]
