@@ -25,7 +25,7 @@ study: .venv/.installed  ## all questions on the embedded data, one report, 17 m
 notebooks: .venv/.installed  ## execute the four notebooks and write them with their outputs
 	$(BIN)/python notebooks/render.py
 
-test: .venv/.installed  ## lint, types and the whole test suite
+test: .venv/.installed  ## lint, types, layers and the whole test suite
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
