@@ -64,3 +64,14 @@ def test_the_architecture_is_quoted_from_its_contract() -> None:
     contract = (ROOT / ".importlinter").read_text()
     (quoted,) = re.findall(r"```ini\n(.*?)```", TEXTS["CONTRIBUTING.md"], re.S)
     assert quoted == contract[contract.index("layers =") :]
+
+
+def test_the_layers_are_checked_with_every_lint_and_test() -> None:
+    recipes = dict(re.findall(r"(?m)^([\w-]+):.*\n((?:\t.*\n)+)", TEXTS["Makefile"]))
+    assert all("$(BIN)/lint-imports\n" in recipes[target] for target in ("lint", "test"))
+
+
+def test_few_files_stand_outside_a_folder() -> None:
+    """Two faces for users' files apart."""
+    faces = {"__init__", "config_continual", "config_adaptation"}
+    assert len({path.stem for path in (ROOT / "tlcl").glob("*.py")} - faces) <= 8
