@@ -11,7 +11,7 @@ from tlcl.jobs.distance import Model
 from tlcl.models.build import build_model
 from tlcl.reports.depth_grid import sentence
 from tlcl.reports.tables.depth_grid import Run, cells, claims
-from tlcl.sweeps import depth_grid
+from tlcl.sweeps import depth_grid_plan as depth_grid
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -8,8 +8,8 @@ from tlcl.commands.study import main
 from tlcl.errors import Interrupted
 from tlcl.jobs import series as steps
 from tlcl.jobs.series import Step
-from tlcl.sweeps import study
-from tlcl.sweeps.study import QUICK, Scale
+from tlcl.sweeps import study_plan as study
+from tlcl.sweeps.study_plan import QUICK, Scale
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -20,7 +20,7 @@ def _program() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 200, 1000], metavar="N", help=sizes)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help=seeds)
     options = parser.parse_args()
-    from tlcl.sweeps.depth_grid import EMBEDDED, depth_grid, own_target
+    from tlcl.sweeps.depth_grid_plan import EMBEDDED, depth_grid, own_target
 
     targets = [*EMBEDDED, *map(own_target, options.images)]
     print(f"report: {depth_grid(options.out, targets, options.sizes, options.seeds)}")

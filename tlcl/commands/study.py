@@ -16,7 +16,7 @@ def _program() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/study"), help="where the runs and the report go")
     parser.add_argument("--quick", action="store_true", help="less of everything, to see that it works")
     options = parser.parse_args()
-    from tlcl.sweeps.study import FULL, QUICK, study
+    from tlcl.sweeps.study_plan import FULL, QUICK, study
 
     report = study(options.out, QUICK if options.quick else FULL)
     print(f"report: {report}")

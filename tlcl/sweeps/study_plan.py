@@ -1,4 +1,4 @@
-"""The runs of `tlcl study`, and one report of them: every question on the embedded data."""
+"""The plan of `tlcl study`, and one report of them: every question on the embedded data."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

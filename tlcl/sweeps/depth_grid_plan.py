@@ -1,4 +1,4 @@
-"""The runs of `tlcl depth-grid`: every freeze depth, number of labelled images and target, several seeds each."""
+"""The plan of `tlcl depth-grid`: every freeze depth, number of labelled images and target, several seeds each."""
 
 import json
 from collections.abc import Sequence
