@@ -25,16 +25,17 @@ study: .venv/.installed  ## all questions on the embedded data, one report, 17 m
 notebooks: .venv/.installed  ## execute the four notebooks and write them with their outputs
 	$(BIN)/python notebooks/render.py
 
-test: .venv/.installed  ## lint, types and the whole test suite
+test: .venv/.installed  ## lint, types, layers and the whole test suite
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: .venv/.installed  ## without the slow tests
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 fuzz: .venv/.installed  ## property tests with other examples each time, and many more
-	TLCL_FUZZ=thorough $(BIN)/python -m pytest $(PARALLEL) tests/test_fuzz_*.py
+	TLCL_FUZZ=thorough $(BIN)/python -m pytest $(PARALLEL) $$(find tests -name 'test_fuzz_*.py')
 
 torture: .venv/.installed  ## kill, fill the disk, damage files, ...: what is done to runs, and what came of it
 	$(BIN)/python -m torture
@@ -42,6 +43,7 @@ torture: .venv/.installed  ## kill, fill the disk, damage files, ...: what is do
 lint: .venv/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: .venv/.installed  ## every benchmark, side by side; writes benchmarks/RESULTS.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'

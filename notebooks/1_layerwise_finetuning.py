@@ -72,7 +72,7 @@ for row, (name, source) in zip(axes, {"letters": letters, "digits": digits}.item
 # The head comes first: while it is still random, its gradients would only spoil the blocks below. Each block
 # further from the head learns at half the rate of the one above it (`optim.block_lr_decay`).
 #
-# `run([...])` is the command line `tlcl-train ...`, word for word; its result is the directory that the run
+# `run([...])` is the command line `tlcl train ...`, word for word; its result is the directory that the run
 # leaves.
 
 # %%
@@ -184,7 +184,7 @@ computed.plot("time")
 #
 # `thaw.depth=N` trains the head and the last $N$ backbone blocks from the start: 0 is the head alone, 5 is
 # everything. Now a small grid; where blocks are frozen, the cache makes it quick. On a command line it is
-# `tlcl-train -m thaw.depth=0,1,2,5 data.train_size=50,200,600 ...`.
+# `tlcl train -m thaw.depth=0,1,2,5 data.train_size=50,200,600 ...`.
 
 # %%
 grid = [

@@ -150,7 +150,7 @@ chosen.plot("confusion")
 # %% [markdown]
 # ## New images
 #
-# `predict` decodes new files just as the training images were decoded. On a command line: `tlcl-predict RUN_DIR
+# `predict` decodes new files just as the training images were decoded. On a command line: `tlcl predict RUN_DIR
 # new/ --csv predictions.csv`.
 
 # %%
@@ -174,7 +174,7 @@ for axis, answer in zip(axes.flat, answers, strict=False):
 #
 # A map that lights up on the ground, a corner or a watermark is a warning: the network may have learnt how the
 # pictures were taken. `explain` also finds the training images whose features are nearest, and makes a page of it
-# all (`tlcl-explain RUN_DIR new/` on a command line).
+# all (`tlcl explain RUN_DIR new/` on a command line).
 
 # %%
 page = chosen.explain(NEW, neighbours=3)

@@ -21,12 +21,12 @@ from typing import IO, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from tlcl.commands.distance import measure
-from tlcl.commands.explain import PREDICTED, explain
 from tlcl.commands.predict import predictions
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 from tlcl.errors import TrainingError, UserError
+from tlcl.jobs.distance import measure
+from tlcl.jobs.explain import PREDICTED, explain
 from tlcl.jobs.registry import finish
 from tlcl.reports.tables.compare import read_table
 from tlcl.reports.tables.sweep import Row, rows_of
@@ -146,7 +146,7 @@ class Run(FinishedRun):
             The page `explain/explain.html` in the run's directory; beside it `explain.csv` and `overlays/`.
 
         Raises:
-            UserError: see `tlcl.commands.explain.explain`.
+            UserError: see `tlcl.jobs.explain.explain`.
         """
         return explain(
             Namespace(
@@ -188,7 +188,7 @@ def distance(
         `a_distance`, `mmd`, `leep` and `logme` (see `tlcl.adaptation.distance`), and what they are of.
 
     Raises:
-        UserError: see `tlcl.commands.distance.measure`.
+        UserError: see `tlcl.jobs.distance.measure`.
     """
     domains = {"source": str(source), "target": str(target), "model": str(model)}
     return measure(Namespace(**domains, block="features", images=images, size=64, seed=seed))

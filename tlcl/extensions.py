@@ -16,10 +16,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-
 from tlcl.errors import UserError, run_cli
+from tlcl.system.command import called
 from tlcl.system.files import atomic_open
 from tlcl.system.paths import expanded
 
@@ -124,6 +122,9 @@ def allow_named(arguments: Sequence[str]) -> None:
     Raises:
         UserError: as `allow`; or not a list of files.
     """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
     for argument in arguments:
         if not argument.startswith("extend="):
             continue
@@ -151,10 +152,10 @@ def copies(items: Iterable[str]) -> dict[str, bytes]:
 
 def _program() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m tlcl.extensions",
+        prog=called(),
         description="Allow Python files of someone else's run, after you have read them: they are code that runs "
         "when that run is resumed or predicts.",
-        epilog="example: python -m tlcl.extensions RUN_DIR/extensions/my_method.py",
+        epilog="example: %(prog)s RUN_DIR/extensions/my_method.py",
     )
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
     for file in parser.parse_args().files:

@@ -1,6 +1,6 @@
 """The entry point: compose, build, run, record. The only place that knows the order.
 
-`python -m tlcl.train +experiment=finetune_layerwise`, or `tlcl-train` from an installed wheel.
+`tlcl train +experiment=finetune_layerwise`, which is also `tlcl-train` and `python -m tlcl.train`.
 """
 
 import logging

@@ -9,8 +9,9 @@ from PIL import Image
 
 from tests.conftest import composed, go
 from tlcl.adaptation.distance import leep, logme, mmd_distance, proxy_a_distance
-from tlcl.commands import distance as distance_cli
+from tlcl.commands.distance import main
 from tlcl.data.sources.digits import load_digits
+from tlcl.jobs import distance
 from tlcl.jobs import finetune as finetuning
 from tlcl.jobs.finished import load_run
 
@@ -35,7 +36,7 @@ def call(
     """(exit code, standard output, standard error)."""
     monkeypatch.setattr("sys.argv", ["tlcl-distance", *arguments])
     try:
-        distance_cli.main()
+        main()
         code = 0
     except SystemExit as end:
         code = int(end.code or 0)
@@ -65,7 +66,7 @@ def test_figures_are_those_of_the_functions(
     net, _, _ = load_run(trained)
     assert hasattr(net, "features")
     ours, theirs = (
-        distance_cli.some(distance_cli.load_domain(name, 64, Path("unused")), 150, 3) for name in arguments[:2]
+        distance.some(distance.load_domain(name, 64, Path("unused")), 150, 3) for name in arguments[:2]
     )
     with torch.no_grad():
         features = [net.eval().features(part.images).numpy() for part in (ours, theirs)]
@@ -96,7 +97,7 @@ def test_prints_a_table(trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert code == 0
     assert "small_cnn" in out
     assert "layer1" in out
-    for name, _ in distance_cli.FIGURES.values():
+    for name, _ in distance.FIGURES.values():
         assert name in out
     assert "MMD                  0.000" in out
 
@@ -137,7 +138,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
 
 def test_images_are_drawn_by_the_seed_alone() -> None:
     pool = load_digits().pool
-    first, again, other = (distance_cli.some(pool, 50, seed) for seed in (0, 0, 1))
+    first, again, other = (distance.some(pool, 50, seed) for seed in (0, 0, 1))
     assert torch.equal(first.images, again.images)
     assert not torch.equal(first.labels, other.labels)
-    assert len(distance_cli.some(pool, 10**6, 0)) == len(pool)
+    assert len(distance.some(pool, 10**6, 0)) == len(pool)

@@ -15,14 +15,14 @@ from PIL import Image
 from sklearn.neighbors import NearestNeighbors
 
 from tests.conftest import composed, go
-from tlcl.commands import explain as cli
+from tlcl.commands.explain import main
 from tlcl.commands.predict import predictions
 from tlcl.config.parse import parse_config
 from tlcl.data.sources.digits import load_digits
 from tlcl.data.splits import train_val_split
 from tlcl.errors import UserError
 from tlcl.explain.neighbours import Neighbour, nearest, nearest_training_images
-from tlcl.jobs import continual
+from tlcl.jobs import continual, explain
 from tlcl.jobs import finetune as finetuning
 from tlcl.models.build import build_model
 from tlcl.reports.explain import OPACITY, overlay
@@ -53,7 +53,7 @@ def call(
     """(exit code, standard output, standard error)."""
     monkeypatch.setattr("sys.argv", ["tlcl-explain", *map(str, arguments)])
     try:
-        cli.main()
+        main()
         code = 0
     except SystemExit as end:
         code = int(end.code or 0)
@@ -69,10 +69,10 @@ def test_no_name_in_the_table_is_a_formula_to_a_spreadsheet() -> None:
     blank = torch.zeros(1, 2, 2, dtype=torch.uint8)
     near = Neighbour(blank, "+cmd", "", "@a.png", 0.25)
     scores, classes = torch.tensor([[0.75, 0.25]]), torch.tensor([[0]])
-    results = cli.Results(
+    results = explain.Results(
         [Path("=1.png")], ["-cmd", "b"], scores, classes, torch.zeros(1, 1, 2, 2), [[near]]
     )
-    (row,) = csv.DictReader(io.StringIO(cli.table(results)))
+    (row,) = csv.DictReader(io.StringIO(explain.table(results)))
     assert row == {
         "file": "'=1.png", "prediction": "'-cmd", "probability": "0.750000",
         "class_1": "'+cmd", "distance_1": "0.250000", "image_1": "'@a.png",
@@ -167,7 +167,7 @@ def test_the_page_is_self_contained_and_escaped(
 def test_more_images_than_the_page_shows_are_all_in_the_table(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "SHOWN", 2)
+    monkeypatch.setattr(explain, "SHOWN", 2)
     folder = save_digits(tmp_path / "images", [1, 2, 3])
     arguments = (trained, folder, "--out", tmp_path / "out", "--neighbours", 0)
     assert call(monkeypatch, capsys, *arguments)[0] == 0
@@ -276,4 +276,4 @@ def test_an_image_that_vanishes_in_between_is_one_sentence(trained: Path, tmp_pa
     (folder / "1.png").unlink()
     (folder / "1.png").symlink_to("nowhere")
     with pytest.raises(UserError, match="cannot be read any more"):
-        list(cli.pictures([folder], [folder / "1.png"]))
+        list(explain.pictures([folder], [folder / "1.png"]))

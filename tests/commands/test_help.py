@@ -22,13 +22,13 @@ def out(*command: str) -> str:
 
 def test_training_help_is_a_page_with_examples() -> None:
     text = out(sys.executable, "-m", "tlcl.train", "--help")
-    assert len(re.findall(r"(?m)^  tlcl-train .*\n      \w", text)) == 3
+    assert len(re.findall(r"(?m)^  tlcl train .*\n      \w", text)) == 3
     for group in ("data", "model", "thaw", "method", "adaptation", "experiment"):
         line = re.search(rf"(?m)^{group}: (.*)$", text)
         assert line is not None
         assert line[1].split(", ") == sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
     assert "--cfg job" in text
-    assert "tlcl.config.reference" in text
+    assert "tlcl config-reference" in text
     assert "block_lr_decay" not in text, "the whole config is what --cfg job is for"
     assert len(text.splitlines()) < 50
 

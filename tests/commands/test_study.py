@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tlcl.commands import study
-from tlcl.commands.study import QUICK, Scale
+from tlcl.commands.study import main
 from tlcl.errors import Interrupted
 from tlcl.sweeps import engine as steps
+from tlcl.sweeps import study_plan as study
+from tlcl.sweeps.study_plan import QUICK, Scale
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -74,7 +75,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("sys.argv", ["tlcl-study", "--out", str(tmp_path / "file" / "study")])
     with pytest.raises(SystemExit) as end:
-        study.main()
+        main()
     assert end.value.code == 2
     said = capsys.readouterr().err
     assert "--out=" in said

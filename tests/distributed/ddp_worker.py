@@ -1,4 +1,4 @@
-"""What two processes of one group do for `test_distributed.py`, each with what it saw as its result."""
+"""What two processes of one group do for `test_ddp.py`, each with what it saw as its result."""
 
 import copy
 import os

@@ -14,6 +14,7 @@ from tests.commands.test_help import SCRIPTS
 from tests.conftest import ROOT
 from tests.test_extend import _own_account  # noqa: F401 (a fixture: files that commands name are allowed here alone)
 from tlcl import extensions
+from tlcl.commands.program import COMMANDS
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 
@@ -66,9 +67,9 @@ def commands(names: tuple[str, ...]) -> list[Command]:
     return found
 
 
+CALLS = {"python -m tlcl.train": 3, "python -m tlcl train": 4, "tlcl train": 2, "tlcl-train": 1}  # words before
 TRAIN = [
-    Command(page, words[1:] if words[0] == "tlcl-train" else words[3:])
-    for page, words in commands(("python -m tlcl.train", "tlcl-train"))
+    Command(page, words[before:]) for call, before in CALLS.items() for page, words in commands((call,))
 ]
 
 
@@ -96,10 +97,9 @@ def test_every_module_and_program_named_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"`make ([\w-]+)`|^make ([\w-]+)", text)):
         assert re.search(rf"(?m)^{''.join(target)}:", makefile), target
-    known = {*SCRIPTS, "tlcl-train"}
-    assert set(re.findall(r"\btlcl-[a-z]+(?:-[a-z]+)*", text)) <= known
-    for folder in set(re.findall(r"`((?:tlcl|conf|docs|notebooks|tests)/[\w/.]*)`", text)):
-        assert (ROOT / folder).exists(), folder
+    assert set(re.findall(r"\btlcl-[a-z]+(?:-[a-z]+)*", text)) <= set(SCRIPTS)
+    named = {command.words[1] for command in commands(("tlcl",))}
+    assert {"train", "predict", "allow"} <= named <= {*COMMANDS, "COMMAND", "--help", "--version", "-sc"}
 
 
 def choices(override: str) -> Iterator[str]:
@@ -116,7 +116,8 @@ def choices(override: str) -> Iterator[str]:
 @pytest.mark.parametrize("command", TRAIN, ids=lambda command: f"{command.page}: {' '.join(command.words)}"[:90])
 def test_a_command_shown_is_understood(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its overrides compose and parse; of a sweep the first and the last of each key's values."""
-    if {"--config-dir", "-sc"} & set(command.words) or command.words[0].startswith("+resume="):
+    words = command.words
+    if not words or {"--config-dir", "-sc", "--version"} & set(words) or words[0].startswith("+resume="):
         return  # no overrides of a run
     words = [word for word in command.words if "=" in word or word.startswith("~")]
     flags = [word for word in command.words if word not in words]

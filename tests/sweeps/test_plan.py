@@ -1,4 +1,4 @@
-"""Sweeps: failures, going on, searches, launchers, with faked jobs; test_sweep_runs.py has some that train."""
+"""Sweeps: failures, going on, searches, launchers, with faked jobs; test_runs.py has some that train."""
 
 import json
 from collections.abc import Callable, Sequence

@@ -1,22 +1,19 @@
-"""`tlcl-dashboard`: runs beside each other, as views saved in W&B, or as a page on this machine.
+"""`tlcl dashboard`: runs beside each other, as views saved in W&B, or as a page on this machine.
 
 With a W&B key the views are saved in the project, in the place of what was saved before, and their addresses
 printed. Without one, or without a connection, the same is drawn from the records below RUNS_DIR as one HTML page.
 """
 
-import argparse
 import json
 import logging
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+from tlcl.commands.parser import command_parser
 from tlcl.config.schema import WandbConfig
 from tlcl.errors import UserError, run_cli
-from tlcl.reports.dashboard.views import VIEWS
 from tlcl.system.files import atomic_write_text
-from tlcl.tracking.records import read_object
-from tlcl.tracking.wandb import resolve_mode
 
 log = logging.getLogger(__name__)
 SAVED = "wandb_views.json"  # beside the runs: "ENTITY/PROJECT" -> name of the view -> its address
@@ -46,6 +43,9 @@ def save_views(entity: str | None, project: str, runs_dir: Path) -> dict[str, st
     Raises:
         UserError: they cannot be saved; the sentence says why.
     """
+    from tlcl.reports.dashboard.views import VIEWS
+    from tlcl.tracking.records import read_object
+
     try:
         from tlcl.reports.dashboard.workspace import build_workspace, save_workspace
     except ImportError:
@@ -95,12 +95,7 @@ def _write_page(runs_dir: Path, out: Path) -> None:
 
 
 def _program() -> None:
-    parser = argparse.ArgumentParser(
-        prog="tlcl-dashboard",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="examples: tlcl-dashboard runs/sweeps\n          tlcl-dashboard --entity my-team --project digits",
-    )
+    parser = command_parser(__doc__, "runs/sweeps", "--entity my-team --project digits")
     parser.add_argument(
         "runs_dir", metavar="RUNS_DIR", nargs="?", type=Path, default=Path("runs"), help="default: runs"
     )
@@ -111,6 +106,8 @@ def _program() -> None:
     )
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    from tlcl.tracking.wandb import resolve_mode
+
     wanted = options.out is not None
     if resolve_mode("auto") == "online":
         try:

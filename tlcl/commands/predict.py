@@ -1,18 +1,16 @@
-"""`tlcl-predict RUN_DIR IMAGES...`: classify your own images with the model of a finished run.
+"""`tlcl predict RUN_DIR IMAGES...`: classify your own images with the model of a finished run.
 
 Prints a table, or writes it with --csv: file, predicted class, confidence, and the probability of each class. The
 model is the run's chosen checkpoint; a continual run answers by its method's own rule, with all classes competing.
 """
 
-import argparse
 import csv
 import sys
 from io import StringIO
 from pathlib import Path
 
-from tlcl.data.images.user_images import read_images
+from tlcl.commands.parser import command_parser
 from tlcl.errors import UserError, run_cli
-from tlcl.jobs.finished import class_probabilities, load_run
 from tlcl.system.files import atomic_write_text
 from tlcl.system.text import plain
 from tlcl.tracking.csv_cells import to_cell
@@ -24,6 +22,9 @@ def predictions(run_dir: Path, paths: list[Path], *, batch_size: int, skip_bad: 
     Raises:
         UserError: as `load_run` and `read_images`.
     """
+    from tlcl.data.images.user_images import read_images
+    from tlcl.jobs.finished import class_probabilities, load_run
+
     net, labels, config = load_run(run_dir)
     files, images = read_images(paths, labels.size, labels.channels, skip_bad=skip_bad, progress=progress)
     probabilities = class_probabilities(net, images, config, batch_size=batch_size, progress=progress)
@@ -38,12 +39,7 @@ def predictions(run_dir: Path, paths: list[Path], *, batch_size: int, skip_bad: 
 
 
 def _program() -> None:
-    parser = argparse.ArgumentParser(
-        prog="tlcl-predict",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example: tlcl-predict runs/finetune_layerwise/DATE NEW_IMAGES/ --csv predictions.csv",
-    )
+    parser = command_parser(__doc__, "runs/finetune_layerwise/DATE NEW_IMAGES/ --csv predictions.csv")
     parser.add_argument("run_dir", type=Path, help="directory of a finished run")
     parser.add_argument("images", type=Path, nargs="+", help="image files, folders or tar files of them")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table here instead of printing it")

@@ -1,23 +1,12 @@
-"""`tlcl-report`: draw the report of a sweep, a run, a comparison or a study again, from its records alone.
+"""`tlcl report`: draw the report of a sweep, a run, a comparison or a study again, from its records alone.
 
 No checkpoint is read, no data, and nothing is computed on images: what a directory recorded is enough.
 """
 
-import argparse
 from pathlib import Path
 
-from jinja2 import TemplateError
-
+from tlcl.commands.parser import command_parser
 from tlcl.errors import UserError, run_cli
-from tlcl.reports.render import render
-from tlcl.reports.study import STUDY, write_study_report
-from tlcl.reports.sweep import write_sweep_report
-from tlcl.security.untrusted import refuse_links
-from tlcl.tracking.records import read_object
-from tlcl.tracking.sweep_records import SWEEP
-
-# What code meets in a value of another type than is written there.
-DAMAGED = (ArithmeticError, AttributeError, LookupError, RecursionError, TemplateError, TypeError, ValueError)
 
 
 def report(path: Path) -> Path:
@@ -26,15 +15,27 @@ def report(path: Path) -> Path:
     Raises:
         UserError: it holds none of the things that have one, or records that tlcl does not write.
     """
+    from jinja2 import TemplateError
+
+    from tlcl.security.untrusted import refuse_links
+
+    # What code meets in a value of another type than is written there.
+    damaged = (ArithmeticError, AttributeError, LookupError, RecursionError, TemplateError, TypeError, ValueError)
     refuse_links(path)
     try:
         return _written(path)
-    except DAMAGED as error:  # the directory may be anybody's, with any content in its JSON files
+    except damaged as error:  # the directory may be anybody's, with any content in its JSON files
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path} has damaged records ({type(error).__name__}: {reason})") from None
 
 
 def _written(path: Path) -> Path:
+    from tlcl.reports.render import render
+    from tlcl.reports.study import STUDY, write_study_report
+    from tlcl.reports.sweep import write_sweep_report
+    from tlcl.tracking.records import read_object
+    from tlcl.tracking.sweep_records import SWEEP
+
     if (path / SWEEP).is_file():
         return write_sweep_report(path)
     if (path / STUDY).is_file():
@@ -47,12 +48,7 @@ def _written(path: Path) -> Path:
 
 
 def _program() -> None:
-    parser = argparse.ArgumentParser(
-        prog="tlcl-report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example: tlcl-report runs/sweeps/finetune/DATE",
-    )
+    parser = command_parser(__doc__, "runs/sweeps/finetune/DATE")
     parser.add_argument("directory", type=Path, help="of a sweep, a run, a comparison or a study")
     print(f"report: {report(parser.parse_args().directory)}")
 

@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from tlcl.config.schema import CHOICES, MINIMA, PLAIN, SUPREMA, VARIANTS, Config, conf_dir
+from tlcl.system.command import called
 
 KEY = re.compile(r"^(?P<indent> *)'?(?P<key>\w+)'?:(?P<rest>.*)$")
 FIRST = {"data": "digits", "model": "resnet18", "logger": "wandb"}  # the choice whose comments speak for all
@@ -230,7 +231,7 @@ def reference() -> str:
 
 def main() -> None:
     """Command line entry."""
-    argparse.ArgumentParser(prog="python -m tlcl.config.reference", description=__doc__).parse_args()
+    argparse.ArgumentParser(prog=called(), description=__doc__).parse_args()
     print(reference(), end="")
 
 

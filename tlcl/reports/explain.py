@@ -1,4 +1,4 @@
-"""Pictures and page of `tlcl-explain`."""
+"""Pictures and page of `tlcl explain`."""
 
 import base64
 from dataclasses import dataclass

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging
-from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -28,14 +27,6 @@ def cell(
     ]  # fmt: skip
     settings: dict[str, Value] = {"name": name, "thaw.depth": depth, "data.train_size": size, "seed": seed}
     return PlannedRun(path, composed_config(given), settings, 2 + 0.0002 * (depth + 1) * size * epochs)
-
-
-def add_options(parser: ArgumentParser, out: str) -> None:
-    """`--out` and `--jobs`."""
-    parser.add_argument("--out", type=Path, default=Path(out), help="where the runs and the report go")
-    parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="runs at once, which share the processors (default 1)"
-    )
 
 
 def run_study(

@@ -23,6 +23,7 @@ import tlcl
 from tlcl.config.schema import Config
 from tlcl.errors import UserError
 from tlcl.extensions import copies
+from tlcl.system.command import called
 from tlcl.system.files import atomic_open, atomic_write_text, naming, remove_partials
 
 log = logging.getLogger(__name__)
@@ -218,14 +219,6 @@ def _git(*arguments: str) -> str | None:
     return result.stdout.strip()
 
 
-def _module(file: Path) -> str:
-    """Dotted name of a file that runs by `python -m`."""
-    package = Path(tlcl.__file__).parent
-    if not file.resolve().is_relative_to(package):
-        return f"tlcl.{file.stem}"
-    return ".".join([package.name, *file.resolve().relative_to(package).with_suffix("").parts])
-
-
 def environment(seed: int) -> dict[str, Any]:
     """Versions, platform, git commit, seed and command; no environment variables, so no keys."""
     versions = {"tlcl": tlcl.__version__}
@@ -235,8 +228,6 @@ def environment(seed: int) -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     status = _git("status", "--porcelain")
-    called = Path(sys.argv[0])
-    program = f"python -m {_module(called)}" if called.suffix == ".py" else called.name
     return {
         "versions": versions,
         "python": platform.python_version(),
@@ -246,7 +237,7 @@ def environment(seed: int) -> dict[str, Any]:
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),
         "seed": seed,
-        "command": " ".join([program, shlex.join(sys.argv[1:])]).strip(),
+        "command": " ".join([called(), shlex.join(sys.argv[1:])]).strip(),
     }
 
 

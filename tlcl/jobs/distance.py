@@ -1,0 +1,144 @@
+"""How far two domains are apart for a network, and how well it suits the target: what `tlcl distance` prints."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from tlcl.adaptation.distance import leep, logme, mmd_distance, proxy_a_distance
+from tlcl.adaptation.evaluate import Responses, responses
+from tlcl.config.compose import composed_config
+from tlcl.config.parse import parse_config
+from tlcl.config.schema import Config, DataConfig, DigitsConfig, LettersConfig, RenderedDigitsConfig
+from tlcl.data.image_tensors import ImageTensors
+from tlcl.data.sources.image_folder import load_folder
+from tlcl.data.sources.registry import load_source
+from tlcl.errors import UserError
+from tlcl.jobs.finetune import run as finetune
+from tlcl.jobs.finished import load_run
+from tlcl.jobs.pretrain import pretrained_on_letters
+from tlcl.models.blocks import Blocks
+from tlcl.models.build import build_model
+from tlcl.seeding import generator
+
+EMBEDDED: dict[str, type[DataConfig]] = {
+    "digits": DigitsConfig,
+    "letters": LettersConfig,
+    "rendered_digits": RenderedDigitsConfig,
+}
+FIGURES = {  # key -> (name, how to read it)
+    "a_distance": ("proxy A-distance", "0 alike .. 2 apart"),
+    "mmd": ("MMD", "0 alike .. 1.41 apart"),
+    "leep": ("LEEP", "nats, 0 best"),
+    "logme": ("LogME", "nats, larger is better"),
+}
+
+
+class Model(NamedTuple):
+    """A network whose head has classes of its own, for LEEP."""
+
+    net: Blocks
+    name: str
+
+
+def load_domain(name: str, size: int, cache: Path) -> ImageTensors:
+    """The images that `name` stands for.
+
+    Args:
+        size: to which a folder's images are resized; the embedded sets stay as they are.
+
+    Raises:
+        UserError: neither an embedded set nor a folder or tar file of class folders with readable images.
+    """
+    if name in EMBEDDED:
+        return load_source(EMBEDDED[name](source=name), str(cache)).pool
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise UserError(f"{name} is neither one of {', '.join(EMBEDDED)} nor a folder or tar file of class folders")
+    return load_folder(path, size=size, channels=3, on_bad_image="error", cache=cache).data
+
+
+def load_model(name: str, config: Config) -> Model:
+    """`letters` (pretrained now if it is not there), `imagenet`, or a run directory.
+
+    Raises:
+        UserError: no finished run, or one whose answers do not come from its network's head alone.
+    """
+    if name == "imagenet":
+        chosen = parse_config(composed_config(["model=efficientnet_lite0", "model.weights=imagenet"]))
+        net, backbone = build_model(chosen.model, 1000, chosen.seed)
+        state = backbone.imagenet()
+        net.load_state_dict({key: state[backbone.native_key(key)] for key in net.state_dict()})
+        return Model(net, "efficientnet_lite0 with ImageNet weights")
+    path = pretrained_on_letters(config, finetune) if name == "letters" else Path(name).expanduser()
+    network, _, trained = load_run(path)
+    if not isinstance(network, Blocks):
+        raise UserError(f"--model={name} classifies by its continual method, not by its head; give another run")
+    return Model(network, f"{trained.model.name} of {name}")
+
+
+def some(images: ImageTensors, count: int, seed: int) -> ImageTensors:
+    """At most `count` images, drawn at random, the same for equal `seed`."""
+    chosen = torch.randperm(len(images), generator=generator(seed, "distance"))[:count].sort().values
+    return ImageTensors(images.images[chosen], images.labels[chosen], images.classes)
+
+
+def distances(source: Responses, target: Responses, labels: torch.Tensor, seed: int) -> dict[str, float]:
+    """The figures of `FIGURES`.
+
+    Args:
+        labels: the target's classes (M,).
+        seed: of the classifier's halves.
+    """
+    ours, theirs, classes = source.vectors.numpy(), target.vectors.numpy(), labels.numpy()
+    return {
+        "a_distance": proxy_a_distance(ours, theirs, seed),
+        "mmd": mmd_distance(ours, theirs),
+        "leep": leep(target.probabilities.numpy(), classes),
+        "logme": logme(theirs, classes),
+    }
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Load, run the network over both domains, and compute; what the command prints.
+
+    Raises:
+        UserError: see `load_domain`, `load_model`; an unknown block; fewer than two images.
+    """
+    config = parse_config(composed_config(["logger=none", f"trainer.progress={sys.stderr.isatty()}"]))
+    names, cache = (options.source, options.target), Path(config.cache_dir)
+    domains = [some(load_domain(name, options.size, cache), options.images, options.seed) for name in names]
+    model = load_model(options.model, config)
+    if options.block not in model.net.places[:-1]:
+        raise UserError(f"--block={options.block} is not one of {', '.join(model.net.places[:-1])}")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    bars = ["source", "target"] if sys.stderr.isatty() else [None, None]
+    answers = [
+        responses(model.net, domain.images, options.block, device, "32-true", progress=bar)
+        for domain, bar in zip(domains, bars, strict=True)
+    ]
+    return {
+        "source": options.source,
+        "target": options.target,
+        "source_images": len(domains[0]),
+        "target_images": len(domains[1]),
+        "target_classes": len(domains[1].classes),
+        "model": model.name,
+        "block": options.block,
+        "seed": options.seed,
+        **distances(answers[0], answers[1], domains[1].labels, options.seed),
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The figures for people."""
+    lines = [
+        f"source: {result['source']}, {result['source_images']} images",
+        f"target: {result['target']}, {result['target_images']} images of {result['target_classes']} classes",
+        f"network: {result['model']}, outputs of {result['block']}",
+        "",
+    ]
+    lines += [f"{name:<17} {result[key]:8.3f}   {meaning}" for key, (name, meaning) in FIGURES.items()]
+    return "\n".join(lines)
