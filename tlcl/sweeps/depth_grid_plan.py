@@ -73,7 +73,7 @@ def steps(
 
 
 def measure_distances(root: Path, targets: Sequence[Target]) -> None:
-    """`distances.json`: name -> the figures of `tlcl.commands.distance.FIGURES` from the letters to each target.
+    """`distances.json`: name -> the figures of `tlcl.jobs.distance.FIGURES` from the letters to each target.
 
     All of them see the network before any fine-tuning; a figure that is there is not measured again.
     """
