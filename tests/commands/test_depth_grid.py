@@ -7,9 +7,9 @@ import pytest
 
 from tlcl.commands import depth_grid
 from tlcl.commands.distance import Model
-from tlcl.config.schema import ResNet18Config
 from tlcl.errors import UserError
 from tlcl.models.build import build_model
+from tlcl.models.resnet18 import ResNet18Config
 from tlcl.reports.depth_grid import sentence
 from tlcl.reports.tables.depth_grid import Run, cells, claims
 

@@ -7,8 +7,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from tlcl.config.parse import parse_config
-from tlcl.config.schema import Config, EfficientNetLite0Config, WandbConfig, conf_dir
+from tlcl.config.schema import Config, WandbConfig, conf_dir
 from tlcl.errors import UserError
+from tlcl.models.efficientnet_lite0 import EfficientNetLite0Config
 
 FOLDER = ["data=image_folder", "data.train=/images"]
 LAYERWISE = ["thaw=layerwise"]

@@ -18,7 +18,7 @@ from tlcl.adaptation.evaluate import responses
 from tlcl.commands.distance import distances, load_model, some
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
-from tlcl.config.schema import LettersConfig
+from tlcl.data.sources.letters import LettersConfig
 from tlcl.data.sources.registry import load_source
 from tlcl.errors import UserError, run_cli
 from tlcl.jobs.series import QUIET, Step, run_steps

@@ -15,13 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from tlcl.config.schema import ImageFolderConfig
 from tlcl.data.datamodule import ImageDataModule
 from tlcl.data.image_tensors import Source
 from tlcl.data.images.decode import BadImage, decode_image
 from tlcl.data.images.files import read_files
 from tlcl.data.sources import image_folder
-from tlcl.data.sources.image_folder import Decoded, load_folder, load_image_folder
+from tlcl.data.sources.image_folder import Decoded, ImageFolderConfig, load_folder, load_image_folder
 from tlcl.errors import UserError
 
 
