@@ -29,7 +29,7 @@ from tlcl.reports.dashboard.views import ADAPTATION
 from tlcl.reports.render import render
 from tlcl.reports.tables.compare import gap_closed
 from tlcl.tracking.checkpoint import read_checkpoint
-from tlcl.tracking.records import RunDirectory, read_lines
+from tlcl.tracking.records import read_lines
 from tlcl.tracking.run_history import read_run
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -257,12 +257,8 @@ def test_a_mistake_is_one_sentence_and_leaves_no_run(
     options = [option for option in overrides if option != "~data@source"]
     config = composed(tmp_path, *base, *source, *options)
 
-    def checked(config: DictConfig, directory: RunDirectory) -> dict:
-        parse_config(config.copy())  # as the command line does, before there is a directory
-        return run(config, directory)
-
     with pytest.raises(UserError) as caught:
-        go(config, checked)
+        go(config, run)
     sentence = str(caught.value)
     assert all(part in sentence for part in named), sentence
     assert "\n" not in sentence

@@ -164,19 +164,19 @@ def test_bad_config_is_one_sentence(tmp_path: Path, overrides: list[str], senten
     else:
         config = composed(tmp_path, *overrides)
     with pytest.raises(UserError, match=wanted):
-        few_labels.planned_trainings(config, tmp_path)
+        few_labels.planned_trainings(parse_config(config), tmp_path)
 
 
 def test_one_method_or_several(tmp_path: Path) -> None:
-    (one,) = few_labels.planned_trainings(one_method(tmp_path, "ccsa", "seed=3"), tmp_path)
+    (one,) = few_labels.planned_trainings(parse_config(one_method(tmp_path, "ccsa", "seed=3")), tmp_path)
     assert one[:2] == ("ccsa", 3)
-    several = few_labels.planned_trainings(composed(tmp_path, "compare.seeds=[0,5]"), tmp_path)
+    several = few_labels.planned_trainings(parse_config(composed(tmp_path, "compare.seeds=[0,5]")), tmp_path)
     assert [planned[:2] for planned in several] == [("ccsa", 0), ("fine_tune", 0), ("ccsa", 5), ("fine_tune", 5)]
     assert [planned[2].seed for planned in several] == [0, 0, 5, 5]
     config = one_method(tmp_path, "ccsa")
     config.adaptation = None
     with pytest.raises(UserError, match="needs either one method"):
-        few_labels.planned_trainings(config, tmp_path)
+        few_labels.planned_trainings(parse_config(config), tmp_path)
 
 
 def test_other_jobs_do_not_take_the_splits(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def _has(group: str) -> Callable[[Mapping[str, Any]], bool]:
 KINDS = (
     Kind(
         name="few_labels",
-        describes=lambda config: config["data"].get("source") == "few_label_splits",
+        describes=lambda config: (config.get("data") or {}).get("source") == "few_label_splits",
         job="tlcl.jobs.few_labels",
         plots="tlcl.reports.few_labels:save_few_label_plots",
         page="tlcl.reports.few_labels:write_few_label_report",
