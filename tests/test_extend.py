@@ -164,6 +164,18 @@ def test_l2_is_its_formula() -> None:
     assert float((method.loss(net, batch)[0] - plain).detach()) == pytest.approx(1.5 * way, rel=1e-4)  # type: ignore[arg-type]
 
 
+def test_files_of_the_version_before_find_what_they_derive_from() -> None:
+    """The keys of a choice stand beside it now; where they used to be they are still found."""
+    from tlcl import config, config_adaptation, config_continual
+
+    assert config.DigitsConfig is GROUPS["data"]["digits"].keys
+    assert config.ResNet18Config is GROUPS["model"]["resnet18"].keys
+    assert config_continual.OnlineEWCConfig is GROUPS["method"]["online_ewc"].keys
+    assert config_adaptation.DANNConfig is GROUPS["adaptation"]["dann"].keys
+    with pytest.raises(ImportError, match="NoConfig"):
+        from tlcl.config import NoConfig  # noqa: F401
+
+
 def test_what_is_added_is_compared_by_its_name() -> None:
     extensions.allow(EXAMPLES / "my_method.py")
     assert method_group("l2 strength=2", NAMED["continual"]) == {"name": "l2", "strength": 2}

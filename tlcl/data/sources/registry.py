@@ -11,5 +11,8 @@ def load_source(config: DataConfig, cache_dir: str) -> Source:
     Raises:
         UserError: the data cannot be had; the sentence says what would help.
     """
-    source: Source = GROUPS["data"][config.source].thing(config, cache_dir)
+    choice = GROUPS["data"][config.source]
+    if not isinstance(config, choice.keys):
+        raise TypeError(f"data={config.source} is loaded by {choice.keys.__name__}, not {type(config).__name__}")
+    source: Source = choice.thing(config, cache_dir)
     return source
