@@ -19,13 +19,12 @@ from PIL import Image
 from torch.utils.data import Dataset
 from torchvision import transforms
 
-from tlcl.config.schema import ResNet18Config
 from tlcl.data.image_tensors import ImageTensors
 from tlcl.data.sources.image_folder import load_folder
 from tlcl.errors import UserError
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.build import build_model
-from tlcl.models.resnet18 import BACKBONE
+from tlcl.models.resnet18 import BACKBONE, ResNet18Config
 from tlcl.system.memory import keep_freed_memory
 
 MODEL = ResNet18Config(name="resnet18", weights="none", input_size=32)

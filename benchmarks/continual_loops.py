@@ -17,11 +17,12 @@ import torchvision
 from torch import Tensor, nn
 
 from benchmarks.common import MODEL, PIL_EVAL, PIL_TRAIN, PilImages, fresh_network
-from tlcl.config.continual import ContinualConfig, DERppConfig, MethodConfig, ReplayConfig
+from tlcl.config.continual import ContinualConfig, MethodConfig, ReplayConfig
 from tlcl.config.schema import Config, DataConfig, LoggerConfig, OptimConfig, TrainerConfig
 from tlcl.continual import loop as task_loop
 from tlcl.continual.buffer import reservoir_slots
 from tlcl.continual.methods.base import Setting
+from tlcl.continual.methods.der_pp import DERppConfig
 from tlcl.continual.methods.registry import build_method
 from tlcl.continual.stream import Stream
 from tlcl.data.augment import random_crop, random_flip

@@ -19,17 +19,15 @@ from torchvision.models import resnet34
 
 from tests.conftest import FAST, ROOT, composed, go
 from tlcl import extensions
-from tlcl.adaptation.methods import registry as adaptations
 from tlcl.commands.predict import predictions
 from tlcl.config.parse import parse_config
-from tlcl.config.schema import VARIANTS
+from tlcl.config.registry import GROUPS, Choice
 from tlcl.continual.methods import registry as methods
-from tlcl.data.sources.registry import LOADERS
 from tlcl.errors import UserError
 from tlcl.jobs.finished import load_run
 from tlcl.jobs.pretrain import letters_recipe
 from tlcl.models.blocks import Blocks
-from tlcl.models.build import BACKBONES, build_model
+from tlcl.models.build import build_model
 from tlcl.sweeps.compare import method_group
 from tlcl.tracking.kinds import NAMED
 
@@ -42,14 +40,14 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 def _own_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An account that has named no file yet; what a test registers is gone after it."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "account"))
-    tables: list[dict] = [variants for _, variants in VARIANTS.values()]
-    tables += [LOADERS, BACKBONES, methods.METHODS, adaptations.METHODS, extensions.LOADED]
+    tables: list[dict] = [group.known for group in GROUPS.values() if list(group)]  # all files are imported
+    tables.append(extensions.LOADED)
     before = [dict(table) for table in tables]
     yield
     for table, kept in zip(tables, before, strict=True):
         table.clear()
         table.update(kept)
-    for group in VARIANTS:
+    for group in GROUPS:
         nodes = ConfigStore.instance().repo.get(group, {})
         for name in [name for name, node in nodes.items() if node.provider == "extend"]:
             del nodes[name]
@@ -125,7 +123,8 @@ def test_a_backbone_trains_freezes_and_predicts(tmp_path: Path, npz: Path) -> No
     assert items[1].endswith(net.code)
     # What was pretrained or computed with another version of the file is not taken.
     recipe = letters_recipe(parse_config(config.copy()))
-    BACKBONES["resnet34"] = replace(BACKBONES["resnet34"], code="other")
+    choice = GROUPS["model"]["resnet34"]
+    GROUPS["model"].known["resnet34"] = Choice(choice.keys, replace(choice.thing, code="other"))
     assert letters_recipe(parse_config(config.copy())).run_dir != recipe.run_dir
     assert recipe.extend == items
 
@@ -149,11 +148,11 @@ def test_l2_is_its_formula() -> None:
 
     extensions.allow(EXAMPLES / "my_method.py")
     stream, net = tiny_stream(), TinyNet()
-    config = VARIANTS["method"][1]["l2"](name="l2", strength=3.0)
+    config = GROUPS["method"]["l2"].keys(name="l2", strength=3.0)
     method = methods.build_method(config, setting_of(stream), net)  # type: ignore[arg-type]
     method.begin_task(net, stream.tasks[0])  # type: ignore[arg-type]
     batch = next(task_batches(stream, stream.tasks[0]))
-    plain = methods.METHODS["naive"].loss(method, net, batch)[0]  # type: ignore[arg-type]
+    plain = GROUPS["method"]["naive"].thing.loss(method, net, batch)[0]  # type: ignore[arg-type]
     assert float(method.loss(net, batch)[0].detach()) == float(plain.detach())  # type: ignore[arg-type]
     finish_task(method, net, stream, stream.tasks[0])
     old = [parameter.detach().clone() for parameter in net.parameters()]
@@ -161,8 +160,20 @@ def test_l2_is_its_formula() -> None:
         for parameter in net.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
     way = sum(float((new - was).square().sum().detach()) for new, was in zip(net.parameters(), old, strict=True))
-    plain = methods.METHODS["naive"].loss(method, net, batch)[0]  # type: ignore[arg-type]
+    plain = GROUPS["method"]["naive"].thing.loss(method, net, batch)[0]  # type: ignore[arg-type]
     assert float((method.loss(net, batch)[0] - plain).detach()) == pytest.approx(1.5 * way, rel=1e-4)  # type: ignore[arg-type]
+
+
+def test_files_of_the_version_before_find_what_they_derive_from() -> None:
+    """The keys of a choice stand beside it now; where they used to be they are still found."""
+    from tlcl import config, config_adaptation, config_continual
+
+    assert config.DigitsConfig is GROUPS["data"]["digits"].keys
+    assert config.ResNet18Config is GROUPS["model"]["resnet18"].keys
+    assert config_continual.OnlineEWCConfig is GROUPS["method"]["online_ewc"].keys
+    assert config_adaptation.DANNConfig is GROUPS["adaptation"]["dann"].keys
+    with pytest.raises(ImportError, match="NoConfig"):
+        from tlcl.config import NoConfig  # noqa: F401
 
 
 def test_what_is_added_is_compared_by_its_name() -> None:

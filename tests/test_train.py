@@ -16,13 +16,14 @@ from safetensors.torch import load_file
 from tests.conftest import FAST, composed
 from tests.tracking.wandb_file import history
 from tlcl.config.parse import parse_config
+from tlcl.config.registry import GROUPS
 from tlcl.data.sources.digits import load_digits
 from tlcl.explain.cka import similarities_on
 from tlcl.jobs.finetune import run
 from tlcl.jobs.finished import load_run
 from tlcl.jobs.pretrain import letters_recipe, pretrained_on_letters
 from tlcl.models.blocks import Blocks
-from tlcl.models.build import BACKBONES, build_model
+from tlcl.models.build import build_model
 from tlcl.models.inference import predict
 from tlcl.tracking.records import RunDirectory, environment, read_lines
 from tlcl.train import main
@@ -249,4 +250,4 @@ def test_environment_holds_no_variables(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_backbones_have_the_same_block_names() -> None:
-    assert sorted(BACKBONES) == ["efficientnet_lite0", "resnet18", "small_cnn"]
+    assert sorted(GROUPS["model"]) == ["efficientnet_lite0", "resnet18", "small_cnn"]

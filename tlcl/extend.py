@@ -1,45 +1,37 @@
 """What a file of your own calls to add a data set, a backbone or a method; see docs/extending.md.
 
-The config's keys are the fields of a dataclass, with their defaults; a field without one must be given. Ranges are
-checked in its `__post_init__`, which raises `UserError`.
+The config's keys are the fields of a dataclass, with their defaults; a field without one must be given. A range
+stands in the field (`tlcl.config.ranges`), any other check in `__post_init__`, which raises `UserError`.
 """
 
 from collections.abc import Callable
-from dataclasses import is_dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from tlcl.adaptation.methods import base as adaptation
-from tlcl.adaptation.methods import registry as adaptations
 from tlcl.config.adaptation import AdaptationConfig
 from tlcl.config.continual import MethodConfig
-from tlcl.config.schema import VARIANTS, DataConfig, ModelConfig
+from tlcl.config.registry import GROUPS, register
+from tlcl.config.schema import DataConfig, ModelConfig
 from tlcl.continual.methods import base as continual
-from tlcl.continual.methods import registry as methods
 from tlcl.data.image_tensors import Source
-from tlcl.data.sources.registry import LOADERS
-from tlcl.errors import UserError
 from tlcl.extensions import RUNNING
 from tlcl.models.blocks import Backbone
-from tlcl.models.build import BACKBONES
 
 
-def _add(group: str, name: str, config: type, base: type) -> None:
-    """The choice `group=name` with the defaults of `config`.
+def _add(group: str, name: str, config: type, thing: Any) -> None:
+    """The choice `group=name` with the defaults of `config`, which the package's own have in conf/.
 
     Raises:
-        UserError: `config` is no dataclass below `base`, or the name is taken.
+        UserError: `config` is no dataclass of the group, or the name is taken.
     """
-    if not (isinstance(config, type) and issubclass(config, base) and is_dataclass(config)):
-        raise UserError(f"{group}={name}: its config must be a dataclass that derives from {base.__name__}")
-    selector, variants = VARIANTS[group]
-    if name in variants:
-        raise UserError(f"{group}={name} is there already; give yours another name")
-    variants[name] = config
+    register(group, name, config)(thing)
     defaults: Any = OmegaConf.to_container(OmegaConf.structured(config))
-    ConfigStore.instance().store(name, {**defaults, selector: name}, group=group, provider="extend")
+    node = {**defaults, GROUPS[group].selector: name}
+    ConfigStore.instance().store(name, node, group=group, provider="extend")
 
 
 def register_data(name: str, config: type[DataConfig], load: Callable[[Any], Source]) -> None:
@@ -48,8 +40,7 @@ def register_data(name: str, config: type[DataConfig], load: Callable[[Any], Sou
     Raises:
         UserError: see `_add`.
     """
-    _add("data", name, config, DataConfig)
-    LOADERS[name] = load
+    _add("data", name, config, lambda keys, cache_dir: load(keys))
 
 
 def register_backbone(backbone: Backbone, config: type[ModelConfig]) -> None:
@@ -60,8 +51,7 @@ def register_backbone(backbone: Backbone, config: type[ModelConfig]) -> None:
     Raises:
         UserError: see `_add`.
     """
-    _add("model", backbone.name, config, ModelConfig)
-    BACKBONES[backbone.name] = replace(backbone, code=RUNNING[-1] if RUNNING else "")
+    _add("model", backbone.name, config, replace(backbone, code=RUNNING[-1] if RUNNING else ""))
 
 
 def register_method(name: str, config: type[MethodConfig], method: type[continual.Method]) -> None:
@@ -70,8 +60,7 @@ def register_method(name: str, config: type[MethodConfig], method: type[continua
     Raises:
         UserError: see `_add`.
     """
-    _add("method", name, config, MethodConfig)
-    methods.METHODS[name] = method
+    _add("method", name, config, method)
 
 
 def register_adaptation(name: str, config: type[AdaptationConfig], method: type[adaptation.Method]) -> None:
@@ -80,5 +69,4 @@ def register_adaptation(name: str, config: type[AdaptationConfig], method: type[
     Raises:
         UserError: see `_add`.
     """
-    _add("adaptation", name, config, AdaptationConfig)
-    adaptations.METHODS[name] = method
+    _add("adaptation", name, config, method)

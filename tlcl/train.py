@@ -37,15 +37,16 @@ NO_TRIAL = "No trials are completed yet"  # how Optuna's ValueError begins
 
 def start(composed: DictConfig) -> dict[str, Any]:
     """Open the run directory that the config names, or the one to resume, and run there."""
+    OmegaConf.set_struct(composed, False)
+    resume = composed.pop("resume", None)
+    if resume is None:  # a mistake is said before torch is imported
+        config = parse_config(composed)
+        check_started(config.trainer)
     from tlcl.jobs.registry import run
     from tlcl.reports.render import render
     from tlcl.tracking.records import RunDirectory
 
-    OmegaConf.set_struct(composed, False)
-    resume = composed.pop("resume", None)
     if resume is None:
-        config = parse_config(composed)
-        check_started(config.trainer)
         directory = RunDirectory(Path(config.run_dir), resume=False)
     else:
         path = expanded(str(resume), "+resume")
@@ -99,12 +100,12 @@ def _recorded(path: Path, anew: dict[str, Any]) -> Config:
 @hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="config")
 def hydra_main(composed: DictConfig) -> float | None:
     """What Hydra calls for a run or a job of a sweep; returns what a search maximises, a validation figure."""
-    from tlcl.sweeps.job import run_job
-
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     keep_freed_memory()
     # Here, because Hydra adds lines of its own to errors that pass through it.
     if sweep_directory() is not None:
+        from tlcl.sweeps.job import run_job
+
         return with_exit_codes(lambda: run_job(composed))
     return validation_figure(with_exit_codes(lambda: start(composed)))
 

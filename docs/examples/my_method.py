@@ -1,9 +1,10 @@
 """method=l2: the weights are held at those after the task before, all with the same strength."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from tlcl.config.continual import MethodConfig
@@ -15,7 +16,7 @@ from tlcl.extend import register_method
 
 @dataclass
 class L2Config(MethodConfig):
-    strength: float = 0.01  # lambda
+    strength: Annotated[float, Ge(0)] = 0.01  # lambda
 
 
 class L2(Method):

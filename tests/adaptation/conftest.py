@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tlcl.adaptation.methods.base import ALL, Method
 from tlcl.adaptation.methods.registry import build_method
 from tlcl.adaptation.pairs import Pair, hide_labels
-from tlcl.config.adaptation import ADAPTATIONS
+from tlcl.config.registry import GROUPS
 from tlcl.data.datamodule import Batch
 from tlcl.models.blocks import Blocks, InputTransform
 
@@ -65,7 +65,7 @@ def point_net(seed: int = 0) -> Blocks:
 
 def make_method(name: str, net: Blocks, seed: int = 0, **keys: Any) -> Method:
     """The method with its default config but for `keys`."""
-    return build_method(ADAPTATIONS[name](name, **keys), net, seed)
+    return build_method(GROUPS["adaptation"][name].keys(name, **keys), net, seed)
 
 
 def pair(source: Tensor, source_labels: Tensor, target: Tensor, target_labels: Tensor) -> Pair:

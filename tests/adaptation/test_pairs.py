@@ -12,8 +12,8 @@ from tlcl.adaptation.pairs import (
     choose_labelled,
     hide_labels,
 )
-from tlcl.config.schema import DigitsConfig
 from tlcl.data.datamodule import IndexedDataModule
+from tlcl.data.sources.digits import DigitsConfig
 from tlcl.data.splits import Split, unlabelled_split
 from tlcl.errors import UserError
 

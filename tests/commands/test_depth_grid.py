@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tlcl.config.schema import ResNet18Config
 from tlcl.errors import UserError
 from tlcl.jobs.distance import Model
 from tlcl.models.build import build_model
+from tlcl.models.resnet18 import ResNet18Config
 from tlcl.reports.depth_grid import sentence
 from tlcl.reports.tables.depth_grid import Run, cells, claims
 from tlcl.sweeps import depth_grid_plan as depth_grid

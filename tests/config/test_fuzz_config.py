@@ -18,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
-from tlcl.config.schema import SUPREMA, WHOLE, Config, conf_dir
+from tlcl.config.ranges import bound, limits
+from tlcl.config.schema import Config, conf_dir
 from tlcl.errors import UserError
 from tlcl.sweeps import compare
 
@@ -104,15 +105,15 @@ def nothing_is_written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     assert written(here) == []
 
 
-def numbers(config: Any, above: str = "") -> Iterator[tuple[str, float]]:
-    """(key, number) of every number and list of them; a group in their place is the data's to refuse."""
+def numbers(config: Any, above: str = "") -> Iterator[tuple[str, float, float]]:
+    """(key, number, what it must not reach) of every number; a group in their place is the data's to refuse."""
     for item in fields(config):
         value, key = getattr(config, item.name), f"{above}{item.name}"
         if is_dataclass(value):
             yield from numbers(value, f"{key}.")
         for one in value if isinstance(value, list) else [] if isinstance(value, dict) else [value]:
             if isinstance(one, int | float) and not isinstance(one, bool) and not key.startswith("thaw"):
-                yield key, one
+                yield key, one, bound(one, limits(type(config))[item.name])
 
 
 def checked(config: DictConfig) -> Config | str:
@@ -124,9 +125,9 @@ def checked(config: DictConfig) -> Config | str:
     except UserError as error:
         sentence = str(error)
     else:
-        for key, number in numbers(parsed):
+        for key, number, most in numbers(parsed):
             assert math.isfinite(number), key
-            assert number < SUPREMA.get(key.replace("source.", "data."), WHOLE if type(number) is int else math.inf)
+            assert number < most, key
         return parsed
     assert sentence
     assert "\n" not in sentence

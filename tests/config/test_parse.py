@@ -1,14 +1,22 @@
 """Composed configs: what ships parses, and each mistake is one sentence that names the key."""
 
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from annotated_types import Ge, Gt, Lt
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from tests.conftest import ROOT
 from tlcl.config.parse import parse_config
-from tlcl.config.schema import Config, EfficientNetLite0Config, WandbConfig, conf_dir
+from tlcl.config.ranges import bound, check_value, limits
+from tlcl.config.schema import Config, WandbConfig, conf_dir
 from tlcl.errors import UserError
+from tlcl.models.efficientnet_lite0 import EfficientNetLite0Config
 
 FOLDER = ["data=image_folder", "data.train=/images"]
 LAYERWISE = ["thaw=layerwise"]
@@ -150,6 +158,50 @@ def test_every_experiment_takes_every_model(experiment: str, model: str) -> None
 @pytest.mark.parametrize("experiment", choices("experiment"))
 def test_every_experiment_parses(experiment: str) -> None:
     assert parsed(f"+experiment={experiment}", *GIVEN.get(experiment, [])).name == experiment
+
+
+@pytest.mark.parametrize("mistake", ["optim.lr=0", "trainer.epochs=many", "thaw.depth=9", "logger.mode=loud"])
+def test_a_mistake_outside_the_choices_does_not_wait_for_torch(mistake: str) -> None:
+    code = f"""
+import sys
+from tlcl.config.compose import composed_config
+from tlcl.config.parse import parse_config
+from tlcl.errors import UserError
+try:
+    parse_config(composed_config([{mistake!r}]))
+except UserError as error:
+    print(error, sorted({{"torch", "lightning", "sklearn", "matplotlib"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.startswith(mistake.partition("=")[0] + "=")
+    assert done.stdout.endswith(" []\n")
+
+
+@pytest.mark.parametrize("name", ["", "er.", "../er", "base", "fisher", "os", "ER"])
+def test_only_what_is_registered_is_a_choice(name: str) -> None:
+    config = composed(*SLDA)
+    config.method.name = name
+    with pytest.raises(UserError, match=r"^method\.name=.* is not one of agem, cumulative, .*, slda$"):
+        parse_config(config)
+
+
+def test_a_range_is_inherited_with_another_default() -> None:
+    @dataclass
+    class Above:
+        share: Annotated[float, Gt(0), Lt(1)] = 0.5
+        kinds: list[Annotated[int, Ge(1)]] | None = None
+
+    @dataclass
+    class Below(Above):
+        share: float = 0.1
+        free: int = 3
+
+    assert limits(Below) == {"share": [Gt(0), Lt(1)], "kinds": [Ge(1)], "free": []}
+    assert bound(1.0, limits(Below)["share"]) == 1
+    with pytest.raises(UserError, match=r"^a\.kinds=0 must be at least 1$"):
+        check_value("a.kinds", [2, 0], limits(Below)["kinds"])
+    with pytest.raises(UserError, match=r"^a\.free=2147483648 must be less than 2,147,483,648$"):
+        check_value("a.free", 2**31, limits(Below)["free"])
 
 
 def test_variants_are_typed() -> None:

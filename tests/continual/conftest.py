@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tlcl.config.continual import METHODS, ContinualConfig
+from tlcl.config.continual import ContinualConfig
+from tlcl.config.registry import GROUPS
 from tlcl.continual.methods.base import Method, Setting, TaskData
 from tlcl.continual.methods.registry import build_method
 from tlcl.continual.stream import Stream, Task, build_stream
@@ -85,7 +86,7 @@ def setting_of(stream: Stream) -> Setting:
 
 def make_method(name: str, stream: Stream, net: nn.Module, **keys: Any) -> Method:
     """The method with its default config but for `keys`."""
-    config = METHODS[name](name=name, **keys)
+    config = GROUPS["method"][name].keys(name=name, **keys)
     return build_method(config, setting_of(stream), net)  # type: ignore[arg-type]
 
 

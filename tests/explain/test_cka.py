@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tlcl.config.schema import ResNet18Config
 from tlcl.explain.cka import block_similarities, copy_before_training, linear_cka, similarities_on
 from tlcl.models.build import build_model
+from tlcl.models.resnet18 import ResNet18Config
 from tlcl.reports.plots.cka import cka_bars
 
 CPU = torch.device("cpu")

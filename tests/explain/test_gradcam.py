@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from tests.conftest import composed, go
-from tlcl.config.schema import ResNet18Config, SmallCNNConfig
 from tlcl.errors import UserError
 from tlcl.explain.gradcam import block_of_maps, class_maps, grad_cam, network_of, scores_after
 from tlcl.jobs import continual
 from tlcl.jobs.finished import load_run
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
+from tlcl.models.resnet18 import ResNet18Config
+from tlcl.models.small_cnn import SmallCNNConfig
 
 
 def network(size: int = 96) -> Blocks:

@@ -10,10 +10,10 @@ import torch
 
 from tests.conftest import composed
 from tests.jobs.conftest import TASKS, Killed, configured, go, kill_at_call, same_results
+from tlcl.config.registry import GROUPS
 from tlcl.continual import loop
 from tlcl.continual.loop import TaskLoop
 from tlcl.continual.methods.base import Method
-from tlcl.continual.methods.registry import METHODS
 from tlcl.continual.module import ContinualModule
 from tlcl.data.sources.digits import load_digits
 from tlcl.errors import UserError
@@ -84,6 +84,7 @@ def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tlcl.jobs.job.render", lambda run_dir: run_dir)
 
 
+METHODS = GROUPS["method"]
 FAST_METHODS = ("naive", "der_pp", "slda")
 
 
@@ -104,14 +105,14 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(
     whole = go(configured(tmp_path / "whole", method, *size))
     config = configured(tmp_path / "killed", method, *size)
     chance = random.Random(method)
-    closed = METHODS[method].closed_form
+    closed = METHODS[method].thing.closed_form
     # joint trains once; every other method has three tasks of two epochs and about two batches
-    steps = 6 if METHODS[method].trains_on == "all" else 11
+    steps = 6 if METHODS[method].thing.trains_on == "all" else 11
     moments: list[tuple[type, str, int]] = [
-        (METHODS[method], "observe_features", chance.randrange(1, 3))
+        (METHODS[method].thing, "observe_features", chance.randrange(1, 3))
         if closed
         else (ContinualModule, "training_step", chance.randrange(1, steps)),
-        chance.choice([(TaskLoop, "accuracies", chance.randrange(1, 3)), (METHODS[method], "end_task", 0)]),
+        chance.choice([(TaskLoop, "accuracies", chance.randrange(1, 3)), (METHODS[method].thing, "end_task", 0)]),
     ]
     for owner, name, number in moments:
         kill_at_call(monkeypatch, owner, name, number)

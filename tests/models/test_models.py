@@ -7,12 +7,15 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from tlcl.config.schema import EfficientNetLite0Config, ModelConfig, ResNet18Config
+from tlcl.config.registry import GROUPS
+from tlcl.config.schema import ModelConfig
 from tlcl.config.thaw import BLOCKS
 from tlcl.errors import UserError
 from tlcl.models import efficientnet_lite0, resnet18
 from tlcl.models.blocks import InputTransform
-from tlcl.models.build import BACKBONES, build_model
+from tlcl.models.build import build_model
+from tlcl.models.efficientnet_lite0 import EfficientNetLite0Config
+from tlcl.models.resnet18 import ResNet18Config
 from tlcl.models.weights import apply_weights, file_sha256, load_backbone, read_state
 
 RESNET = ResNet18Config(name="resnet18", weights="none", input_size=32)
@@ -218,7 +221,7 @@ def test_equal_seeds_equal_networks() -> None:
     first, second, other = (build_model(RESNET, 10, seed)[0].state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert not torch.equal(first["blocks.head.fc.weight"], other["blocks.head.fc.weight"])
-    assert set(BACKBONES) == {"resnet18", "efficientnet_lite0", "small_cnn"}
+    assert set(GROUPS["model"]) == {"resnet18", "efficientnet_lite0", "small_cnn"}
 
 
 @pytest.mark.parametrize("config", [RESNET, LITE0], ids=lambda config: config.name)

@@ -7,7 +7,6 @@ from torch import nn
 from tests.conftest import composed, go
 from tlcl.adaptation.methods.base import width
 from tlcl.config.parse import parse_config
-from tlcl.config.schema import SmallCNNConfig
 from tlcl.config.thaw import BLOCKS
 from tlcl.errors import UserError
 from tlcl.finetuning.thaw import set_trainable
@@ -15,6 +14,7 @@ from tlcl.jobs import finetune as finetuning
 from tlcl.jobs.finished import load_run
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
+from tlcl.models.small_cnn import SmallCNNConfig
 from tlcl.models.weights import apply_weights
 
 

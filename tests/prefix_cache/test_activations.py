@@ -17,12 +17,14 @@ from torch import Tensor, nn
 
 from tests.conftest import ROOT, composed
 from tlcl.config.parse import parse_config
-from tlcl.config.schema import DataConfig, EfficientNetLite0Config, ResNet18Config
+from tlcl.config.schema import DataConfig
 from tlcl.config.thaw import ThawSchedule
 from tlcl.data.augment import random_flip, random_version
 from tlcl.data.versions import Versions
 from tlcl.models.blocks import FEATURES, Blocks
 from tlcl.models.build import build_model
+from tlcl.models.efficientnet_lite0 import EfficientNetLite0Config
+from tlcl.models.resnet18 import ResNet18Config
 from tlcl.models.tail import Tail, last_frozen
 from tlcl.prefix_cache import activations as module
 from tlcl.prefix_cache.activations import FrozenBlocks, Held, Keeping, activations

@@ -12,7 +12,8 @@ from nbformat import NotebookNode
 from notebooks import render
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
-from tlcl.config.schema import Config, LettersConfig
+from tlcl.config.schema import Config
+from tlcl.data.sources.letters import LettersConfig
 from tlcl.jobs.finetune import run as finetune
 from tlcl.jobs.pretrain import pretrained_on_letters
 from tlcl.tracking.records import RunDirectory

@@ -14,8 +14,7 @@ from tests.conftest import go
 from tlcl.adaptation.pairs import HIDDEN
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
-from tlcl.config.schema import FewLabelSplitsConfig
-from tlcl.data.sources.few_label_splits import find_splits, load_split
+from tlcl.data.sources.few_label_splits import FewLabelSplitsConfig, find_splits, load_split
 from tlcl.errors import Interrupted, TrainingError, UserError
 from tlcl.reports.few_labels import tables
 from tlcl.reports.tables.few_labels import published, read_cells, rows_of

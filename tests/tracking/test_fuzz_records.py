@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from tests.conftest import composed
 from tlcl.commands.report import report
 from tlcl.config.parse import parse_config
-from tlcl.config.schema import FewLabelSplitsConfig
-from tlcl.data.sources.few_label_splits import find_splits, load_split
+from tlcl.data.sources.few_label_splits import FewLabelSplitsConfig, find_splits, load_split
 from tlcl.errors import UserError, printable, run_cli
 from tlcl.models.weights import read_state
 from tlcl.security.secrets import looks_secret

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tlcl.adaptation.methods.base import ALL, NONE, Method
-from tlcl.adaptation.methods.registry import METHODS, build_method
+from tlcl.adaptation.methods.registry import build_method, method_class
 from tlcl.adaptation.pairs import SOURCE, TARGET, PairedDataModule, choose_labelled, hide_labels
 from tlcl.config.schema import Config
 from tlcl.data.datamodule import IndexedDataModule
@@ -120,7 +120,7 @@ def prepare(config: Config, domains: Domains) -> Learner:
     )
     net, backbone = build_model(config.model, len(pool.classes), config.seed)
     _check_block(config, net)
-    kind, few = METHODS[config.adaptation.name], int(getattr(config.adaptation, "target_labels", 0))
+    kind, few = method_class(config.adaptation), int(getattr(config.adaptation, "target_labels", 0))
     known = target_split.train[:0]
     if kind.supervision == ALL:
         known = target_split.train

@@ -1,8 +1,8 @@
 """From a composed Hydra config to the typed, checked dataclasses of the schema; a mistake is one sentence."""
 
 import difflib
-import math
-from dataclasses import fields, is_dataclass
+import re
+from dataclasses import fields
 from typing import Any, cast, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,19 +12,10 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from tlcl.config.rules import check_cache, check_job
-from tlcl.config.schema import (
-    CHOICES,
-    LATER,
-    MINIMA,
-    OPTIONAL,
-    PLAIN,
-    SUPREMA,
-    VARIANTS,
-    WHOLE,
-    Config,
-    conf_dir,
-)
+from tlcl.config.ranges import check_value, limits
+from tlcl.config.registry import GROUPS
+from tlcl.config.rules import check_cache, check_job, check_schedule
+from tlcl.config.schema import LATER, OPTIONAL, PLAIN, Config, conf_dir
 from tlcl.errors import UserError
 from tlcl.extensions import settle
 from tlcl.security.secrets import leaves, refuse_reads, refuse_values
@@ -35,13 +26,16 @@ PATHS = ("data.", "source.", "model.")  # groups in which a text may be a path
 
 
 def known_keys() -> list[str]:
-    """Every dotted key of every variant, for suggestions."""
-    keys = [item.name for item in fields(Config)]
+    """Every dotted key, for suggestions: from the files of conf/, since those of the choices wait for torch."""
+    keys = {item.name for item in fields(Config)} | {"thaw.depth", "resume"}
     for group, schema in PLAIN.items():
-        keys += [f"{group}.{item.name}" for item in fields(schema)]
-    for group, (_, variants) in VARIANTS.items():
-        keys += [f"{group}.{item.name}" for schema in variants.values() for item in fields(schema)]
-    return sorted({*keys, "thaw.depth", "resume"})
+        keys |= {f"{group}.{item.name}" for item in fields(schema)}
+    for group, choices in GROUPS.items():
+        files = (conf_dir() / ("data" if group == "source" else group)).glob("*.yaml")
+        names = {name for file in files for name in re.findall(r"(?m)^(\w+):", file.read_text("utf-8"))}
+        names |= {item.name for choice in choices.known.values() for item in fields(choice.keys)}
+        keys |= {f"{group}.{name}" for name in names - {"defaults"}}
+    return sorted(keys)
 
 
 def unknown_key(key: str) -> UserError:
@@ -58,8 +52,8 @@ def unknown_key(key: str) -> UserError:
     return UserError(f"there is no config key '{key}'; {hint}")
 
 
-def _typed(group: str, schema: type, values: Any) -> Any:
-    """Merge `values` into the dataclass `schema`, or say which key is unknown, missing or of the wrong type."""
+def _typed(group: str, schema: Any, values: Any) -> Any:
+    """Merge `values` into the dataclass `schema`, or say which key is unknown, missing, or what it cannot be."""
     if not OmegaConf.is_dict(values):
         raise UserError(f"'{group}' must be a group of keys, not {shown(values)}; see {conf_dir()}")
     names = {item.name for item in fields(schema)}
@@ -93,36 +87,18 @@ def _typed(group: str, schema: type, values: Any) -> Any:
         items = typed if isinstance(typed, list) else typed.values() if isinstance(typed, dict) else ()
         if hints[key] is not Any and any(isinstance(item, list | dict) for item in items):
             raise wrong
-    return schema(**cast(dict[str, Any], OmegaConf.to_container(structured)))
+    known = cast(dict[str, Any], OmegaConf.to_container(structured))
+    for key, value in known.items():
+        _check(f"{group}.{key}", value, limits(schema)[key])
+    return schema(**known)
 
 
-def _check_ranges(config: Any, prefix: str = "") -> None:
-    for item in fields(config):
-        key, value = f"{prefix}{item.name}", getattr(config, item.name)
-        if is_dataclass(value):
-            _check_ranges(value, f"{key}.")
-            continue
-        rule = f"data.{item.name}" if prefix == "source." else key
-        if rule in CHOICES and value not in CHOICES[rule]:
-            raise UserError(f"{key}={shown(value)} is not one of {', '.join(map(str, CHOICES[rule]))}")
-        for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, str):
-                _check_text(key, one)
-            elif isinstance(one, int | float) and not isinstance(one, bool):
-                _check_number(key, rule, one)
-
-
-def _check_number(key: str, rule: str, value: float) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{key}={value} must be a finite number")
-    if rule in MINIMA:
-        least, allowed = MINIMA[rule]
-        if not (value >= least if allowed else value > least):
-            bound = "at least" if allowed else "greater than"
-            raise UserError(f"{key}={shown(value)} must be {bound} {least:g}")
-    most = SUPREMA.get(rule, WHOLE if isinstance(value, int) else math.inf)
-    if not value < most:
-        raise UserError(f"{key}={shown(value)} must be less than {most:,}")
+def _check(key: str, value: Any, among: list[Any]) -> None:
+    """That a value is within its key's limits, and that its texts can be what they stand for."""
+    check_value(key, value, among)
+    for text in value if isinstance(value, list) else [value]:
+        if isinstance(text, str):
+            _check_text(key, text)
 
 
 def _check_text(key: str, value: str) -> None:
@@ -130,10 +106,6 @@ def _check_text(key: str, value: str) -> None:
         raise UserError(f"{key}={shown(value)} holds a null character, which no name of a file has")
     if key.startswith(PATHS):
         expanded(value, key)
-
-
-
-
 
 
 def _own_files(composed: DictConfig) -> list[str]:
@@ -188,17 +160,11 @@ def parse_config(composed: DictConfig) -> Config:
     for group, schema in PLAIN.items():
         if composed.get(group) is not None or group not in OPTIONAL:
             values[group] = _typed(group, schema, composed[group])
-    for group, (selector, variants) in VARIANTS.items():
-        if group in OPTIONAL and composed.get(group) is None:
-            continue
-        chosen = composed[group].get(selector) if OmegaConf.is_dict(composed[group]) else None
-        if not isinstance(chosen, str) or chosen not in variants:
-            raise UserError(f"{group}.{selector}={shown(chosen)} is not one of {', '.join(variants)}")
-        values[group] = _typed(group, variants[chosen], composed[group])
     for key, kind in (("name", str), ("seed", int), ("run_dir", str), ("cache_dir", str)):
         if not isinstance(composed[key], kind) or isinstance(composed[key], bool):
             raise UserError(f"{key}={shown(composed[key])} is no value of type {kind.__name__}")
         values[key] = composed[key]
+        _check(key, values[key], limits(Config)[key])
     for key in ("run_dir", "cache_dir"):
         values[key] = str(expanded(values[key], key))
     if not OmegaConf.is_dict(composed.thaw):
@@ -207,26 +173,17 @@ def parse_config(composed: DictConfig) -> Config:
     if len(values["thaw"]) < len(composed.thaw):
         raise UserError("thaw names one epoch twice, once as a number and once in quotes; keep one of them")
 
+    check_schedule(values["thaw"], values["trainer"], values["optim"])
+
+    # Last, since a file of a choice waits for torch: what is wrong elsewhere is said before.
+    for group, choices in GROUPS.items():
+        if group in OPTIONAL and composed.get(group) is None:
+            continue
+        chosen = composed[group].get(choices.selector) if OmegaConf.is_dict(composed[group]) else None
+        if not isinstance(chosen, str) or chosen not in choices:
+            raise UserError(f"{group}.{choices.selector}={shown(chosen)} is not one of {', '.join(choices)}")
+        values[group] = _typed(group, choices[chosen].keys, composed[group])
     config = Config(**values)
-    _check_ranges(config)
     check_job(config)
     check_cache(config)
-    schedule = config.schedule
-    late = [epoch for epoch in schedule.milestones if epoch >= config.trainer.epochs and epoch > 0]
-    if late and config.thaw.get("depth") is None:
-        raise UserError(
-            f"thaw.{late[0]} comes after the last epoch; raise trainer.epochs={config.trainer.epochs} "
-            f"above {late[0]} or drop the milestone with ~thaw.{late[0]}"
-        )
-    unknown = sorted(set(config.optim.block_lr) - set(schedule.order))
-    if unknown:
-        raise UserError(f"optim.block_lr names {unknown[0]!r}; the blocks are {', '.join(schedule.order)}")
-    for block, rate in config.optim.block_lr.items():
-        if not 0 <= rate < math.inf:
-            raise UserError(f"optim.block_lr.{block}={rate} must be a finite number, at least 0")
-    if config.optim.warmup_epochs > config.trainer.epochs:
-        raise UserError(
-            f"optim.warmup_epochs={config.optim.warmup_epochs} is longer than "
-            f"trainer.epochs={config.trainer.epochs}"
-        )
     return config

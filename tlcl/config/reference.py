@@ -1,7 +1,7 @@
 """Every config key with its type, range, default and meaning: `python -m tlcl.config.reference > docs/config.md`.
 
-Types and ranges come from the dataclasses and tables of `tlcl.config.schema`, defaults and meanings from `conf/`
-and its comments, so that nothing is said twice.
+Types and ranges come from the fields of the dataclasses, defaults and meanings from `conf/` and its comments, so
+that nothing is said twice.
 """
 
 import argparse
@@ -12,8 +12,11 @@ from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
 import yaml
+from annotated_types import Ge, Gt, Lt
 
-from tlcl.config.schema import CHOICES, MINIMA, PLAIN, SUPREMA, VARIANTS, Config, conf_dir
+from tlcl.config.ranges import OneOf, limits
+from tlcl.config.registry import GROUPS
+from tlcl.config.schema import PLAIN, Config, conf_dir
 from tlcl.system.command import called
 
 KEY = re.compile(r"^(?P<indent> *)'?(?P<key>\w+)'?:(?P<rest>.*)$")
@@ -21,7 +24,8 @@ FIRST = {"data": "digits", "model": "resnet18", "logger": "wandb"}  # the choice
 INTRO = """# Every config key
 
 The page is made by `python -m tlcl.config.reference` from the comments in [conf/](../conf) and the types and ranges
-in [tlcl/config/schema.py](../tlcl/config/schema.py); a test keeps it up to date.
+of the dataclasses in [tlcl/config](../tlcl/config) and beside each method, backbone and data source; a test keeps
+it up to date.
 
 A key is set by `KEY=VALUE` (`optim.lr=0.01`), a group by `GROUP=CHOICE` (`model=small_cnn`), which sets all its
 keys; keys given beside it come on top. `???`: must be given. `python -m tlcl.train ... --cfg job` prints what a
@@ -102,16 +106,19 @@ def type_in_words(hint: Any) -> str:
     return re.sub(r"dict\[str, (\w+)\]", r"names to \1", text).replace(" | None", " or null")
 
 
-def allowed(key: str, hint: Any) -> str:
+def allowed(schema: type, name: str) -> str:
     """Type and range of a key in words."""
-    if key in CHOICES:
-        return " \\| ".join(f"`{choice}`" for choice in CHOICES[key])
-    parts = [type_in_words(hint)]
-    if key in MINIMA:
-        least, itself = MINIMA[key]
-        parts.append(f"{'at least' if itself else 'above'} {least:g}")
-    if key in SUPREMA:
-        parts.append(f"below {SUPREMA[key]:g}")
+    parts = [type_in_words(get_type_hints(schema)[name])]
+    for limit in limits(schema)[name]:
+        match limit:
+            case OneOf(values=values):
+                return " \\| ".join(f"`{value}`" for value in values)
+            case Ge(ge=least):
+                parts.append(f"at least {least:g}")
+            case Gt(gt=least):
+                parts.append(f"above {least:g}")
+            case Lt(lt=most):
+                parts.append(f"below {most:g}")
     return ", ".join(parts)
 
 
@@ -171,10 +178,9 @@ def key_rows(
             continue
         said = {file.name: escaped(file.meanings[name]) for file in having if name in file.meanings}
         only = "" if len(having) == len(files) else f" ({', '.join(file.name for file in having)})"
-        hint = get_type_hints(schemas[having[0].name])[name]
         default = together({file.name: shown(file.values[name]) for file in having}, len(having))
         meaning = together(said, len(having), FIRST.get(group)) if said else ""
-        rows.append((f"`{key}`{only}", allowed(key, hint), default, meaning))
+        rows.append((f"`{key}`{only}", allowed(schemas[having[0].name], name), default, meaning))
     return rows
 
 
@@ -193,9 +199,9 @@ def group_section(group: str) -> Iterator[str]:
         ]
         yield table(rows)
         return
-    if group in VARIANTS:
-        selector, variants = VARIANTS[group]
-        schemas = {file.name: variants[file.values[selector]] for file in files}
+    if group in GROUPS:
+        selector = GROUPS[group].selector
+        schemas = {file.name: GROUPS[group][file.values[selector]].keys for file in files}
     else:
         selector, schemas = "", {file.name: PLAIN[group] for file in files}
     yield table(key_rows(group, files, schemas, selector))
@@ -206,17 +212,17 @@ def inline_rows(group: str, text: str, schema: type) -> list[tuple[str, str, str
     values = yaml.safe_load(text)
     meanings = meanings_in(text, 2 if group else 0)
     rows = []
-    for name, hint in get_type_hints(schema).items():
+    for name in get_type_hints(schema):
         key = f"{group}.{name}" if group else name
         value = (values[group] if group else values).get(name)
-        rows.append((f"`{key}`", allowed(key, hint), shown(value), escaped(meanings.get(name, ""))))
+        rows.append((f"`{key}`", allowed(schema, name), shown(value), escaped(meanings.get(name, ""))))
     return rows
 
 
 def reference() -> str:
     """The whole page."""
     text = (conf_dir() / "config.yaml").read_text()
-    top = [row for row in inline_rows("", text, Config) if row[0].strip("`") not in {*VARIANTS, *PLAIN, "thaw"}]
+    top = [row for row in inline_rows("", text, Config) if row[0].strip("`") not in {*GROUPS, *PLAIN, "thaw"}]
     top.append(("`+resume`", "str", "", "the directory of a run to go on with; nothing else is given beside it"))
     parts = [INTRO, "## The run", table(top)]
     for group in ("data", "model", "thaw"):

@@ -1,8 +1,41 @@
 """What goes together: rules between the keys of a config, each broken one a sentence."""
 
-from tlcl.config.adaptation import NEED_LABELS, UNCACHED, AdaptationConfig, CCSAConfig
-from tlcl.config.schema import Config, DataConfig, FewLabelSplitsConfig
+import math
+from typing import Any
+
+from tlcl.config.adaptation import AdaptationConfig
+from tlcl.config.schema import Config, DataConfig, OptimConfig, TrainerConfig
+from tlcl.config.thaw import ThawSchedule
 from tlcl.errors import UserError
+
+# keys of `data` and `source` -> the values that ask for no cache
+UNCACHED: dict[str, tuple[Any, ...]] = {
+    "cache_prefix": ("auto", "off"),
+    "cache_gib": (None,),
+    "cache_dtype": ("float32",),
+    "cached_views": (None,),
+}
+
+
+def check_schedule(thaw: dict[str, Any], trainer: TrainerConfig, optim: OptimConfig) -> None:
+    """That the thaw schedule and the learning rates fit the epochs and the blocks."""
+    schedule = ThawSchedule.from_config(thaw)
+    late = [epoch for epoch in schedule.milestones if epoch >= trainer.epochs and epoch > 0]
+    if late and thaw.get("depth") is None:
+        raise UserError(
+            f"thaw.{late[0]} comes after the last epoch; raise trainer.epochs={trainer.epochs} "
+            f"above {late[0]} or drop the milestone with ~thaw.{late[0]}"
+        )
+    unknown = sorted(set(optim.block_lr) - set(schedule.order))
+    if unknown:
+        raise UserError(f"optim.block_lr names {unknown[0]!r}; the blocks are {', '.join(schedule.order)}")
+    for block, rate in optim.block_lr.items():
+        if not 0 <= rate < math.inf:
+            raise UserError(f"optim.block_lr.{block}={rate} must be a finite number, at least 0")
+    if optim.warmup_epochs > trainer.epochs:
+        raise UserError(
+            f"optim.warmup_epochs={optim.warmup_epochs} is longer than trainer.epochs={trainer.epochs}"
+        )
 
 
 def check_cache(config: Config) -> None:
@@ -35,7 +68,7 @@ def check_cache(config: Config) -> None:
 
 def check_job(config: Config) -> None:
     """That the optional groups fit each other."""
-    if isinstance(config.data, FewLabelSplitsConfig):
+    if config.data.source == "few_label_splits":
         check_few_labels(config)
         return
     if config.source is not None:
@@ -90,7 +123,6 @@ def check_few_labels(config: Config) -> None:
     Raises:
         UserError: it has not; one sentence that names the key.
     """
-    assert isinstance(config.data, FewLabelSplitsConfig)
     for group in ("source", "continual", "method"):
         if getattr(config, group) is not None:
             raise UserError(f"data=few_label_splits is source and target in one; leave out {group}")
@@ -141,12 +173,3 @@ def _check_method(config: Config, method: AdaptationConfig) -> None:
         for group, data in (("source", config.source), ("data", config.data)):
             if data is not None and data.val_size == 0:
                 raise UserError(f"{group}.val_size=0 leaves adaptation.validator=source_entropy no images")
-    if method.name in NEED_LABELS and getattr(method, "target_labels", 0) == 0:
-        raise UserError(
-            f"adaptation={method.name} needs labelled target images; set adaptation.target_labels, images a class, "
-            "to 1 or more"
-        )
-    if isinstance(method, CCSAConfig) and method.weight > 1:
-        raise UserError(
-            f"adaptation.weight={method.weight} must be at most 1: what the pairs weigh, the classification loses"
-        )

@@ -1,13 +1,18 @@
-"""The whole list of config keys, as dataclasses: a key that is not here is an error, a key that is here is read."""
+"""The config keys as dataclasses: those of a whole run, and those that all choices of a group share.
+
+What one data source, backbone or method alone has stands beside it (see `tlcl.config.registry`). A key that is in
+no dataclass is an error, a key that is in one is read.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tlcl.config import adaptation as config_adaptation
-from tlcl.config import continual as config_continual
+from annotated_types import Ge, Gt, Lt
+
 from tlcl.config.adaptation import AdaptationConfig
-from tlcl.config.continual import CompareConfig, ContinualConfig, MethodConfig
+from tlcl.config.continual import CompareConfig, ContinualConfig, MethodConfig, Seed
+from tlcl.config.ranges import OneOf
 from tlcl.config.thaw import ThawSchedule
 
 
@@ -23,53 +28,15 @@ class DataConfig:
     """Keys that every data source has."""
 
     source: str
-    train_size: int | None = None
-    val_size: int | None = None
-    batch_size: int = 64
-    crop_padding: int = 0
+    train_size: Annotated[int | None, Ge(1)] = None
+    val_size: Annotated[int | None, Ge(0)] = None
+    batch_size: Annotated[int, Ge(2)] = 64
+    crop_padding: Annotated[int, Ge(0), Lt(512)] = 0
     flip: bool = False
-    cache_prefix: str = "auto"
-    cache_gib: float | None = None
-    cache_dtype: str = "float32"
-    cached_views: int | None = None
-
-
-@dataclass
-class DigitsConfig(DataConfig):
-    shift: str = "none"
-
-
-@dataclass
-class LettersConfig(DataConfig):
-    images_per_class: int = 400
-
-
-@dataclass
-class RenderedDigitsConfig(DataConfig):
-    images_per_class: int = 200
-
-
-@dataclass
-class Cifar10Config(DataConfig):
-    root: str = "???"
-    download: bool = True
-
-
-@dataclass
-class ImageFolderConfig(DataConfig):
-    train: str = "???"
-    test: str | None = None
-    test_fraction: float = 0.2
-    size: int = 64
-    channels: int = 3
-    on_bad_image: str = "error"
-
-
-@dataclass
-class FewLabelSplitsConfig(DataConfig):
-    root: str = "???"
-    shots: list[int] | None = None
-    repetitions: list[int] | None = None
+    cache_prefix: Annotated[str, OneOf("auto", "off", "ram", "disk")] = "auto"
+    cache_gib: Annotated[float | None, Ge(0), Lt(1_000_000)] = None
+    cache_dtype: Annotated[str, OneOf("float32", "bfloat16")] = "float32"
+    cached_views: Annotated[int | None, Ge(2)] = None
 
 
 @dataclass
@@ -78,48 +45,33 @@ class ModelConfig:
 
     name: str
     weights: str
-    input_size: int
-
-
-@dataclass
-class ResNet18Config(ModelConfig):
-    stem: str = "imagenet"
-
-
-@dataclass
-class EfficientNetLite0Config(ModelConfig):
-    pass
-
-
-@dataclass
-class SmallCNNConfig(ModelConfig):
-    dropout: float = 0.0
+    input_size: Annotated[int, Ge(8), Lt(8192)]
 
 
 @dataclass
 class OptimConfig:
-    name: str
-    lr: float
-    block_lr_decay: float
+    name: Annotated[str, OneOf("sgd", "adamw")]
+    lr: Annotated[float, Gt(0)]
+    block_lr_decay: Annotated[float, Gt(0)]
     block_lr: dict[str, float]
-    momentum: float
-    weight_decay: float
-    schedule: str
-    warmup_epochs: int
+    momentum: Annotated[float, Ge(0), Lt(1)]
+    weight_decay: Annotated[float, Ge(0)]
+    schedule: Annotated[str, OneOf("constant", "cosine")]
+    warmup_epochs: Annotated[int, Ge(0)]
 
 
 @dataclass
 class TrainerConfig:
-    epochs: int
+    epochs: Annotated[int, Ge(1), Lt(1_000_000)]
     accelerator: str
-    devices: int
-    precision: str
+    devices: Annotated[int, Ge(1)]
+    precision: Annotated[str, OneOf("auto", "32-true", "bf16-mixed", "16-mixed")]
     channels_last: bool
-    select: str
-    log_every: int
+    select: Annotated[str, OneOf("best", "last")]
+    log_every: Annotated[int, Ge(1)]
     progress: bool
-    num_nodes: int = 1
-    strategy: str = "auto"
+    num_nodes: Annotated[int, Ge(1)] = 1
+    strategy: Annotated[str, OneOf("auto", "ddp")] = "auto"
 
     @property
     def processes(self) -> int:
@@ -139,12 +91,12 @@ class LoggerConfig:
 
 @dataclass
 class WandbConfig(LoggerConfig):
-    mode: str = "auto"
+    mode: Annotated[str, OneOf("auto", "online", "offline")] = "auto"
     project: str = "tlcl"
     entity: str | None = None
     group: str | None = None
     tags: list[str] = field(default_factory=list)
-    log_model: str = "reference"
+    log_model: Annotated[str, OneOf("reference", "file", "none")] = "reference"
 
 
 @dataclass
@@ -157,7 +109,7 @@ class Config:
     """
 
     name: str
-    seed: int
+    seed: Seed
     run_dir: str
     cache_dir: str
     data: DataConfig
@@ -179,30 +131,6 @@ class Config:
         return ThawSchedule.from_config(self.thaw)
 
 
-DATA: dict[str, type] = {
-    "digits": DigitsConfig,
-    "letters": LettersConfig,
-    "rendered_digits": RenderedDigitsConfig,
-    "cifar10": Cifar10Config,
-    "image_folder": ImageFolderConfig,
-    "few_label_splits": FewLabelSplitsConfig,
-}
-# Which dataclass a group takes is decided by the one key that names the choice.
-VARIANTS: dict[str, tuple[str, dict[str, type]]] = {
-    "data": ("source", DATA),
-    "source": ("source", DATA),
-    "model": (
-        "name",
-        {
-            "resnet18": ResNet18Config,
-            "efficientnet_lite0": EfficientNetLite0Config,
-            "small_cnn": SmallCNNConfig,
-        },
-    ),
-    "logger": ("name", {"wandb": WandbConfig, "none": LoggerConfig}),
-    "method": ("name", config_continual.METHODS),
-    "adaptation": ("name", config_adaptation.ADAPTATIONS),
-}
 PLAIN: dict[str, type] = {
     "optim": OptimConfig,
     "trainer": TrainerConfig,
@@ -210,68 +138,5 @@ PLAIN: dict[str, type] = {
     "compare": CompareConfig,
 }
 # What runs from before there were these keys are read as.
-LATER: dict[str, Any] = {"trainer.num_nodes": 1, "trainer.strategy": "auto"}
+LATER: dict[str, Any] = {"trainer.num_nodes": 1, "trainer.strategy": "auto", "compare.jobs": 1}
 OPTIONAL = ("continual", "method", "compare", "source", "adaptation", "extend")  # what a job may lack
-CHOICES: dict[str, tuple[str, ...]] = {
-    "optim.name": ("sgd", "adamw"),
-    "optim.schedule": ("constant", "cosine"),
-    "data.cache_prefix": ("auto", "off", "ram", "disk"),
-    "data.cache_dtype": ("float32", "bfloat16"),
-    "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
-    "trainer.strategy": ("auto", "ddp"),
-    "trainer.select": ("best", "last"),
-    "logger.mode": ("auto", "online", "offline"),
-    "logger.log_model": ("reference", "file", "none"),
-    "data.on_bad_image": ("error", "skip"),
-    "data.shift": ("none", "inverted", "noisy"),
-    "data.channels": (1, 3),  # type: ignore[dict-item]
-    "model.stem": ("imagenet", "cifar"),
-    **config_continual.CHOICES,
-    **config_adaptation.CHOICES,
-}
-# key -> smallest value, and whether that value itself is allowed
-MINIMA: dict[str, tuple[float, bool]] = {
-    "seed": (0, True),
-    "compare.seeds": (0, True),
-    "data.shots": (1, True),
-    "data.repetitions": (0, True),
-    "data.train_size": (1, True),
-    "data.val_size": (0, True),
-    "data.batch_size": (2, True),
-    "data.crop_padding": (0, True),
-    "data.cache_gib": (0, True),
-    "data.cached_views": (2, True),
-    "data.images_per_class": (4, True),
-    "data.size": (4, True),
-    "data.test_fraction": (0, False),
-    "model.input_size": (8, True),
-    "model.dropout": (0, True),
-    "optim.lr": (0, False),
-    "optim.block_lr_decay": (0, False),
-    "optim.momentum": (0, True),
-    "optim.weight_decay": (0, True),
-    "optim.warmup_epochs": (0, True),
-    "trainer.epochs": (1, True),
-    "trainer.devices": (1, True),
-    "trainer.num_nodes": (1, True),
-    "trainer.log_every": (1, True),
-    **config_continual.MINIMA,
-    **config_adaptation.MINIMA,
-}
-WHOLE = 2**31  # what a whole number without a line below must not reach
-# key -> the value that must not be reached
-SUPREMA: dict[str, float] = {
-    "seed": 10**18,
-    "compare.seeds": 10**18,
-    "data.crop_padding": 512,
-    "data.cache_gib": 1_000_000,
-    "data.images_per_class": 1_000_000,
-    "data.size": 8192,
-    "model.input_size": 8192,
-    "trainer.epochs": 1_000_000,
-    "optim.momentum": 1.0,
-    "data.test_fraction": 1.0,
-    "model.dropout": 1.0,
-    **config_continual.SUPREMA,
-    **config_adaptation.SUPREMA,
-}

@@ -8,7 +8,7 @@ import torch
 
 from tlcl.config.schema import Config
 from tlcl.continual.methods.base import Method
-from tlcl.continual.methods.registry import METHODS
+from tlcl.continual.methods.registry import method_class
 from tlcl.data.image_tensors import Source
 from tlcl.data.versions import Versions
 from tlcl.errors import UserError
@@ -53,7 +53,7 @@ def frozen_outputs(
     None when they cannot be kept.
     """
     assert config.method is not None
-    kind = METHODS[config.method.name]
+    kind = method_class(config.method)
     keeping = replace(Keeping.of(config), dtype=cache_dtype(config, kind))
     if kind.closed_form and keeping.mode == "off":
         keeping = replace(keeping, mode="ram", budget=sys.maxsize)  # it has no other inputs

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tlcl.config.schema import Config
 from tlcl.continual.inputs import Frozen, cache_dtype, frozen_for
 from tlcl.continual.methods.base import Method, Network, Setting
-from tlcl.continual.methods.registry import METHODS, build_method
+from tlcl.continual.methods.registry import build_method, method_class
 from tlcl.continual.stream import DOMAIN, Stream, build_stream
 from tlcl.data.image_tensors import Source
 from tlcl.errors import UserError
@@ -44,7 +44,7 @@ def method_for(
         blocks = FrozenBlocks(
             net.eval(), images, frozen.versions, device, config.trainer.precision, progress=False
         )
-        layout = blocks.layout(frozen.place, cache_dtype(config, METHODS[config.method.name]))
+        layout = blocks.layout(frozen.place, cache_dtype(config, method_class(config.method)))
         shape, dtype = layout.example_shape, layout.dtype
         ndim = len(shape) + (1 if frozen.versions.count == 1 else 0)
         network = Tail(net, frozen.place, ndim, channels_last=config.trainer.channels_last)
@@ -60,7 +60,7 @@ def check(config: Config, stream: Stream) -> None:
     """
     assert config.method is not None
     assert config.continual is not None
-    method, scenario = METHODS[config.method.name], config.continual.scenario
+    method, scenario = method_class(config.method), config.continual.scenario
     if method.needs_new_classes and scenario == DOMAIN:
         raise UserError(
             f"method={config.method.name} works class by class; in the domain_incremental scenario no new classes "
@@ -130,13 +130,13 @@ def trained_classifier(config: Config, labels: Labels, net: Blocks, run_dir: Pat
     if config.method is None:
         return net
     if not (run_dir / METHOD_STATE).is_file():
-        closed_form = METHODS[config.method.name].closed_form
+        closed_form = method_class(config.method).closed_form
         return Split(net, FEATURES, FullPrecisionHead(net)) if closed_form else net
     everything = torch.ones(len(labels.classes), len(labels.classes), dtype=torch.bool)
     shape = (labels.channels, labels.size, labels.size)
     try:
         kept = load_tensors(run_dir / METHOD_STATE)
-        frozen = frozen_for(config, net, METHODS[config.method.name]) if kept["place"] else None
+        frozen = frozen_for(config, net, method_class(config.method)) if kept["place"] else None
         network, method = method_for(config, net, everything, shape, frozen)
         method.load_state_dict(kept["state"])
     except (NotTensors, OSError, KeyError, RuntimeError, TypeError) as error:
@@ -171,7 +171,7 @@ def prepare(config: Config, source: Source) -> Learner:
     net, backbone = build_model(config.model, stream.num_outputs, config.seed)
     if config.trainer.channels_last:  # before a method copies the network
         net.to(memory_format=torch.channels_last)
-    frozen = frozen_for(config, net, METHODS[config.method.name])
+    frozen = frozen_for(config, net, method_class(config.method))
     shape = tuple(stream.source.pool.images.shape[1:])
     network, method = method_for(config, net, stream.competing, shape, frozen)
     return Learner(stream, net, backbone, network, method, frozen)

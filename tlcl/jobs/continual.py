@@ -14,7 +14,7 @@ from tlcl.config.schema import Config
 from tlcl.continual.inputs import IMAGES, check_inputs, frozen_outputs
 from tlcl.continual.learner import method_for, prepare, save_method
 from tlcl.continual.loop import TaskLoop, task_figures
-from tlcl.continual.methods.registry import METHODS
+from tlcl.continual.methods.registry import method_class
 from tlcl.continual.metrics import summarise
 from tlcl.continual.state import History, begun_on
 from tlcl.data.sources.registry import load_source
@@ -49,7 +49,7 @@ class Continual(Job):
     def shares(cls, config: Config) -> bool:
         """A closed-form method has no gradients to share out: one process adds up every example once."""
         assert config.method is not None
-        closed_form = METHODS[config.method.name].closed_form
+        closed_form = method_class(config.method).closed_form
         if closed_form and config.trainer.shared:
             log.info("method=%s takes no gradient steps: one process runs it", config.method.name)
         return not closed_form

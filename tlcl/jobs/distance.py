@@ -11,7 +11,8 @@ from tlcl.adaptation.distance import leep, logme, mmd_distance, proxy_a_distance
 from tlcl.adaptation.evaluate import Responses, responses
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
-from tlcl.config.schema import Config, DataConfig, DigitsConfig, LettersConfig, RenderedDigitsConfig
+from tlcl.config.registry import GROUPS
+from tlcl.config.schema import Config
 from tlcl.data.image_tensors import ImageTensors
 from tlcl.data.sources.image_folder import load_folder
 from tlcl.data.sources.registry import load_source
@@ -23,11 +24,7 @@ from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
 from tlcl.seeding import generator
 
-EMBEDDED: dict[str, type[DataConfig]] = {
-    "digits": DigitsConfig,
-    "letters": LettersConfig,
-    "rendered_digits": RenderedDigitsConfig,
-}
+EMBEDDED = ("digits", "letters", "rendered_digits")
 FIGURES = {  # key -> (name, how to read it)
     "a_distance": ("proxy A-distance", "0 alike .. 2 apart"),
     "mmd": ("MMD", "0 alike .. 1.41 apart"),
@@ -53,7 +50,7 @@ def load_domain(name: str, size: int, cache: Path) -> ImageTensors:
         UserError: neither an embedded set nor a folder or tar file of class folders with readable images.
     """
     if name in EMBEDDED:
-        return load_source(EMBEDDED[name](source=name), str(cache)).pool
+        return load_source(GROUPS["data"][name].keys(source=name), str(cache)).pool
     path = Path(name).expanduser()
     if not path.exists():
         raise UserError(f"{name} is neither one of {', '.join(EMBEDDED)} nor a folder or tar file of class folders")

@@ -16,7 +16,7 @@ from tlcl.config.schema import Config
 from tlcl.distributed.collectives import in_group
 from tlcl.errors import UserError
 from tlcl.models.blocks import Backbone, Blocks
-from tlcl.models.build import BACKBONES
+from tlcl.models.build import backbone_of
 from tlcl.models.weights import RUN_MODEL, Origin, apply_weights, file_sha256
 from tlcl.system.files import one_at_a_time
 from tlcl.tracking.kinds import NAMED, load
@@ -65,7 +65,7 @@ def letters_recipe(config: Config) -> DictConfig:
         overrides.append(f"model.stem={config.model.stem}")
     recipe = composed_config(overrides)
     recipe.cache_dir = config.cache_dir
-    code = BACKBONES[config.model.name].code
+    code = backbone_of(config.model).code
     if code:
         recipe.extend = config.extend
     parts = {

@@ -2,16 +2,18 @@
 
 import torch
 
+from tlcl.config.registry import GROUPS
 from tlcl.config.schema import ModelConfig
 from tlcl.config.thaw import BLOCKS
 from tlcl.errors import UserError
-from tlcl.models import efficientnet_lite0, resnet18, small_cnn
 from tlcl.models.blocks import Backbone, Blocks, InputTransform
 from tlcl.seeding import derive_seed
 
-BACKBONES: dict[str, Backbone] = {
-    module.BACKBONE.name: module.BACKBONE for module in (resnet18, efficientnet_lite0, small_cnn)
-}
+
+def backbone_of(config: ModelConfig) -> Backbone:
+    """The backbone that `config.name` names."""
+    found: Backbone = GROUPS["model"][config.name].thing
+    return found
 
 
 def build_model(config: ModelConfig, num_classes: int, seed: int) -> tuple[Blocks, Backbone]:
@@ -20,7 +22,7 @@ def build_model(config: ModelConfig, num_classes: int, seed: int) -> tuple[Block
     Raises:
         UserError: a user's own backbone whose blocks have other names.
     """
-    backbone = BACKBONES[config.name]
+    backbone = backbone_of(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "init"))
         blocks = backbone.build(num_classes, config)

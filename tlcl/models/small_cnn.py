@@ -2,10 +2,14 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
 
+from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
-from tlcl.config.schema import SmallCNNConfig
+from tlcl.config.registry import register
+from tlcl.config.schema import ModelConfig
 from tlcl.errors import UserError
 from tlcl.models.blocks import Backbone
 
@@ -18,6 +22,11 @@ def remaining(size: int) -> int:
     for _ in MAPS:
         size = (size - 4) // 2
     return size
+
+
+@dataclass
+class SmallCNNConfig(ModelConfig):
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 
 
 def build(num_classes: int, config: SmallCNNConfig) -> Mapping[str, nn.Module]:
@@ -79,3 +88,4 @@ BACKBONE = Backbone(
     imagenet=imagenet,
     head="head.",
 )
+register("model", BACKBONE.name, SmallCNNConfig)(BACKBONE)

@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tlcl.config.parse import parse_config
-from tlcl.config.schema import VARIANTS, Config, conf_dir
+from tlcl.config.registry import GROUPS
+from tlcl.config.schema import Config, conf_dir
 from tlcl.errors import UserError
 from tlcl.finetuning.trainer import settle
 from tlcl.reports.render import render
@@ -43,7 +44,7 @@ def method_group(text: str, family: Kind) -> dict[str, Any]:
     """
     assert family.methods is not None
     name, *changes = text.split() or [""]
-    names = VARIANTS[family.methods][1]
+    names = GROUPS[family.methods]
     if name not in names:
         raise UserError(f"compare.methods names {name!r}; the methods are {', '.join(names)}")
     wrong = [change for change in changes if "=" not in change or change.startswith("=")]

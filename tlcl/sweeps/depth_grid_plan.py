@@ -10,7 +10,7 @@ import torch
 from tlcl.adaptation.evaluate import responses
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
-from tlcl.config.schema import LettersConfig
+from tlcl.data.sources.letters import LettersConfig
 from tlcl.data.sources.registry import load_source
 from tlcl.errors import UserError
 from tlcl.jobs.distance import distances, load_model, some

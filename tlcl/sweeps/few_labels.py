@@ -12,13 +12,13 @@ import torch
 from omegaconf import OmegaConf
 
 from tlcl.adaptation.methods.base import NONE
-from tlcl.adaptation.methods.registry import METHODS, build_method
+from tlcl.adaptation.methods.registry import build_method, method_class
 from tlcl.adaptation.module import AdaptationModule
 from tlcl.adaptation.pairs import SOURCE, TARGET, PairedDataModule, hide_labels
 from tlcl.config.parse import parse_config
-from tlcl.config.schema import Config, FewLabelSplitsConfig
+from tlcl.config.schema import Config
 from tlcl.data.datamodule import EVAL_BATCH, IndexedDataModule
-from tlcl.data.sources.few_label_splits import FewLabelSplit, Place, find_splits, load_split
+from tlcl.data.sources.few_label_splits import FewLabelSplit, FewLabelSplitsConfig, Place, find_splits, load_split
 from tlcl.data.splits import Split
 from tlcl.errors import Stopped, TrainingError, as_sentences
 from tlcl.finetuning.thaw import Thaw
@@ -43,7 +43,7 @@ loaded = lru_cache(maxsize=1)(load_split)  # all methods and seeds of a split fo
 def paired(split: FewLabelSplit, config: Config) -> PairedDataModule:
     """All of the source, and the labelled target images, their labels hidden from a method that wants none."""
     assert config.adaptation is not None
-    kind, nothing = METHODS[config.adaptation.name], torch.zeros(0, dtype=torch.int64)
+    kind, nothing = method_class(config.adaptation), torch.zeros(0, dtype=torch.int64)
     every = [torch.arange(len(part)) for part in (split.source, split.target)]
     known = nothing if kind.supervision == NONE else every[TARGET]
     labels = [split.source.labels, hide_labels(split.target.labels, known)]

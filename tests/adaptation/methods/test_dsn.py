@@ -9,16 +9,17 @@ from torch import Tensor
 
 from tests.adaptation.conftest import pair
 from tests.conftest import composed, go
-from tlcl.adaptation.methods.dsn import DSN, codes, difference, scale_invariant_mse
+from tlcl.adaptation.methods.dsn import DSN, DSNConfig, codes, difference, scale_invariant_mse
 from tlcl.adaptation.methods.registry import build_method
 from tlcl.adaptation.module import AdaptationModule
-from tlcl.config.adaptation import DSNConfig
 from tlcl.config.parse import parse_config
-from tlcl.config.schema import ModelConfig, ResNet18Config, SmallCNNConfig
+from tlcl.config.schema import ModelConfig
 from tlcl.errors import UserError
 from tlcl.jobs import adapt as adaptation
 from tlcl.models.blocks import INPUTS, Blocks
 from tlcl.models.build import build_model
+from tlcl.models.resnet18 import ResNet18Config
+from tlcl.models.small_cnn import SmallCNNConfig
 from tlcl.tracking.checkpoint import read_checkpoint
 from tlcl.tracking.records import read_lines
 

@@ -10,9 +10,8 @@ from torch import Tensor
 from tests.adaptation.conftest import Moons, accuracy, make_method, moons, pair, point_net, train_on_moons
 from tlcl.adaptation.losses import ccsa, coral, dann_strength, mk_mmd
 from tlcl.adaptation.methods.base import both_domains, classify, vectors, width
-from tlcl.adaptation.methods.registry import METHODS
 from tlcl.adaptation.pairs import HIDDEN
-from tlcl.config.adaptation import ADAPTATIONS
+from tlcl.config.registry import GROUPS
 from tlcl.config.schema import conf_dir
 from tlcl.models.blocks import Blocks
 
@@ -46,7 +45,7 @@ def batch(data: Moons, target_labels: Tensor | None = None) -> tuple[Tensor, Ten
     return data.source[:32], data.source_labels[:32], data.target[:24], labels
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("target_oracle", "fine_tune")])
+@pytest.mark.parametrize("name", sorted(set(GROUPS["adaptation"]) - {"target_oracle", "fine_tune"}))
 def test_the_loss_depends_on_no_hidden_label(name: str, data: Moons) -> None:
     """Nothing but -1 is there to see; the source alone has a task loss."""
     net = point_net()
@@ -182,8 +181,8 @@ def test_each_domain_has_its_own_statistics_and_the_target_keeps_them(data: Moon
     assert net.training  # `width` leaves the mode as it was
 
 
-@pytest.mark.parametrize("name", ADAPTATIONS)
+@pytest.mark.parametrize("name", GROUPS["adaptation"])
 def test_the_shipped_file_has_exactly_the_fields_and_defaults(name: str) -> None:
     shipped = OmegaConf.to_container(OmegaConf.load(conf_dir() / "adaptation" / f"{name}.yaml"))
-    assert shipped == vars(ADAPTATIONS[name](name))
-    assert METHODS.keys() == ADAPTATIONS.keys()
+    assert shipped == vars(GROUPS["adaptation"][name].keys(name))
+    assert set(GROUPS["adaptation"]) == {path.stem for path in (conf_dir() / "adaptation").glob("*.yaml")}

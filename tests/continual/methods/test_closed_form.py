@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 
 from tests.continual.conftest import finish_task, tiny_stream
-from tlcl.config.continual import METHODS
+from tlcl.config.registry import GROUPS
 from tlcl.continual.methods.base import Setting
 from tlcl.continual.methods.ranpac import RIDGES
 from tlcl.continual.methods.registry import build_method
@@ -34,7 +34,7 @@ def closed_form(name: str, **keys: Any) -> Any:
     if name == "ranpac":
         keys = {"projection": 40, **keys}
     setting = Setting(torch.ones(K, K, dtype=torch.bool), (D,), torch.float32, D, seed=3)
-    return build_method(METHODS[name](name=name, **keys), setting, Given())  # type: ignore[arg-type]
+    return build_method(GROUPS["method"][name].keys(name=name, **keys), setting, Given())  # type: ignore[arg-type]
 
 
 def data(counts: list[int], seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -207,7 +207,7 @@ def test_ranpac_projection_is_fixed_standard_normal_and_of_the_seed() -> None:
     assert float(method.weights.mean()) == pytest.approx(0, abs=4 / (D * 400) ** 0.5)
     assert float(method.weights.std()) == pytest.approx(1, abs=0.06)
     other = Setting(torch.ones(K, K, dtype=torch.bool), (D,), torch.float32, D, seed=4)
-    config = METHODS["ranpac"](name="ranpac", projection=400)
+    config = GROUPS["method"]["ranpac"].keys(name="ranpac", projection=400)
     changed: Any = build_method(config, other, Given())  # type: ignore[arg-type]
     assert not torch.equal(method.weights, changed.weights)
 

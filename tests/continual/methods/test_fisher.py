@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from tests.continual.conftest import TinyNet, close, fisher_by_loops, gradients, images
-from tlcl.config.schema import EfficientNetLite0Config, ResNet18Config
 from tlcl.continual.methods.fisher import fisher_diagonal
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
+from tlcl.models.efficientnet_lite0 import EfficientNetLite0Config
+from tlcl.models.resnet18 import ResNet18Config
 from tlcl.seeding import generator
 
 

@@ -25,8 +25,8 @@ from tests.continual.conftest import (
     tiny_stream,
     train_task,
 )
-from tlcl.config.continual import METHODS as CONFIGS
 from tlcl.config.continual import MethodConfig
+from tlcl.config.registry import GROUPS
 from tlcl.config.schema import conf_dir
 from tlcl.continual.methods import registry
 from tlcl.continual.methods.base import Method, TaskData
@@ -41,7 +41,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "icarl": {"buffer_size": 12},
     **{name: {"buffer_size": 12, "replay_batch": 5} for name in ("er", "er_ace", "agem", "der", "der_pp")},
 }
-NAMES = sorted(registry.METHODS)
+METHODS = GROUPS["method"]
+NAMES = sorted(METHODS)
 YAML = sorted((conf_dir() / "method").glob("*.yaml"))
 
 
@@ -54,23 +55,24 @@ def test_each_config_file_has_its_class_and_method(path: Path) -> None:
     """The file's keys and values are exactly the dataclass's fields and defaults."""
     keys: Any = OmegaConf.to_container(OmegaConf.load(path))
     assert keys.pop("name") == path.stem
-    fields = {field.name: field.default for field in dataclasses.fields(CONFIGS[path.stem]) if field.name != "name"}
+    schema = METHODS[path.stem].keys
+    fields = {field.name: field.default for field in dataclasses.fields(schema) if field.name != "name"}
     assert keys == fields
     assert {key: type(value) for key, value in keys.items()} == {key: type(value) for key, value in fields.items()}
-    assert issubclass(registry.METHODS[path.stem], Method)
+    assert issubclass(METHODS[path.stem].thing, Method)
 
 
 def test_no_method_lacks_its_config_file() -> None:
-    assert set(CONFIGS) == set(registry.METHODS) == {path.stem for path in YAML}
-    assert len(set(registry.METHODS.values())) == len(NAMES)
+    assert set(METHODS) == {path.stem for path in YAML}
+    assert len({choice.thing for choice in METHODS.values()}) == len(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_build_method_reads_the_name(name: str) -> None:
     stream, net = tiny_stream(), TinyNet()
-    config: MethodConfig = CONFIGS[name](name=name)
+    config: MethodConfig = METHODS[name].keys(name=name)
     method = registry.build_method(config, setting_of(stream), net)  # type: ignore[arg-type]
-    assert type(method) is registry.METHODS[name]
+    assert type(method) is METHODS[name].thing
     assert method.config is config
     assert not bool(method.seen.any())
 
@@ -214,7 +216,7 @@ def test_labels_of_a_known_task_are_answered_within_it(name: str) -> None:
         assert torch.equal(predicted // 2, test.labels // 2)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not registry.METHODS[name].needs_new_classes])
+@pytest.mark.parametrize("name", [name for name in NAMES if not METHODS[name].thing.needs_new_classes])
 def test_domains_share_their_outputs(name: str) -> None:
     """Every method goes through the domain-incremental scenario and answers with its two outputs."""
     stream = tiny_stream("domain_incremental")
@@ -252,7 +254,7 @@ def test_every_method_works_on_features(name: str) -> None:
     with torch.no_grad():
         features = body.features(pool.images)
     setting = dataclasses.replace(setting_of(stream), input_shape=(FEATURES,), input_dtype=torch.float32)
-    config = CONFIGS[name](name=name, **SMALL.get(name, {}))
+    config = METHODS[name].keys(name=name, **SMALL.get(name, {}))
     on_features = registry.build_method(config, setting, head)  # type: ignore[arg-type]
     on_images = small(name, stream, body)
     for task in stream.tasks:

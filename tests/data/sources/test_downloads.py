@@ -19,8 +19,8 @@ from torchvision.models import ResNet18_Weights
 
 from tests.conftest import ROOT
 from tests.data.sources.test_sources import fabricate
-from tlcl.config.schema import Cifar10Config
 from tlcl.data.sources import cifar10
+from tlcl.data.sources.cifar10 import Cifar10Config
 from tlcl.errors import UserError
 from tlcl.models import resnet18
 
@@ -93,7 +93,7 @@ def test_weights_in_the_cache_run_no_code(serve: Serve, tmp_path: Path) -> None:
 
 
 def load(root: Path) -> object:
-    return cifar10.load_cifar10(Cifar10Config("cifar10", root=str(root), download=True))
+    return cifar10.load_cifar10(Cifar10Config("cifar10", root=str(root), download=True), "unused")
 
 
 def test_an_archive_that_was_changed_on_the_way_is_not_unpacked(serve: Serve, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_an_archive_is_downloaded_checked_and_unpacked_once(
         monkeypatch.setattr(CIFAR10, group, files)
     meta = hashlib.md5((made / CIFAR10.base_folder / "batches.meta").read_bytes()).hexdigest()
     monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": meta})
-    source = cifar10.load_cifar10(Cifar10Config("cifar10", root=str(tmp_path / "data"), download=True))
+    source = cifar10.load_cifar10(Cifar10Config("cifar10", root=str(tmp_path / "data"), download=True), "unused")
     assert asked == [CIFAR10.url]
     assert torch.equal(source.test.images, torch.from_numpy(rows[50:]).reshape(10, 3, 32, 32))
     load(tmp_path / "data")

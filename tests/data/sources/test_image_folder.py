@@ -15,13 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from tlcl.config.schema import ImageFolderConfig
 from tlcl.data.datamodule import ImageDataModule
 from tlcl.data.image_tensors import Source
 from tlcl.data.images.decode import BadImage, decode_image
 from tlcl.data.images.files import read_files
 from tlcl.data.sources import image_folder
-from tlcl.data.sources.image_folder import Decoded, load_folder, load_image_folder
+from tlcl.data.sources.image_folder import Decoded, ImageFolderConfig, load_folder, load_image_folder
 from tlcl.errors import UserError
 
 
@@ -210,7 +209,8 @@ def test_a_damaged_exif_tag_is_not_worth_a_word(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(content)
     with pytest.warns(UserWarning, match="larger than file"):
         decode_image(bytes(content), 8, 3)
-    program = "import sys; from tlcl.data import decode; decode.decode_image(open(sys.argv[1], 'rb').read(), 8, 3)"
+    program = "import sys; from tlcl.data.images.decode import decode_image as decode; "
+    program += "decode(open(sys.argv[1], 'rb').read(), 8, 3)"
     command = [sys.executable, "-W", "default::UserWarning", "-c", program, str(tmp_path / "x.jpg")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == ""

@@ -2,8 +2,8 @@
 
 import torch
 
-from tlcl.config.schema import DigitsConfig
 from tlcl.data.image_tensors import ImageTensors, Source
+from tlcl.data.sources.digits import DigitsConfig
 from tlcl.data.sources.registry import load_source
 from tlcl.data.sources.shifts import NOISE, inverted, noisy, shifted
 

@@ -11,10 +11,12 @@ import torchvision.datasets.cifar as torchvision_cifar
 from sklearn.datasets import load_digits as sklearn_digits
 from torchvision.datasets import CIFAR10
 
-from tlcl.config.schema import Cifar10Config, DataConfig, DigitsConfig, LettersConfig
+from tlcl.config.schema import DataConfig
 from tlcl.data.datamodule import ImageDataModule
 from tlcl.data.image_tensors import ImageTensors, Source
-from tlcl.data.sources.letters import load_letters
+from tlcl.data.sources.cifar10 import Cifar10Config
+from tlcl.data.sources.digits import DigitsConfig
+from tlcl.data.sources.letters import LettersConfig, load_letters
 from tlcl.data.sources.registry import load_source
 from tlcl.errors import UserError
 

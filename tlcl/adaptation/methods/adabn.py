@@ -5,11 +5,14 @@ from torch import Tensor
 
 from tlcl.adaptation.methods.base import batch_norm_momentum
 from tlcl.adaptation.methods.source_only import SourceOnly
+from tlcl.config.adaptation import AdaptationConfig
+from tlcl.config.registry import register
 from tlcl.models.blocks import Blocks
 
 BATCH = 256
 
 
+@register("adaptation", "adabn", AdaptationConfig)
 class AdaBN(SourceOnly):
     """AdaBN (Li et al. 2017, "Revisiting batch normalization for practical domain adaptation").
 

@@ -1,11 +1,35 @@
 """Few labelled target images: equal classes together, different ones a margin apart."""
 
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Gt
+
 from tlcl.adaptation.losses import ccsa
 from tlcl.adaptation.methods.base import Method, Step, both_domains, classify, strength
 from tlcl.adaptation.pairs import Pair
+from tlcl.config.adaptation import AlignmentConfig, check_labelled
+from tlcl.config.registry import register
+from tlcl.errors import UserError
 from tlcl.models.blocks import Blocks
 
 
+@dataclass
+class CCSAConfig(AlignmentConfig):
+    target_labels: int = 5
+    weight: float = 0.25
+    ramp: str = "none"
+    margin: Annotated[float, Gt(0)] = 1.0
+
+    def __post_init__(self) -> None:
+        check_labelled(self)
+        if self.weight > 1:
+            raise UserError(
+                f"adaptation.weight={self.weight} must be at most 1: what the pairs weigh, the classification loses"
+            )
+
+
+@register("adaptation", "ccsa", CCSAConfig)
 class CCSA(Method):
     """CCSA (Motiian et al. 2017): (1 - weight) cross-entropy of the source + weight * contrastive loss.
 

@@ -1,13 +1,22 @@
 """A discriminator that sees features and predictions together."""
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from tlcl.adaptation.losses import domain_adversarial, entropy_weights, multilinear_map, reverse_gradient
 from tlcl.adaptation.methods.base import Domains, strength, width
-from tlcl.adaptation.methods.dann import DANN
+from tlcl.adaptation.methods.dann import DANN, DANNConfig
+from tlcl.config.registry import register
 from tlcl.models.blocks import Blocks
 
 
+@dataclass
+class CDANConfig(DANNConfig):
+    entropy: bool = True
+
+
+@register("adaptation", "cdan", CDANConfig)
 class CDAN(DANN):
     """CDAN (Long et al. 2018): DANN on the outer product of the block's outputs and the class probabilities.
 

@@ -1,15 +1,25 @@
 """A discriminator learns to tell the domains apart, the network to prevent it."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
+from annotated_types import Ge
 from torch import Tensor
 
 from tlcl.adaptation.losses import domain_adversarial, reverse_gradient
 from tlcl.adaptation.methods.base import AligningMethod, Domains, strength, width
 from tlcl.adaptation.methods.discriminator import discriminator
+from tlcl.config.adaptation import AlignmentConfig
+from tlcl.config.registry import register
 from tlcl.models.blocks import Blocks
 
 
+@dataclass
+class DANNConfig(AlignmentConfig):
+    hidden: Annotated[int, Ge(1)] = 256
+
+
+@register("adaptation", "dann", DANNConfig)
 class DANN(AligningMethod):
     """DANN (Ganin et al. 2016): the gradient of the domain loss is reversed on its way into the network.
 

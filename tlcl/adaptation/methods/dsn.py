@@ -1,9 +1,11 @@
 """What the domains share and what is private to each are kept apart, and together rebuild the image."""
 
 import copy
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -11,9 +13,24 @@ from tlcl.adaptation.losses import domain_adversarial, mk_mmd, reverse_gradient
 from tlcl.adaptation.methods.base import Method, Step, classify, passes, sample_outputs
 from tlcl.adaptation.methods.discriminator import discriminator
 from tlcl.adaptation.pairs import Pair
+from tlcl.config.adaptation import FewLabelsConfig
+from tlcl.config.ranges import OneOf
+from tlcl.config.registry import register
 from tlcl.models.blocks import INPUTS, Blocks
 
 
+@dataclass
+class DSNConfig(FewLabelsConfig):
+    block: str = "features"
+    reconstruction: Annotated[float, Ge(0)] = 0.01
+    difference: Annotated[float, Ge(0)] = 0.075
+    weight: Annotated[float, Ge(0)] = 0.25
+    similarity: Annotated[str, OneOf("dann", "mmd")] = "dann"
+    similarity_from: Annotated[int, Ge(0)] = 100
+    hidden: Annotated[int, Ge(1)] = 100
+
+
+@register("adaptation", "dsn", DSNConfig)
 class DSN(Method):
     """DSN (Bousmalis et al. 2016): task + alpha reconstruction + beta difference + gamma similarity.
 

@@ -1,11 +1,21 @@
 """Both domains' features at a small maximum mean discrepancy."""
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from tlcl.adaptation.losses import mk_mmd
 from tlcl.adaptation.methods.base import AligningMethod, Domains
+from tlcl.config.adaptation import AlignmentConfig
+from tlcl.config.registry import register
 
 
+@dataclass
+class MMDConfig(AlignmentConfig):
+    weight: float = 50.0
+
+
+@register("adaptation", "mmd", MMDConfig)
 class MMD(AligningMethod):
     """DAN (Long et al. 2015) on one block: task loss + weight * squared multi-kernel MMD of the block's outputs.
 

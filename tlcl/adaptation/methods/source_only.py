@@ -2,9 +2,12 @@
 
 from tlcl.adaptation.methods.base import NONE, Method, Step, single_domain
 from tlcl.adaptation.pairs import Pair
+from tlcl.config.adaptation import AdaptationConfig
+from tlcl.config.registry import register
 from tlcl.models.blocks import Blocks
 
 
+@register("adaptation", "source_only", AdaptationConfig)
 class SourceOnly(Method):
     """Cross-entropy of the source alone; the target is never looked at."""
 

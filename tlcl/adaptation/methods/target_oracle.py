@@ -2,9 +2,12 @@
 
 from tlcl.adaptation.methods.base import ALL, Method, Step, single_domain
 from tlcl.adaptation.pairs import Pair
+from tlcl.config.adaptation import AdaptationConfig
+from tlcl.config.registry import register
 from tlcl.models.blocks import Blocks
 
 
+@register("adaptation", "target_oracle", AdaptationConfig)
 class TargetOracle(Method):
     """Cross-entropy of the target with all of its training labels; the source is never looked at.
 

@@ -1,11 +1,14 @@
 """Averaged gradient episodic memory: steps that would raise the loss on the memory are turned aside."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tlcl.config.continual import ReplayConfig
+from tlcl.config.registry import register
 from tlcl.continual.buffer import RehearsalBuffer
 from tlcl.continual.methods.base import Method, Network, Setting, TaskData
 from tlcl.distributed.collectives import average
@@ -21,6 +24,12 @@ def projection_factor(gradients: Sequence[Tensor], reference: Sequence[Tensor]) 
     return torch.where((dot < 0) & (norm > 0), dot / norm.clamp_min(torch.finfo(norm.dtype).tiny), 0.0)
 
 
+@dataclass
+class AGEMConfig(ReplayConfig):
+    replay_batch: int = 64
+
+
+@register("method", "agem", AGEMConfig)
 class AGEM(Method):
     """A-GEM: the gradient is projected onto the half-space where the loss on the memory does not grow.
 

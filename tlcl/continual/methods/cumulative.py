@@ -2,9 +2,12 @@
 
 from typing import ClassVar
 
+from tlcl.config.continual import MethodConfig
+from tlcl.config.registry import register
 from tlcl.continual.methods.base import Method
 
 
+@register("method", "cumulative", MethodConfig)
 class Cumulative(Method):
     """Plain cross-entropy on the data of all tasks seen, going on from the last weights."""
 

@@ -1,9 +1,13 @@
 """Dark experience replay: the past network's outputs are replayed."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
+from annotated_types import Ge
 from torch import Tensor
 
+from tlcl.config.continual import ReplayConfig
+from tlcl.config.registry import register
 from tlcl.continual.buffer import RehearsalBuffer
 from tlcl.continual.methods.base import Method, Network, Setting
 from tlcl.data.datamodule import Batch
@@ -19,6 +23,12 @@ def logit_distance(logits: Tensor, stored: Tensor) -> Tensor:
     return (logits.float() - stored).square().sum(1).mean()
 
 
+@dataclass
+class DERConfig(ReplayConfig):
+    alpha: Annotated[float, Ge(0)] = 0.03
+
+
+@register("method", "der", DERConfig)
 class DER(Method):
     """DER (Buzzega et al. 2020, "Dark experience for general continual learning").
 

@@ -1,12 +1,24 @@
 """Dark experience replay with labels."""
 
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge
 from torch import Tensor
 
+from tlcl.config.registry import register
 from tlcl.continual.methods.base import Network
-from tlcl.continual.methods.der import DER
+from tlcl.continual.methods.der import DER, DERConfig
 from tlcl.data.datamodule import Batch
 
 
+@dataclass
+class DERppConfig(DERConfig):
+    alpha: float = 0.01
+    beta: Annotated[float, Ge(0)] = 0.5
+
+
+@register("method", "der_pp", DERppConfig)
 class DERpp(DER):
     """DER++ (Buzzega et al. 2020): DER + beta * cross-entropy on a second replayed batch.
 

@@ -5,12 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tlcl.config.continual import ReplayConfig
+from tlcl.config.registry import register
 from tlcl.continual.buffer import RehearsalBuffer
 from tlcl.continual.methods.base import Method, Network, Setting
 from tlcl.data.datamodule import Batch
 from tlcl.distributed.collectives import gathered
 
 
+@register("method", "er", ReplayConfig)
 class ER(Method):
     """ER (Chaudhry et al. 2019, "On tiny episodic memories"; Riemer et al. 2019).
 

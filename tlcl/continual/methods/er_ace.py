@@ -3,11 +3,14 @@
 import torch
 from torch import Tensor
 
+from tlcl.config.continual import ReplayConfig
+from tlcl.config.registry import register
 from tlcl.continual.methods.base import Network
 from tlcl.continual.methods.er import ER
 from tlcl.data.datamodule import Batch
 
 
+@register("method", "er_ace", ReplayConfig)
 class ERACE(ER):
     """ER-ACE (Caccia et al. 2022, "New insights on reducing abrupt representation change").
 

@@ -1,21 +1,34 @@
-"""Elastic weight consolidation, with one penalty a task or one running penalty."""
+"""Elastic weight consolidation with one penalty a task."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
+from tlcl.config.continual import MethodConfig
+from tlcl.config.registry import register
 from tlcl.continual.methods.base import Method, Network, Setting, TaskData
 from tlcl.continual.methods.fisher import fisher_diagonal
 from tlcl.continual.methods.parameters import ParameterTensors, quadratic
 from tlcl.data.datamodule import Batch
 
 
-class OnlineEWC(Method):
-    """Online EWC (Schwarz et al. 2018, "Progress & Compress"): loss + strength/2 F (theta - theta*)^2.
+@dataclass
+class EWCConfig(MethodConfig):
+    strength: Annotated[float, Ge(0)] = 10.0
+    fisher_images: Annotated[int, Ge(1)] = 128
 
-    After a task F becomes gamma F + F_task and theta* the present weights. `strength` is lambda, `fisher_images`
-    the images of the task that F_task is the mean over. Defaults: lambda 10, gamma 1.
+
+@register("method", "ewc", EWCConfig)
+class EWC(Method):
+    """EWC (Kirkpatrick et al. 2017, eq. 3): loss + strength/2 sum_t F_t (theta - theta_t)^2, over the tasks t done.
+
+    The sum of the quadratics is kept as one, as the paper allows: F = sum_t F_t around theta* =
+    sum_t F_t theta_t / F, from which it differs by a constant. So memory does not grow with the tasks, and the
+    gradient is that of the separate penalties. `strength` is lambda; F_t is the mean over `fisher_images` of the
+    task's images.
     """
 
     def __init__(self, setting: Setting, network: Network, config: Any) -> None:
@@ -35,20 +48,6 @@ class OnlineEWC(Method):
         indices = data.indices[chosen.sort().values]
         rivals = self.competing[data.labels[indices].to(device)]
         return fisher_diagonal(net, data.inputs[indices].to(device), rivals)
-
-    def end_task(self, net: Network, data: TaskData) -> None:
-        new = self.task_fisher(net, data)
-        self.fisher.set([self.config.gamma * f + g for f, g in zip(self.fisher.tensors(), new, strict=True)])
-        self.anchor.set(list(net.parameters()))
-
-
-class EWC(OnlineEWC):
-    """EWC (Kirkpatrick et al. 2017, eq. 3): loss + strength/2 sum_t F_t (theta - theta_t)^2, over the tasks t done.
-
-    The sum of the quadratics is kept as one, as the paper allows: F = sum_t F_t around theta* =
-    sum_t F_t theta_t / F, from which it differs by a constant. So memory does not grow with the tasks, and the
-    gradient is that of the separate penalties. Default: lambda 10.
-    """
 
     def end_task(self, net: Network, data: TaskData) -> None:
         new = self.task_fisher(net, data)

@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from tlcl.config.continual import BufferConfig
+from tlcl.config.registry import register
 from tlcl.continual.buffer import RehearsalBuffer
 from tlcl.continual.methods.base import Method, Network, Setting, TaskData
 from tlcl.continual.methods.distillation import Teacher
@@ -36,6 +38,7 @@ def herding(features: Tensor, count: int) -> Tensor:
     return torch.tensor(chosen, device=features.device)
 
 
+@register("method", "icarl", BufferConfig)
 class ICaRL(Method):
     """iCaRL (Rebuffi et al. 2017).
 

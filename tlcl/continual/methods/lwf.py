@@ -1,15 +1,26 @@
 """Learning without forgetting: the new task's images, seen through the old network."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
+from annotated_types import Ge, Gt
 from torch import Tensor
 
+from tlcl.config.continual import MethodConfig
+from tlcl.config.registry import register
 from tlcl.continual.methods.base import Method, Network, Setting
 from tlcl.continual.methods.distillation import Teacher, distillation
 from tlcl.continual.stream import Task
 from tlcl.data.datamodule import Batch
 
 
+@dataclass
+class LwFConfig(MethodConfig):
+    strength: Annotated[float, Ge(0)] = 1.0
+    temperature: Annotated[float, Gt(0)] = 2.0
+
+
+@register("method", "lwf", LwFConfig)
 class LwF(Method):
     """LwF (Li & Hoiem 2017): cross-entropy + strength * distillation of the old outputs on the new images.
 

@@ -5,9 +5,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from tlcl.config.continual import MethodConfig
+from tlcl.config.registry import register
 from tlcl.continual.methods.base import Method, Network, Setting
 
 
+@register("method", "ncm", MethodConfig)
 class NCM(Method):
     """The class whose mean feature is nearest in Euclidean distance (Mensink et al. 2013).
 

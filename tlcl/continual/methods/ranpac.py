@@ -1,10 +1,14 @@
 """Ridge regression on random projections of frozen features."""
 
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
+from tlcl.config.continual import MethodConfig
+from tlcl.config.registry import register
 from tlcl.continual.methods.base import Method, Network, Setting, TaskData
 from tlcl.seeding import generator
 
@@ -18,6 +22,12 @@ def ridge_solution(gram: Tensor, moments: Tensor, ridge: float) -> Tensor:
     return torch.linalg.solve_ex(shifted, moments).result
 
 
+@dataclass
+class RanPACConfig(MethodConfig):
+    projection: Annotated[int, Ge(1)] = 2000
+
+
+@register("method", "ranpac", RanPACConfig)
 class RanPAC(Method):
     """RanPAC (McDonnell et al. 2023), without its optional first-session adapter.
 

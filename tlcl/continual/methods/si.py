@@ -1,14 +1,25 @@
 """Synaptic intelligence: importance gathered along the path of the training."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
+from annotated_types import Ge, Gt
 from torch import Tensor
 
+from tlcl.config.continual import MethodConfig
+from tlcl.config.registry import register
 from tlcl.continual.methods.base import Method, Network, Setting, TaskData
 from tlcl.continual.methods.parameters import ParameterTensors
 from tlcl.continual.stream import Task
 
 
+@dataclass
+class SIConfig(MethodConfig):
+    strength: Annotated[float, Ge(0)] = 0.1
+    damping: Annotated[float, Gt(0)] = 0.1
+
+
+@register("method", "si", SIConfig)
 class SI(Method):
     """SI (Zenke, Poole & Ganguli 2017): loss + strength sum_k Omega_k (theta_k - theta*_k)^2.
 

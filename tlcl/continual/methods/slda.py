@@ -1,13 +1,23 @@
 """Streaming linear discriminant analysis on frozen features."""
 
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Gt, Lt
 from torch import Tensor
 
+from tlcl.config.continual import MethodConfig
+from tlcl.config.registry import register
 from tlcl.continual.methods.base import Method, Network, Setting, TaskData
 
 
+@dataclass
+class SLDAConfig(MethodConfig):
+    shrinkage: Annotated[float, Gt(0), Lt(1)] = 1e-4
+
+
+@register("method", "slda", SLDAConfig)
 class SLDA(Method):
     """Deep SLDA (Hayes & Kanan 2020): class means and one covariance, updated as the examples come.
 

@@ -1,13 +1,15 @@
 """CIFAR-10 (Krizhevsky 2009): downloaded by https, checked by its SHA-256, read by torchvision."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch.hub import download_url_to_file
 from torchvision.datasets import CIFAR10
 
-from tlcl.config.schema import Cifar10Config
+from tlcl.config.registry import register
+from tlcl.config.schema import DataConfig
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.errors import UserError
 
@@ -47,7 +49,14 @@ def read_split(root: Path, train: bool, download: bool) -> CIFAR10:
     return CIFAR10(str(root), train=train, download=True)  # unpacks
 
 
-def load_cifar10(config: Cifar10Config) -> Source:
+@dataclass
+class Cifar10Config(DataConfig):
+    root: str = "???"
+    download: bool = True
+
+
+@register("data", "cifar10", Cifar10Config)
+def load_cifar10(config: Cifar10Config, cache_dir: str) -> Source:
     """`data=cifar10`: 50,000 training and 10,000 test images, 32x32 RGB.
 
     Raises:

@@ -1,12 +1,24 @@
 """The embedded target domain: real handwritten digits."""
 
+from dataclasses import dataclass
+from typing import Annotated
+
 import torch
 from sklearn.datasets import load_digits as sklearn_digits
 
+from tlcl.config.ranges import OneOf
+from tlcl.config.registry import register
+from tlcl.config.schema import DataConfig
 from tlcl.data.image_tensors import ImageTensors, Source
+from tlcl.data.sources.shifts import SHIFTS, shifted
 from tlcl.data.splits import stratified_order
 
 TEST_SIZE = 400
+
+
+@dataclass
+class DigitsConfig(DataConfig):
+    shift: Annotated[str, OneOf("none", *SHIFTS)] = "none"
 
 
 def load_digits() -> Source:
@@ -24,3 +36,9 @@ def load_digits() -> Source:
     return Source(
         ImageTensors(images[pool], labels[pool], classes), ImageTensors(images[test], labels[test], classes)
     )
+
+
+@register("data", "digits", DigitsConfig)
+def load(config: DigitsConfig, cache_dir: str) -> Source:
+    """The digits under `config.shift`."""
+    return shifted(load_digits(), config.shift)

@@ -5,20 +5,39 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from numpy.typing import NDArray
 
-from tlcl.config.schema import FewLabelSplitsConfig
-from tlcl.data.image_tensors import ImageTensors
+from tlcl.config.registry import register
+from tlcl.config.schema import DataConfig
+from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.errors import UserError
 
 FILE = re.compile(r"(?P<source>[a-z0-9]+)_to_(?P<target>[a-z0-9]+)_rep(?P<repetition>\d+)\.npz")
 KEY = "source_images_"
 PARTS = ("source", "target", "test")
 MOST_CLASSES = 10_000
+
+
+@dataclass
+class FewLabelSplitsConfig(DataConfig):
+    root: str = "???"
+    shots: list[Annotated[int, Ge(1)]] | None = None
+    repetitions: list[Annotated[int, Ge(0)]] | None = None
+
+
+@register("data", "few_label_splits", FewLabelSplitsConfig)
+def not_one(config: FewLabelSplitsConfig, cache_dir: str) -> Source:
+    """What is asked for where one data set is wanted.
+
+    Raises:
+        UserError: always.
+    """
+    raise UserError("data=few_label_splits is many data sets; they are for +experiment=adapt_ccsa")
 
 
 class Place(NamedTuple):

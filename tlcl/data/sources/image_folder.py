@@ -7,14 +7,18 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Gt, Lt
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
-from tlcl.config.schema import ImageFolderConfig
+from tlcl.config.ranges import OneOf
+from tlcl.config.registry import register
+from tlcl.config.schema import DataConfig
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.data.images.decode import BadImage, decode_image
 from tlcl.data.images.files import Content, read_files
@@ -169,7 +173,18 @@ def _from_cache(cached: Path) -> Decoded | None:
         return None
 
 
-def load_image_folder(config: ImageFolderConfig, cache: Path) -> Source:
+@dataclass
+class ImageFolderConfig(DataConfig):
+    train: str = "???"
+    test: str | None = None
+    test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2
+    size: Annotated[int, Ge(4), Lt(8192)] = 64
+    channels: Annotated[int, OneOf(1, 3)] = 3
+    on_bad_image: Annotated[str, OneOf("error", "skip")] = "error"
+
+
+@register("data", "image_folder", ImageFolderConfig)
+def load_image_folder(config: ImageFolderConfig, cache_dir: str | Path) -> Source:
     """`data=image_folder`: a test folder of its own, or `test_fraction` of the images, the same for every seed."""
 
     def read(path: str) -> Decoded:
@@ -178,7 +193,7 @@ def load_image_folder(config: ImageFolderConfig, cache: Path) -> Source:
             size=config.size,
             channels=config.channels,
             on_bad_image=config.on_bad_image,
-            cache=cache,
+            cache=Path(cache_dir),
         )
 
     pool = read(config.train)

@@ -1,14 +1,19 @@
 """The embedded source domain: letters rendered from the DejaVu fonts that matplotlib ships."""
 
 import string
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import matplotlib
 import numpy as np
 import torch
+from annotated_types import Ge, Lt
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from tlcl.config.registry import register
+from tlcl.config.schema import DataConfig
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.seeding import derive_seed
 
@@ -66,6 +71,11 @@ def render_set(glyphs: list[list[str]], per_class: int, seed: int) -> tuple[Tens
     return torch.stack(images), torch.arange(len(glyphs)).repeat_interleave(per_class)
 
 
+@dataclass
+class LettersConfig(DataConfig):
+    images_per_class: Annotated[int, Ge(4), Lt(1_000_000)] = 400
+
+
 def load_letters(images_per_class: int) -> Source:
     """`data=letters`: 26 classes, capital and small; a quarter as many test images again.
 
@@ -76,3 +86,9 @@ def load_letters(images_per_class: int) -> Source:
     pool = render_set(glyphs, images_per_class, derive_seed(0, "letters/pool"))
     test = render_set(glyphs, images_per_class // 4, derive_seed(0, "letters/test"))
     return Source(ImageTensors(*pool, classes), ImageTensors(*test, classes))
+
+
+@register("data", "letters", LettersConfig)
+def load(config: LettersConfig, cache_dir: str) -> Source:
+    """As many as `config` says."""
+    return load_letters(config.images_per_class)
