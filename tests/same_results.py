@@ -48,10 +48,10 @@ COMMANDS: dict[str, list[str]] = {
 VARYING = ("seconds", "path", "found", "command", "prefix_cache", "run_dir")  # of the time, the place, the cache
 
 
-def _lasting(value: Any) -> Any:
+def lasting(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _lasting(item) for key, item in sorted(value.items()) if not key.startswith(VARYING)}
-    return [_lasting(item) for item in value] if isinstance(value, list) else value
+        return {key: lasting(item) for key, item in sorted(value.items()) if not key.startswith(VARYING)}
+    return [lasting(item) for item in value] if isinstance(value, list) else value
 
 
 def _digest(content: bytes) -> str:
@@ -60,7 +60,7 @@ def _digest(content: bytes) -> str:
 
 def _figures(path: Path) -> str:
     lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
-    return _digest(json.dumps([_lasting(json.loads(line)) for line in lines]).encode())
+    return _digest(json.dumps([lasting(json.loads(line)) for line in lines]).encode())
 
 
 def results_of(folder: Path) -> dict[str, str]:
