@@ -9,6 +9,7 @@ from PIL import Image
 from tests.conftest import composed, go
 from tlcl.commands import predict as module
 from tlcl.commands.predict import predictions
+from tlcl.config.parse import parse_config
 from tlcl.data.images.user_images import find_images
 from tlcl.data.sources.digits import load_digits
 from tlcl.errors import UserError, run_cli
@@ -22,7 +23,7 @@ from tlcl.tracking.records import RunDirectory
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("trained")
     directory = RunDirectory(path / "run", resume=False)
-    run(composed(path, "data.train_size=600", "thaw.depth=5", "trainer.epochs=3"), directory)
+    run(parse_config(composed(path, "data.train_size=600", "thaw.depth=5", "trainer.epochs=3")), directory)
     directory.close()
     return path / "run"
 
