@@ -91,7 +91,3 @@ class ThawSchedule:
         if thaw.get("depth") is not None:
             return cls.from_depth(thaw["depth"], order)
         return cls(milestones, order)
-
-
-
-

@@ -118,8 +118,6 @@ def save_method(directory: RunDirectory, net: Blocks, method: Method, frozen: Fr
             torch.save({"place": place, "state": method.state_dict()}, file)
 
 
-
-
 def trained_classifier(config: Config, labels: Labels, net: Blocks, run_dir: Path) -> Blocks | Split:
     """What classifies images after the run in `run_dir`: `net` itself, or its method where that has the answer.
 

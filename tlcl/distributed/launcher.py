@@ -43,5 +43,3 @@ def check_started(trainer: TrainerConfig) -> None:
             f"{given}, and the launcher started {processes} processes on {nodes} node{'s' * (nodes > 1)}; set "
             f"trainer.devices={processes // nodes} trainer.num_nodes={nodes}, or start another number"
         )
-
-

@@ -112,7 +112,3 @@ class ServePrefix(L.Callback):
         rows = torch.full((len(self.data.labels),), -1, dtype=torch.int64)
         rows[indices] = torch.arange(len(indices))
         return Rows(held.values, rows)
-
-
-
-

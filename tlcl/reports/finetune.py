@@ -44,12 +44,6 @@ RECORDS = {
 }
 
 
-
-
-
-
-
-
 def blocks_not_in_checkpoint(summary: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> list[str]:
     """Blocks that thawed only after the tested checkpoint's epoch: in the tested weights they are untrained."""
     epoch = summary.get("selected", {}).get("epoch")
@@ -57,22 +51,6 @@ def blocks_not_in_checkpoint(summary: Mapping[str, Any], metrics: Sequence[Mappi
         return []
     learnt = {block for line in metrics if line["epoch"] <= epoch for block in line["trainable"]}
     return [block for block in metrics[-1]["trainable"] if block not in learnt]
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 def write_report(run_dir: Path) -> Path:

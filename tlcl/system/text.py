@@ -7,8 +7,6 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-
-
 def plain(text: object) -> str:
     """What any file and picture can hold: bytes of a file's name that are no UTF-8 are written as `\\udcff`."""
     return str(text).encode("utf-8", "backslashreplace").decode()

@@ -29,8 +29,6 @@ MEANINGS = {
 }
 
 
-
-
 def time_figures(run_dir: Path) -> dict[str, Figure]:
     """`time`, when the run has timings."""
     timings = FinishedRun(run_dir).timings

@@ -41,8 +41,6 @@ def epoch_axis(axes: Axes, metrics: Metrics) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-
-
 def milestone_lines(axes: Axes, metrics: Metrics) -> None:
     """A dashed line before each thaw, named above the axes where no curve runs; near ones share a name."""
     near = 0.04 * len(metrics)  # a line of 8-point text is about 4 % of the axes wide
@@ -125,22 +123,6 @@ def thaw_timeline(metrics: Metrics) -> Figure:
     trained = len(metrics[-1]["trainable"])
     axes.set_title(f"{trained} of {len(blocks)} blocks trained in the last epoch; grey = frozen", fontsize=11)
     return figure
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 def save_plots(run_dir: Path) -> list[Path]:
