@@ -54,7 +54,7 @@ def composed(tmp_path: Path, *overrides: str) -> DictConfig:
 
 
 def go(config: DictConfig, job: Callable[[Config, RunDirectory], dict] = run) -> Path:
-    """Run `job`, by default the config's own, in its run directory, or go on there; returns the directory."""
+    """Run `job`, by default the config's own, in its run directory, or resume there; returns the directory."""
     parsed, path = parse_config(config.copy()), Path(config.run_dir)  # a mistake shows before there is a directory
     directory = RunDirectory(path, resume=(path / "config.yaml").exists())
     try:

@@ -204,7 +204,7 @@ def run(overrides: Sequence[str]) -> Run:
         TrainingError: the loss is not finite; Interrupted: by Ctrl-C, see `resume`.
     """
     if any(item.startswith(("resume=", "+resume=")) for item in overrides):
-        raise UserError("a run is gone on with by tlcl.api.resume(RUN_DIR)")
+        raise UserError("a run is resumed by tlcl.api.resume(RUN_DIR)")
     composed = composed_config(list(overrides))
     path = _unused(Path(parse_config(composed.copy()).run_dir))
     with _called("tlcl-train", *overrides):
@@ -212,7 +212,7 @@ def run(overrides: Sequence[str]) -> Run:
 
 
 def resume(path: str | Path) -> Run:
-    """Go on with a run that was stopped, by its own config; one that is complete is only read.
+    """Resume a run that was stopped, by its own config; one that is complete is only read.
 
     Raises:
         as `run`.

@@ -25,7 +25,7 @@ class TrainingError(Exception):
 
 
 class Stopped(TrainingError):
-    """The whole command ends, not one of its runs alone; the message says how to go on.
+    """The whole command ends, not one of its runs alone; the message says how to resume it.
 
     Args:
         what: in words.
@@ -34,7 +34,8 @@ class Stopped(TrainingError):
 
     def __init__(self, what: str, directory: Path) -> None:
         begun = any((directory / name).is_file() for name in ("config.yaml", "sweep.json"))
-        super().__init__(f"{what}; go on with {f'+resume={directory}' if begun else 'the same command'}")
+        remedy = f"resume it with +resume={directory}" if begun else "give the same command again"
+        super().__init__(f"{what}; {remedy}")
         self.what = what
 
     def at(self, directory: Path) -> "Stopped":

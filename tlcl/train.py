@@ -31,7 +31,7 @@ from tlcl.tracking.kinds import validation_figure
 # What needs torch is imported by the functions that use it: --help and the TAB key do not wait for it.
 
 log = logging.getLogger(__name__)
-ANEW = ("trainer.devices", "trainer.num_nodes", "trainer.strategy")  # how many go on may be said beside +resume
+ANEW = ("trainer.devices", "trainer.num_nodes", "trainer.strategy")  # how many processes may be said beside +resume
 NO_TRIAL = "No trials are completed yet"  # how Optuna's ValueError begins
 
 
@@ -78,7 +78,7 @@ def _beside_resume(composed: DictConfig) -> dict[str, Any]:
     anew = {key: OmegaConf.select(composed, key) for key in ANEW if f"{key}=" in " ".join(beside)}
     given = [item for item in beside if item.partition("=")[0] not in anew]
     if given:
-        raise UserError(f"+resume goes on with the run's own config; leave out {' '.join(given)}")
+        raise UserError(f"+resume takes the run's own config; leave out {' '.join(given)}")
     return anew
 
 
@@ -89,7 +89,7 @@ def _recorded(path: Path, anew: dict[str, Any]) -> Config:
     try:
         config = parse_config(composed.copy())
     except UserError as error:
-        raise UserError(f"{path / 'config.yaml'} cannot be gone on with: {error}") from None
+        raise UserError(f"{path / 'config.yaml'} cannot be resumed: {error}") from None
     if not anew:
         return config
     for key, value in anew.items():

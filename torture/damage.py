@@ -15,7 +15,7 @@ from torture.same import same_run
 from torture.workplace import Workplace
 
 FAMILY = "Damaged and missing files"
-FALLS_BACK = "a warning; the run goes on from the checkpoint before, to the same end"
+FALLS_BACK = "a warning; the run resumes from the checkpoint before, to the same end"
 Damage = Callable[[Path], None]
 BETWEEN = "between_tasks.ckpt"
 FLIPS = 100
@@ -54,7 +54,7 @@ def cases() -> Iterator[Case]:
     )  # fmt: skip
     yield Case(
         FAMILY, "both checkpoints within a task damaged", "er, killed; last.ckpt and previous.ckpt truncated",
-        "a warning; the run goes on from the end of the task before, to the same end", _both_of_a_task,
+        "a warning; the run resumes from the end of the task before, to the same end", _both_of_a_task,
     )  # fmt: skip
     for damage in ("bit-flipped", "missing"):
         yield Case(
@@ -114,7 +114,7 @@ def _falls_back(place: Workplace, job: Job, names: list[str], damage: Damage) ->
     run = copied(place, half(place, job) / "run")
     for name in names:
         damage(run / "checkpoints" / name)
-    said = warned(complete(place.train("+resume=run")), LAST, "damaged", "the run goes on from")
+    said = warned(complete(place.train("+resume=run")), LAST, "damaged", "the run resumes from")
     same_run(whole, run)
     return f"{said}; the same end"
 

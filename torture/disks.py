@@ -13,7 +13,7 @@ from torture.same import same_run
 from torture.workplace import Finished, Workplace, python
 
 FAMILY = "Disk"
-FULL = "exit code 1 and one sentence; what was written stays whole; with room, the run goes on to the same end"
+FULL = "exit code 1 and one sentence; what was written stays whole; with room, it is resumed to the same end"
 REFUSED = "exit code 2 and one sentence that names the folder; nothing is changed"
 # Of the size of the whole run: too small for the config, the first checkpoint, the third, the model.
 SHARES = (0.001, 0.2, 0.7, 0.9)
@@ -46,7 +46,7 @@ def cases() -> Iterator[Case]:
     )  # fmt: skip
     yield Case(
         FAMILY, "read-only run directory", "+resume of a killed run that may not be written",
-        f"{REFUSED}; when it may be written again, the run goes on to the same end", _read_only_run,
+        f"{REFUSED}; when it may be written again, the resumed run comes to the same end", _read_only_run,
     )  # fmt: skip
     yield Case(
         FAMILY, "read-only finished run", "tlcl-predict with the model of a run that may not be written",

@@ -20,7 +20,7 @@ SHARES = {"start": 0.15, "training": 0.6, "end": 0.25}
 
 
 def cases(count: int, seed: int) -> Iterator[Case]:
-    """`count` kills; every fifth run is killed a second time when it goes on."""
+    """`count` kills; every fifth run is killed a second time when it is resumed."""
     for number in range(count):
         yield kill_case(TURNS[number % len(TURNS)], number, seed)
 
@@ -31,7 +31,7 @@ def kill_case(job: Job, number: int, seed: int) -> Case:
         FAMILY,
         f"kill {number + 1}: {job.name}",
         f"{job.what}; at random moments (a fifth of the runs twice)",
-        "goes on with +resume (or, if it had not begun, the same command) to the same end",
+        "resumed with +resume (or, if it had not begun, the same command), it comes to the same end",
         lambda place: _kill(place, job, random.Random(f"{seed}/{number}"), times),
         together=job.name,
     )

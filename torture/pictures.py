@@ -181,7 +181,7 @@ def _loops(place: Workplace) -> str:
 def _refused(place: Workplace, *words: str) -> str:
     said = sentence(place.train(*TRAIN), 2, *words)
     if (place.path / "run" / "config.yaml").exists():
-        raise Broken("a run was left that cannot be gone on with")
+        raise Broken("a run was left that cannot be resumed")
     return said
 
 

@@ -15,7 +15,7 @@ from torture.case import Broken
 
 # What tells of the time, the machine, or of how often the run was begun.
 OF_THE_TIME = {".lock", "timings.jsonl", "environment.json", "report.html", "plots/time.png"}
-OF_THIS_PROCESS = ("seconds", "found", "prefix_cache")  # a run that goes on caches what is still needed
+OF_THIS_PROCESS = ("seconds", "found", "prefix_cache")  # a resumed run caches what is still needed
 
 
 def _timeless(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what is finished is saved, one sentence says how to go on, and the end is the same."""
+"""Ctrl-C and SIGTERM: what is finished is saved, one sentence says how to resume, and the end is the same."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from torture.same import same_run
 from torture.workplace import Child, Finished, Workplace
 
 FAMILY = "Ctrl-C and SIGTERM"
-PROMISED = "exit code {code} and one sentence that says how to go on; the same end"
+PROMISED = "exit code {code} and one sentence that says how to resume; the same end"
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 PRETRAINED = Job(
     "pretrained", "fine-tuning from letters, which are pretrained on first", 1,
@@ -62,11 +62,11 @@ def cases() -> Iterator[Case]:
     )  # fmt: skip
     yield Case(
         FAMILY, "SIGTERM in the pretraining", PRETRAINED.what,
-        "exit code 143; the same command goes on in the pretraining and ends the same", _in_pretraining,
+        "exit code 143; the same command resumes the pretraining and ends the same", _in_pretraining,
     )  # fmt: skip
     yield Case(
         FAMILY, "SIGTERM in a sweep", "the second of three jobs runs",
-        "exit code 143 and one sentence; +resume goes on with the whole sweep", _in_a_sweep,
+        "exit code 143 and one sentence; +resume runs the rest of the sweep", _in_a_sweep,
     )  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def _stop(
     run = place.path / "run"
     stopped = _signalled(place, job.arguments, which, moment, twice=twice)
     begun = (run / "config.yaml").is_file()
-    said = sentence(stopped, CODES[which], "go on with +resume=run" if begun else "go on with the same command")
+    said = sentence(stopped, CODES[which], "resume it with +resume=run" if begun else "give the same command again")
     nothing_lost(run)
     complete(go_on(place, job))
     same_run(whole, run)
@@ -123,7 +123,7 @@ def _in_pretraining(place: Workplace) -> str:
         return any(epochs_recorded(path) >= 2 for path in folder.glob("small_cnn-letters-*"))
 
     said = sentence(
-        _signalled(place, PRETRAINED.arguments, signal.SIGTERM, two_epochs), 143, "go on with the same command"
+        _signalled(place, PRETRAINED.arguments, signal.SIGTERM, two_epochs), 143, "give the same command again"
     )
     complete(go_on(place, PRETRAINED))
     same_run(whole, place.path / "run")

@@ -76,7 +76,7 @@ def test_how_to_go_on_depends_on_what_began(tmp_path: Path, record: str | None) 
     with pytest.raises(Interrupted) as caught:
         fit_of_lightning(tmp_path)
     assert caught.value.code == 143
-    end = f"go on with {f'+resume={tmp_path}' if record else 'the same command'}"
+    end = f"resume it with +resume={tmp_path}" if record else "give the same command again"
     assert str(caught.value) == f"terminated, with every finished epoch saved; {end}"
 
 
@@ -86,7 +86,7 @@ def test_a_run_among_others_says_how_the_whole_goes_on(tmp_path: Path) -> None:
         with pytest.raises(Stopped) as caught, as_sentences(CONFIG, tmp_path), as_sentences(CONFIG, tmp_path / "1"):
             raise error
         assert caught.value.code == code
-        assert str(caught.value).endswith(f"go on with +resume={tmp_path}")
+        assert str(caught.value).endswith(f"resume it with +resume={tmp_path}")
 
 
 @pytest.mark.parametrize(

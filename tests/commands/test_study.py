@@ -1,4 +1,4 @@
-"""The study in one command: goes on where it stopped, one report."""
+"""The study in one command: resumes where it stopped, one report."""
 
 from pathlib import Path
 

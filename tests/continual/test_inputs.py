@@ -1,4 +1,4 @@
-"""A run that goes on gives its method what it gave it before, whatever the machine has room for by then."""
+"""A resumed run gives its method what it gave it before, whatever the machine has room for by then."""
 
 import json
 from pathlib import Path

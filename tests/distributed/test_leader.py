@@ -1,4 +1,4 @@
-"""A run in two real processes: begun, broken, gone on with by two and by one, and under torchrun."""
+"""A run in two real processes: begun, broken, resumed by two and by one, and under torchrun."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> DictConfig:
 
         kept = FinetuningModule.training_step
         try:
-            with pytest.raises(TrainingError, match=r"process 2 of 2 ended by SIGKILL; go on with \+resume="):
+            with pytest.raises(TrainingError, match=r"process 2 of 2 ended by SIGKILL; resume it with \+resume="):
                 go(config, run)
         finally:
             FinetuningModule.training_step = kept  # type: ignore[method-assign]

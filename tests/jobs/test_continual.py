@@ -284,7 +284,7 @@ def test_comparison_is_the_mean_of_its_runs(tmp_path: Path) -> None:
     page = (path / "report.html").read_text()
     assert "er buffer_size=30" in page
     assert page.count("data:image/png") == 2
-    # A comparison that is gone on with trains only what is missing.
+    # A resumed comparison trains only what is missing.
     made = {run_: (run_ / "model.safetensors").stat().st_mtime_ns for run_ in (path / "runs").iterdir()}
     lost = path / "runs" / "joint_seed4" / "summary.json"
     before = (path / "compare.json").read_text()

@@ -213,7 +213,7 @@ def test_ctrl_c_in_the_middle_of_a_save(
 
     config = composed(tmp_path, *OVERRIDES)
     monkeypatch.setattr(torch, "save", save)
-    with pytest.raises(Interrupted, match=r"^interrupted, with every .* go on with \+resume="):
+    with pytest.raises(Interrupted, match=r"^interrupted, with every .* resume it with \+resume="):
         go(config)
     monkeypatch.undo()
     go(config)

@@ -113,14 +113,14 @@ def test_only_mistakes_end_as_a_mistake(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_full_disk_ends_the_plan(tmp_path: Path, jobs: int) -> None:
-    with pytest.raises(Stopped, match="the disk is full; go on with the same command"):
+    with pytest.raises(Stopped, match="the disk is full; give the same command again"):
         run_plan(tmp_path, plan_of(tmp_path, "full", *["write"] * 9), "some", jobs=jobs, progress=False)
     assert len(order(tmp_path)) < 10
     assert not [one for one in psutil.Process().children() if "spawn_main" in " ".join(one.cmdline())]
 
 
 def test_ctrl_c_ends_the_plan(tmp_path: Path) -> None:
-    with pytest.raises(Interrupted, match="go on with the same command"):
+    with pytest.raises(Interrupted, match="give the same command again"):
         run_plan(tmp_path, plan_of(tmp_path, "write", "interrupt", "write"), "some", progress=False)
     assert order(tmp_path) == ["0", "1"]
 
@@ -212,7 +212,7 @@ def test_signals_end_all_processes_with_one_sentence(tmp_path: Path, stop: signa
     process.send_signal(stop)
     said = process.communicate(timeout=60)[1].decode().strip().splitlines()[-1]
     assert process.returncode == code
-    assert said.endswith("with every finished epoch saved; go on with +resume=compared")
+    assert said.endswith("with every finished epoch saved; resume it with +resume=compared")
     assert all_gone(others)
 
 

@@ -198,7 +198,7 @@ def test_a_method_without_target_labels_sees_none(tmp_path: Path) -> None:
 
 
 def test_runs_every_cell_once_and_writes_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that dies in its third cell goes on there, and the same cell trained anew gives the same figure."""
+    """A run that dies in its third cell resumes there, and the same cell trained anew gives the same figure."""
     write_splits(tmp_path / "splits")
     config = composed(tmp_path, "trainer.epochs=8")
     assert kind_of(config).job == few_labels.__name__

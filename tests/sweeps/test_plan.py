@@ -1,4 +1,4 @@
-"""Sweeps: failures, going on, searches, launchers, with faked jobs; test_runs.py has some that train."""
+"""Sweeps: failures, resuming, searches, launchers, with faked jobs; test_runs.py has some that train."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -122,9 +122,9 @@ def test_ctrl_c_ends_the_whole_sweep_with_one_sentence(
     assert program(*GRID) == 130
     assert fake.ran == ["0", "1"]
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "stopped: interrupted, with every finished epoch saved; go on with +resume=sweep"
+    assert line == "stopped: interrupted, with every finished epoch saved; resume it with +resume=sweep"
     fake.trouble, fake.ran = {}, []
-    assert program(*GRID) == 0  # the same command goes on too
+    assert program(*GRID) == 0  # the same command resumes it too
     assert fake.ran == ["1", "2", "3"]
 
 

@@ -1,4 +1,4 @@
-"""Sweeps whose jobs train: killed and gone on with, in parallel, reported from records alone, in W&B."""
+"""Sweeps whose jobs train: killed and resumed, in parallel, reported from records alone, in W&B."""
 
 import csv
 import json

@@ -3,7 +3,7 @@
 Every freeze depth x every number of labelled images x every target, several seeds each, starting from the network
 pretrained on letters. The targets are handwritten digits as they are, inverted and noisy, and with --images a
 folder of your own. How far each is from the letters is measured on that network's features, as by tlcl distance.
-One report with the table, the figures and what they say; a grid that was stopped goes on by the same command.
+One report with the table, the figures and what they say; the same command resumes a grid that was stopped.
 """
 
 

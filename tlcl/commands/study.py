@@ -2,7 +2,7 @@
 
 Four parts: layer-wise fine-tuning; a grid of freeze depths and data-set sizes; continual-learning methods side by
 side; methods of domain adaptation side by side. About 17 minutes on two CPU cores (AMD EPYC). Each run has a
-directory of its own below OUT; a study that was stopped goes on by the same command.
+directory of its own below OUT; the same command resumes a study that was stopped.
 """
 
 

@@ -223,7 +223,7 @@ def reference() -> str:
     """The whole page."""
     text = (conf_dir() / "config.yaml").read_text()
     top = [row for row in inline_rows("", text, Config) if row[0].strip("`") not in {*GROUPS, *PLAIN, "thaw"}]
-    top.append(("`+resume`", "str", "", "the directory of a run to go on with; nothing else is given beside it"))
+    top.append(("`+resume`", "str", "", "the directory of a run to resume; nothing else is given beside it"))
     parts = [INTRO, "## The run", table(top)]
     for group in ("data", "model", "thaw"):
         parts += group_section(group)

@@ -88,7 +88,7 @@ def check_job(config: Config) -> None:
     if config.method is not None and config.compare is not None:
         raise UserError("give either method or compare; compare.methods names the methods itself")
     if config.trainer.select != "last":
-        raise UserError("in continual learning each task goes on from the last weights; set trainer.select=last")
+        raise UserError("in continual learning each task starts from the last weights; set trainer.select=last")
     if config.trainer.precision == "16-mixed":
         raise UserError(
             "trainer.precision=16-mixed scales the gradients that the methods read; "

@@ -65,7 +65,7 @@ def frozen_outputs(
 
 
 def check_inputs(config: Config, given: str, before: str | None) -> None:
-    """That a run which goes on gives its method what it has kept so far.
+    """That a resumed run gives its method what it has kept so far.
 
     Raises:
         UserError: it kept outputs that were computed once, and now gets images.

@@ -1,4 +1,4 @@
-"""Where a stream stands: what is kept between tasks, and from which file a killed run goes on."""
+"""Where a stream stands: what is kept between tasks, and from which file a killed run resumes."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,10 +37,10 @@ class History:
 
 @dataclass(frozen=True)
 class Resumption:
-    """Where a run goes on.
+    """Where a run resumes.
 
     Attributes:
-        task: the task to train next, or to go on with.
+        task: the task to train next, or to finish.
         epochs: epochs of that task that are done.
         checkpoint: Lightning's checkpoint within the task; None when the task begins.
         history: what was measured before that task.
@@ -74,7 +74,7 @@ def begun_on(folder: Path) -> str | None:
     """What the method was given so far, and may have kept: images, or the outputs of the place that is named.
 
     Whether frozen blocks' outputs can be computed once hangs on the machine's memory and disk and on the number of
-    processes, all of which may be others when a run goes on. None: nothing is trained yet.
+    processes, all of which may be others when a run is resumed. None: nothing is trained yet.
     """
     for _, content in whole_checkpoints(folder, (BETWEEN, LAST, PREVIOUS), []):
         found: str | None = content.get("continual", content).get("inputs")

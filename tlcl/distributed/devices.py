@@ -52,5 +52,5 @@ def cluster_environment() -> ClusterEnvironment:
     if started()[1] > 1:
         if TorchElasticEnvironment.detect():
             return TorchElasticEnvironment()
-        return SLURMEnvironment(auto_requeue=False)  # a run goes on by +resume, in its own directory
+        return SLURMEnvironment(auto_requeue=False)  # a run is resumed by +resume, in its own directory
     return LightningEnvironment()

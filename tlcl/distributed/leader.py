@@ -173,8 +173,8 @@ class _Started(_Others):
             return ""
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         begun = (self.run_dir / "config.yaml").is_file()
-        onwards = f"+resume={self.run_dir}" if begun else "the same command"
-        return f"process {rank + 1} of {self.world} ended {how}; go on with {onwards}"
+        remedy = f"resume it with +resume={self.run_dir}" if begun else "give the same command again"
+        return f"process {rank + 1} of {self.world} ended {how}; {remedy}"
 
     def finished(self) -> None:
         self._ending = True

@@ -39,7 +39,7 @@ def loggers_for(config: Config, directory: RunDirectory) -> list[Any]:
 
 
 def _resume_point(directory: RunDirectory, net: Blocks) -> tuple[Path | None, int]:
-    """The checkpoint to go on from, if there is one, and how many epochs it has behind it."""
+    """The checkpoint to resume from, if there is one, and how many epochs it has behind it."""
     found = latest_checkpoint(directory.checkpoints)
     if found is None:
         return None, 0

@@ -90,7 +90,7 @@ def _whole(path: Path) -> bool:
 def pretrained_on_letters(config: Config, run: Run = finetune) -> Path:
     """The run directory of the pretrained backbone; trained now by `run` unless it is there, whole and unchanged.
 
-    An interrupted pretraining goes on from its last checkpoint; one whose weights no longer have the hash in
+    An interrupted pretraining resumes from its last checkpoint; one whose weights no longer have the hash in
     their summary is made anew. Of several processes that need it one trains and the others wait.
     """
     recipe = letters_recipe(config)

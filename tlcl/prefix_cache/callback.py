@@ -44,7 +44,7 @@ def worth_caching(net: Blocks, schedule: ThawSchedule, epochs: int, versions: in
     """The places that training starts from in the epochs from `first` on, in the network's order.
 
     None of them when that would compute the frozen blocks as often as training without a cache. The whole run's
-    epochs count, whatever `first` is: resumed, a run goes on with the same views and the same rounding.
+    epochs count, whatever `first` is: a resumed run has the same views and the same rounding.
     """
     starts = [last_frozen(net, schedule.trainable(epoch)) for epoch in range(epochs)]
     if sum(start is not None for start in starts) <= versions:

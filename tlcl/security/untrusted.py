@@ -118,7 +118,7 @@ def recorded_labels(run_dir: Path) -> Labels:
 
 
 def check_command(recorded: Sequence[str], given: Sequence[str], where: Path) -> None:
-    """That a sweep's recorded command can be gone on with: it may run nothing that the user has not named himself.
+    """That a sweep's recorded command can be resumed: it may run nothing that the user has not named himself.
 
     Args:
         recorded: its arguments, from the sweep's records.

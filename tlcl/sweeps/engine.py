@@ -216,7 +216,7 @@ def refuse_mistakes(root: Path, plan: Sequence[Task], rows: Sequence[Job]) -> No
     stored = [json.loads(path.read_text()) for path in failed]
     wrong = [failure for failure in stored if failure["kind"] != TRAINING]
     if wrong:
-        onwards = f"+resume={root}" if (root / "config.yaml").is_file() else "the same command"
+        command = f"+resume={root}" if (root / "config.yaml").is_file() else "the same command"
         what = f"{len(stored)} of {len(plan)} runs failed: {wrong[0]['sentence']}"
         kind = UserError if all(one["kind"] == MISTAKE for one in wrong) else TrainingError
-        raise kind(f"{what}; try them again with {onwards}")
+        raise kind(f"{what}; try them again with {command}")

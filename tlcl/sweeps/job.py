@@ -39,7 +39,7 @@ def run_job(composed: DictConfig) -> float | None:
     parallel = processes(hydra)
     share_processors(parallel)
     if parallel > 1:
-        # Ctrl-C reaches every process; the one that started this ends it, and says how to go on.
+        # Ctrl-C reaches every process; the one that started this ends it, and says how to resume.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         end_with_parent()
     overrides = [str(item) for item in hydra.overrides.task]

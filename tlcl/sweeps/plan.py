@@ -1,4 +1,4 @@
-"""A sweep: its plan before the first job, what is said at its end, and going on with one that was stopped.
+"""A sweep: its plan before the first job, what is said at its end, and resuming one that was stopped.
 
 Hydra makes the jobs (`-m`); `tlcl.sweeps.job` runs one of them. Between the two stand the files of the sweep's
 directory: `sweep.json` (the plan), `N/job.json` (what job N was given), `N/failed.json` (why it failed) and each
@@ -34,7 +34,7 @@ from tlcl.tracking.sweep_records import JOB, SWEEP, failures, read_plan, read_sw
 
 log = logging.getLogger(__name__)
 LAUNCHER = ("hydra/launcher", "hydra.launcher")
-# What decides which jobs a sweep has; how many trials a search makes may change when it goes on.
+# What decides which jobs a sweep has; how many trials a search makes may change when it is resumed.
 DECISIVE, COUNT = ("hydra/sweeper", "hydra.sweeper", "hydra.sweep.subdir"), "hydra.sweeper.n_trials"
 
 
@@ -137,7 +137,7 @@ def begin(config: DictConfig, command: Sequence[str]) -> Path:
         if begun:
             given = shlex.join([*stored.get("overrides", []), *stored.get("hydra", [])])
             raise UserError(
-                f"hydra.sweep.dir={root} holds another sweep ({given}); go on with that by +resume={root}, or "
+                f"hydra.sweep.dir={root} holds another sweep ({given}); resume that with +resume={root}, or "
                 "choose another directory"
             )
         for old in [*root.rglob(JOB), *root.rglob(FAILED)]:  # of a sweep in which no job began
@@ -198,7 +198,7 @@ def resumed_command(arguments: Sequence[str]) -> list[str]:
     ours = ("extend=", "-m", "--multirun")  # extend, to allow the sweep's own files again
     other = [item for item in beside if item not in [*launcher, *plan["command"]] and not item.startswith(ours)]
     if other:
-        raise UserError(f"+resume goes on with the sweep's own settings; leave out {' '.join(other)}")
+        raise UserError(f"+resume takes the sweep's own settings; leave out {' '.join(other)}")
     replaced = ["hydra.sweep.dir=", "extend="]
     for group in (LAUNCHER, (COUNT,)):
         if any(item.startswith(group) for item in launcher):

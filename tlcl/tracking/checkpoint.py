@@ -91,15 +91,15 @@ def whole_checkpoints(
 
 
 def tell_damaged(problems: Sequence[str], path: Path | None) -> None:
-    """Warn of damaged checkpoints in whose place a run goes on from `path`.
+    """Warn of damaged checkpoints in whose place a run resumes from `path`.
 
     Raises:
-        UserError: there are some, and no `path` to go on from.
+        UserError: there are some, and no `path` to resume from.
     """
     if problems and path is None:
         raise UserError(f"no checkpoint can be read: {'; '.join(problems)}; start the run anew in another run_dir")
     for problem in problems:
-        log.warning("warning: %s; the run goes on from %s", problem, path)
+        log.warning("warning: %s; the run resumes from %s", problem, path)
 
 
 def latest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:

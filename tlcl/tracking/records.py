@@ -34,7 +34,7 @@ PACKAGES = (
 
 
 def recorded(config: Config) -> dict[str, Any]:
-    """A config as it is recorded; the cache by `~` where it is in the home directory of whoever goes on."""
+    """A config as it is recorded; the cache by `~` where it is in the home directory of whoever resumes it."""
     values = asdict(config)
     home, cache = Path.home(), Path(config.cache_dir)
     if cache.is_relative_to(home):
@@ -77,7 +77,7 @@ class RunDirectory:
         if not resume and self.begun:
             self.close()
             raise UserError(
-                f"{path} already holds a run; go on with it by +resume={path} or choose another run_dir"
+                f"{path} already holds a run; resume it with +resume={path} or choose another run_dir"
             )
         for folder in (path, *(child for child in path.iterdir() if child.is_dir())):
             remove_partials(folder)

@@ -76,7 +76,7 @@ def _start(config: Config, mode: Literal["online", "offline"], run_id: str, save
 
 
 def build_wandb(config: Config, directory: RunDirectory) -> RunLogger:
-    """The logger of this run directory; a resumed run goes on under its W&B id.
+    """The logger of this run directory; a resumed run keeps its W&B id.
 
     `logger.mode=auto` goes offline, with a warning, when there is a key but the server cannot be reached.
 

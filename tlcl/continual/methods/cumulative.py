@@ -9,6 +9,6 @@ from tlcl.continual.methods.base import Method
 
 @register("method", "cumulative", MethodConfig)
 class Cumulative(Method):
-    """Plain cross-entropy on the data of all tasks seen, going on from the last weights."""
+    """Plain cross-entropy on the data of all tasks seen, starting from the last weights."""
 
     trains_on: ClassVar[str] = "seen"
