@@ -217,7 +217,7 @@ def test_a_command_line_allows_what_it_names(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "one file.py", "")
     extensions.allow_named(["data=digits", "extend=['one file.py']"])
-    assert extensions.settle(["one file.py"])[0].startswith(f"{tmp_path}/one file.py#sha256=")
+    assert extensions.run_extensions(["one file.py"])[0].startswith(f"{tmp_path}/one file.py#sha256=")
 
 
 @pytest.mark.parametrize(

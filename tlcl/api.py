@@ -27,7 +27,7 @@ from tlcl.config.parse import parse_config
 from tlcl.errors import TrainingError, UserError
 from tlcl.jobs.distance import measure
 from tlcl.jobs.explain import PREDICTED, explain
-from tlcl.jobs.registry import finish
+from tlcl.jobs.registry import run_or_resume
 from tlcl.reports.tables.compare import read_table
 from tlcl.reports.tables.sweep import Row, rows_of
 from tlcl.sweeps import compare, few_labels  # noqa: F401  (kinds of job, there once they are imported)
@@ -233,7 +233,7 @@ def _unused(path: Path) -> Path:
 def _finished(composed: DictConfig, path: Path) -> Run:
     keep_freed_memory()
     with _quiet(path):
-        why = finish(composed, path)
+        why = run_or_resume(composed, path)
     if why is not None:
         raise TrainingError(why)
     return Run(path)

@@ -63,7 +63,9 @@ def register_method(name: str, config: type[MethodConfig], method: type[continua
     _add("method", name, config, method)
 
 
-def register_adaptation(name: str, config: type[AdaptationConfig], method: type[adaptation.Method]) -> None:
+def register_adaptation(
+    name: str, config: type[AdaptationConfig], method: type[adaptation.AdaptationMethod]
+) -> None:
     """Add the method of domain adaptation `adaptation=NAME`.
 
     Raises:

@@ -84,7 +84,7 @@ def allow(path: Path) -> str:
     return f"{path}{MARK}{digest}"
 
 
-def settle(items: Iterable[str]) -> list[str]:
+def run_extensions(items: Iterable[str]) -> list[str]:
     """Have the files of `extend` run, each with its hash; what has run in this process is not run again.
 
     Args:

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tlcl.config.compose import MISTAKES, check_groups, hydra_sentence
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config, conf_dir
-from tlcl.distributed.launcher import check_started, started
+from tlcl.distributed.launcher import check_launched, launched_as
 from tlcl.errors import Interrupted, UserError, as_sentences, run_cli, with_exit_codes
 from tlcl.extensions import allow_named
 from tlcl.security.allowlist import guard
@@ -41,7 +41,7 @@ def start(composed: DictConfig) -> dict[str, Any]:
     resume = composed.pop("resume", None)
     if resume is None:  # a mistake is said before torch is imported
         config = parse_config(composed)
-        check_started(config.trainer)
+        check_launched(config.trainer)
     from tlcl.jobs.registry import run
     from tlcl.reports.render import render
     from tlcl.tracking.records import RunDirectory
@@ -53,7 +53,7 @@ def start(composed: DictConfig) -> dict[str, Any]:
         anew = _beside_resume(composed)
         directory = RunDirectory(path, resume=True)
         config = _recorded(path, anew)
-        check_started(config.trainer)
+        check_launched(config.trainer)
         finished = directory.read_json("summary.json")
         if finished and finished.get("status") == "complete":
             with as_sentences(config, path):
@@ -152,14 +152,14 @@ def _program() -> None:
 
 def _first_or_follower() -> None:
     """The command, or in a process of torchrun's or srun's that is not the first, what the first one asks for."""
-    rank, processes = started()
+    rank, processes = launched_as()
     if processes == 1:
         _program()
         return
     if rank > 0:
-        from tlcl.worker import follow_launcher
+        from tlcl.worker import serve_launcher
 
-        follow_launcher()
+        serve_launcher()
         return
     from tlcl.distributed.leader import dismiss
 

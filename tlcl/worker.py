@@ -22,16 +22,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from tlcl.config.parse import parse_config
 from tlcl.distributed.devices import root_device
-from tlcl.distributed.launcher import started
+from tlcl.distributed.launcher import launched_as
 from tlcl.distributed.leader import FOREVER, PATIENCE, group, launcher_store
 from tlcl.errors import TrainingError, UserError, as_sentences
 from tlcl.jobs.registry import run
 from tlcl.security.allowlist import check_composed
 from tlcl.system.memory import keep_freed_memory
-from tlcl.tracking.records import FollowedDirectory
+from tlcl.tracking.records import ReadOnlyRunDirectory
 
 
-def follow(store: dist.Store, rank: int) -> None:
+def serve_jobs(store: dist.Store, rank: int) -> None:
     """Take part in one job after another, as the first process tells them, until there are no more."""
     for number in count():
         told = json.loads(store.get(f"{number}/job"))
@@ -53,7 +53,7 @@ def _take_part(
         config = parse_config(composed)
         with group(store, number, root_device(config), rank, config.trainer.processes):
             with as_sentences(config, path):
-                run(config, FollowedDirectory(path))
+                run(config, ReadOnlyRunDirectory(path))
             store.wait([f"{number}/over"], FOREVER)  # the first one measures; its group goes with ours
     except UserError as error:
         return {"kind": "mistake", "text": str(error)}
@@ -87,11 +87,11 @@ def _quiet() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def follow_launcher() -> None:
+def serve_launcher() -> None:
     """What a process of torchrun or srun that is not the first does in place of the command."""
     _quiet()
     keep_freed_memory()
-    _until_the_store_is_gone(launcher_store(), started()[0])
+    _until_the_store_is_gone(launcher_store(), launched_as()[0])
 
 
 def main() -> None:
@@ -109,7 +109,7 @@ def main() -> None:
 
 def _until_the_store_is_gone(store: dist.Store, rank: int) -> None:
     try:
-        follow(store, rank)
+        serve_jobs(store, rank)
     except dist.DistNetworkError:  # the first process has ended; its exit code says how
         return
 

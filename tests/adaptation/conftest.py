@@ -7,7 +7,7 @@ import torch
 from sklearn.datasets import make_moons
 from torch import Tensor, nn
 
-from tlcl.adaptation.methods.base import ALL, Method
+from tlcl.adaptation.methods.base import ALL, AdaptationMethod
 from tlcl.adaptation.methods.registry import build_method
 from tlcl.adaptation.pairs import Pair, hide_labels
 from tlcl.config.registry import GROUPS
@@ -63,7 +63,7 @@ def point_net(seed: int = 0) -> Blocks:
     return Blocks(InputTransform(1, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)), blocks)
 
 
-def make_method(name: str, net: Blocks, seed: int = 0, **keys: Any) -> Method:
+def make_method(name: str, net: Blocks, seed: int = 0, **keys: Any) -> AdaptationMethod:
     """The method with its default config but for `keys`."""
     return build_method(GROUPS["adaptation"][name].keys(name, **keys), net, seed)
 

@@ -44,11 +44,11 @@ def test_a_stopped_study_goes_on_and_ends_in_one_report(
         done.append(path)
         return finish(config, path)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(steps, "finish", interrupted)
+    monkeypatch.setattr(steps, "run_or_resume", interrupted)
     with pytest.raises(Interrupted):
         study.study(tmp_path / "study", tiny)
     stamps = {path: (path / "summary.json").stat().st_mtime_ns for path in done}
-    monkeypatch.setattr(steps, "finish", finish)
+    monkeypatch.setattr(steps, "run_or_resume", finish)
     report = study.study(tmp_path / "study", tiny)
     page = report.read_text()
     for title in ("How much should be retrained?", "What is forgotten", "What if the target has no labels?"):
@@ -63,7 +63,7 @@ def test_a_run_whose_loss_is_not_finite_does_not_end_the_study(
     tmp_path: Path, tiny: Scale, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Path] = []
-    monkeypatch.setattr(steps, "finish", lambda config, path: seen.append(path) or "the loss is not finite")
+    monkeypatch.setattr(steps, "run_or_resume", lambda config, path: seen.append(path) or "the loss is not finite")
     page = study.study(tmp_path / "study", tiny).read_text()
     assert len(seen) == len(study.steps(tmp_path / "study", tiny))
     assert "depth0_size40_seed0: the loss is not finite" in page

@@ -27,7 +27,7 @@ from tlcl.finetuning.thaw import Thaw, set_trainable
 from tlcl.finetuning.trainer import build_trainer, fit
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
-from tlcl.tracking.records import FollowedDirectory, RunDirectory
+from tlcl.tracking.records import ReadOnlyRunDirectory, RunDirectory
 
 THAWING = [
     "model=small_cnn", "trainer.devices=2", "thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer4]",
@@ -147,7 +147,7 @@ def continual(folder: Path, name: str, rank: int) -> dict[str, Any]:
     if rank == 0:
         RunDirectory(path, resume=False).close()
     dist.barrier()
-    loop = loop_of(path, name, FollowedDirectory(path))
+    loop = loop_of(path, name, ReadOnlyRunDirectory(path))
     history = loop.run()
     assert isinstance(loop.method, nn.Module)
     method = {key: value for key, value in loop.method.state_dict().items() if isinstance(value, Tensor)}

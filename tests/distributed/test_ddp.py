@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tests.distributed import ddp_worker
 from tlcl.distributed.collectives import average, first_difference, gathered, world
-from tlcl.tracking.records import FollowedDirectory
+from tlcl.tracking.records import ReadOnlyRunDirectory
 
 pytestmark = pytest.mark.slow
 
@@ -144,7 +144,7 @@ def test_the_buffer_is_offered_every_image_of_both_processes(both: list[dict[str
     """100 images, 50 a task, two epochs; after the first task a sample of a quarter of it would miss a share."""
     kept = both[0]["continual"]["er"]
     assert kept["offered"] == 200
-    pool = ddp_worker.loop_of(tmp_path, "er", FollowedDirectory(tmp_path)).stream.source.pool
+    pool = ddp_worker.loop_of(tmp_path, "er", ReadOnlyRunDirectory(tmp_path)).stream.source.pool
     known = {image.numpy().tobytes(): int(label) for image, label in zip(pool.images, pool.labels, strict=True)}
     stored = zip(kept["method"]["buffer.inputs"], kept["method"]["buffer.labels"], strict=True)
     assert all(known[image.numpy().tobytes()] == int(label) for image, label in stored)
@@ -152,6 +152,6 @@ def test_the_buffer_is_offered_every_image_of_both_processes(both: list[dict[str
 
 
 def test_the_accuracy_matrix_is_that_of_one_process(both: list[dict[str, Any]], tmp_path: Path) -> None:
-    loop = ddp_worker.loop_of(tmp_path, "er", FollowedDirectory(tmp_path))
+    loop = ddp_worker.loop_of(tmp_path, "er", ReadOnlyRunDirectory(tmp_path))
     loop.net.load_state_dict(both[0]["continual"]["er"]["net"])
     assert loop.accuracies(1, loop.test_inputs, test=True) == both[0]["continual"]["er"]["rows"][1]

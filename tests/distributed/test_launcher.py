@@ -15,7 +15,7 @@ from tests.conftest import composed
 from tests.data.test_datamodule import module
 from tlcl.config.parse import parse_config
 from tlcl.distributed.ddp import ThawingDDP
-from tlcl.distributed.launcher import check_started, started
+from tlcl.distributed.launcher import check_launched, launched_as
 from tlcl.errors import UserError
 from tlcl.finetuning.trainer import build_trainer
 
@@ -60,9 +60,9 @@ def test_launchers_say_which_process_this_is(
     for name, value in variables.items():
         ranks.setenv(name, value)
     config = parse_config(composed(tmp_path, "trainer.devices=2", "trainer.num_nodes=2"))
-    check_started(config.trainer)
+    check_launched(config.trainer)
     trainer = build_trainer(config, tmp_path, [], [])
-    assert started() == (3, 4)
+    assert launched_as() == (3, 4)
     place = trainer.strategy.cluster_environment  # type: ignore[attr-defined]
     assert isinstance(place, kind)
     assert isinstance(trainer.strategy, ThawingDDP)
@@ -75,7 +75,7 @@ def test_launchers_say_which_process_this_is(
 def test_without_a_launcher_this_is_the_first(ranks: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ranks.setenv("SLURM_NTASKS", "4")  # in an allocation, but not started by srun
     config = parse_config(composed(tmp_path, "trainer.devices=2"))
-    assert started() == (0, 1)
+    assert launched_as() == (0, 1)
     trainer = build_trainer(config, tmp_path, [], [])
     assert isinstance(trainer.strategy.cluster_environment, LightningEnvironment)  # type: ignore[attr-defined]
 
@@ -89,10 +89,10 @@ def test_another_number_than_the_launcher_started(
         ranks.setenv(name, value)
     config = parse_config(composed(tmp_path, f"trainer.devices={given[0]}", f"trainer.num_nodes={given[1]}"))
     with pytest.raises(UserError, match=r"set trainer\.devices=2 trainer\.num_nodes=2"):
-        check_started(config.trainer)
+        check_launched(config.trainer)
 
 
 def test_several_nodes_need_a_launcher(ranks: pytest.MonkeyPatch, tmp_path: Path) -> None:
     config = parse_config(composed(tmp_path, "trainer.num_nodes=2"))
     with pytest.raises(UserError, match=r"trainer\.num_nodes=2 needs a launcher"):
-        check_started(config.trainer)
+        check_launched(config.trainer)

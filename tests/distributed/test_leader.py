@@ -21,7 +21,7 @@ from tlcl.errors import TrainingError, UserError
 from tlcl.jobs import continual
 from tlcl.jobs.finetune import run
 from tlcl.tracking.checkpoint import read_checkpoint
-from tlcl.tracking.records import FollowedDirectory, read_lines
+from tlcl.tracking.records import ReadOnlyRunDirectory, read_lines
 
 OVERRIDES = [
     "model=small_cnn", "trainer.devices=2", "thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer4,layer3]",
@@ -172,7 +172,7 @@ def test_what_the_loss_of_a_process_looks_like() -> None:
 
 def test_a_followed_directory_is_never_written(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n')
-    directory = FollowedDirectory(tmp_path)
+    directory = ReadOnlyRunDirectory(tmp_path)
     directory.begin(parse_config(composed(tmp_path)))
     directory.write_json("summary.json", {})
     directory.append("metrics.jsonl", {"epoch": 2})

@@ -22,7 +22,7 @@ from tlcl.reports.tables.sweep import csv_text, rows_of
 from tlcl.tracking.accuracy_matrix import Measured, write_matrix
 from tlcl.tracking.csv_cells import from_cell, to_cell
 from tlcl.tracking.finished_run import COMPLETE
-from tlcl.tracking.sweep_records import Job
+from tlcl.tracking.sweep_records import RunRecord
 
 ATTACKS = [
     "<script>alert(1)</script>", '"><img src=x onerror="alert(1)">', "javascript:alert(1)//", "'><svg onload=a>",
@@ -139,7 +139,7 @@ def drawn() -> dict[str, Figure]:
     measured = Measured(tasks, [2] * count, matrix, {})
     summary = {"status": COMPLETE, "job": "finetune", "test_acc": 0.5, "selected": {"val_acc": 0.4}, "seconds": 1.0}
     jobs = [
-        Job(number, Path(str(number)), {"name": name, name: name, "lr": 10.0**-number}, COMPLETE, "", summary)
+        RunRecord(number, Path(str(number)), {"name": name, name: name, "lr": 10.0**-number}, COMPLETE, "", summary)
         for number, name in enumerate(NO_FORMULAS)
     ]
     rows = rows_of(jobs, ["lr", "name"])

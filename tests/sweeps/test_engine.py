@@ -21,7 +21,7 @@ from tlcl.sweeps import engine
 from tlcl.sweeps.engine import PlannedRun, failures, refuse_mistakes, run_plan
 from tlcl.sweeps.progress import in_words, seconds_left
 from tlcl.tracking.finished_run import BEGUN, COMPLETE, FAILURE, MISSING, FinishedRun
-from tlcl.tracking.sweep_records import Job
+from tlcl.tracking.sweep_records import RunRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +59,12 @@ class Scripted:
         (self.path / "done").write_text(str(os.getpid()))
         return None
 
-    def row(self, number: int, root: Path) -> Job:
+    def row(self, number: int, root: Path) -> RunRecord:
         known = json.loads(self.failed.read_text()) if self.failed.is_file() else {}
         status = COMPLETE if self.done else FAILURE if known else MISSING
         summary = {"seconds": 2.0, "job": "finetune", "test_acc": 0.5} if self.done else {}
         settings = {"depth": number, "seed": 0}
-        return Job(number, self.path.relative_to(root), settings, status, known.get("sentence", ""), summary)
+        return RunRecord(number, self.path.relative_to(root), settings, status, known.get("sentence", ""), summary)
 
 
 def plan_of(root: Path, *scripts: str) -> list[Scripted]:
@@ -163,7 +163,7 @@ def test_how_a_run_among_many_stands(tmp_path: Path) -> None:
 
 
 def test_several_at_once_need_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "started", lambda: (0, 2))
+    monkeypatch.setattr(engine, "launched_as", lambda: (0, 2))
     with pytest.raises(UserError, match="a launcher started 2"):
         run_plan(tmp_path, plan_of(tmp_path, "write", "write"), "some", jobs=2)
 

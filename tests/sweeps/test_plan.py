@@ -71,7 +71,7 @@ class FakeJobs:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeJobs:
     jobs = FakeJobs()
-    monkeypatch.setattr(engine, "finish", jobs)
+    monkeypatch.setattr(engine, "run_or_resume", jobs)
     return jobs
 
 

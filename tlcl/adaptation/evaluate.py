@@ -52,20 +52,20 @@ def responses(
     return Responses(together[:, classes:], together[:, :classes].softmax(1))
 
 
-def shown(count: int) -> Tensor:
+def sample(count: int) -> Tensor:
     """Indices of at most `SHOWN` of `count` images, the same in every run."""
     return torch.randperm(count, generator=generator(0, "shown"))[:SHOWN].sort().values
 
 
 def a_distance(source: Responses, target: Responses) -> float:
     """Proxy A-distance of the vectors of at most `SHOWN` images a domain, 0 to 2."""
-    parts = [side.vectors[shown(len(side.vectors))].numpy() for side in (source, target)]
+    parts = [side.vectors[sample(len(side.vectors))].numpy() for side in (source, target)]
     return proxy_a_distance(parts[0], parts[1], seed=0)
 
 
 def embedded(source: Responses, target: Responses) -> np.ndarray:
-    """float32 (n + m, 2): t-SNE (van der Maaten & Hinton 2008) of the `shown` images of both domains together."""
-    parts = [side.vectors[shown(len(side.vectors))] for side in (source, target)]
+    """float32 (n + m, 2): t-SNE (van der Maaten & Hinton 2008) of the `sample` images of both domains together."""
+    parts = [side.vectors[sample(len(side.vectors))] for side in (source, target)]
     points = torch.cat(parts).double().numpy()
     perplexity = min(30.0, (len(points) - 1) / 3)
     return TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(points)
@@ -75,7 +75,7 @@ def write_embedding(
     directory: RunDirectory, maps: dict[str, np.ndarray], source_labels: Tensor, target_labels: Tensor
 ) -> None:
     """`embedding.npz`: each map (n + m, 2) by its name, `labels` (n + m,), `domains` (n + m,), 0 the source's."""
-    kept = [labels[shown(len(labels))].numpy() for labels in (source_labels, target_labels)]
+    kept = [labels[sample(len(labels))].numpy() for labels in (source_labels, target_labels)]
     arrays: dict[str, Any] = {
         **maps,
         "labels": np.concatenate(kept),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tlcl.adaptation.methods.base import ALL, NONE, Method
+from tlcl.adaptation.methods.base import ALL, NONE, AdaptationMethod
 from tlcl.adaptation.methods.registry import build_method, method_class
 from tlcl.adaptation.pairs import SOURCE, TARGET, PairedDataModule, choose_labelled, hide_labels
 from tlcl.config.schema import Config
@@ -22,19 +22,19 @@ from tlcl.models.blocks import FEATURES, Backbone, Blocks
 from tlcl.models.build import build_model
 
 
-class Domains(NamedTuple):
+class DomainSources(NamedTuple):
     """The labelled source and the target, with the same classes in the same order."""
 
     source: Source
     target: Source
 
 
-class Learner(NamedTuple):
+class AdaptationLearner(NamedTuple):
     """What learns, before anything is trained; `known` are the target's images whose label training may see."""
 
     net: Blocks
     backbone: Backbone
-    method: Method
+    method: AdaptationMethod
     data: PairedDataModule
     known: Tensor
 
@@ -63,7 +63,7 @@ def _some(names: set[str]) -> str:
     return ", ".join(shown) + (", ..." if len(names) > 5 else "") if names else "none"
 
 
-def load_domains(config: Config) -> Domains:
+def load_domains(config: Config) -> DomainSources:
     """Both data sets.
 
     Grey and colour may meet: a grey image is one whose three channels are equal. Sizes may differ too.
@@ -81,7 +81,7 @@ def load_domains(config: Config) -> Domains:
             f"source.source={config.source.source} and data.source={config.data.source} need the same classes: "
             f"only the source has {_some(ours - theirs)}; only the target has {_some(theirs - ours)}"
         )
-    return Domains(reordered(source, target.pool.classes), target)
+    return DomainSources(reordered(source, target.pool.classes), target)
 
 
 def aligned_place(config: Config) -> str:
@@ -102,7 +102,7 @@ def _check_block(config: Config, net: Blocks) -> None:
         )
 
 
-def prepare(config: Config, domains: Domains) -> Learner:
+def prepare(config: Config, domains: DomainSources) -> AdaptationLearner:
     """Network, method and data as the config has them, without weights.
 
     Raises:
@@ -133,4 +133,4 @@ def prepare(config: Config, domains: Domains) -> Learner:
     hidden = hide_labels(pool.labels, known)
     target = IndexedDataModule(pool.images, hidden, target_split, theirs, config.seed, TARGET)
     data = PairedDataModule(source, target, known, unlabelled=kind.unlabelled)
-    return Learner(net, backbone, build_method(config.adaptation, net, config.seed), data, known)
+    return AdaptationLearner(net, backbone, build_method(config.adaptation, net, config.seed), data, known)

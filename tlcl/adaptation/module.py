@@ -6,7 +6,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from tlcl.adaptation.losses import prediction_entropy
-from tlcl.adaptation.methods.base import Method
+from tlcl.adaptation.methods.base import AdaptationMethod
 from tlcl.adaptation.pairs import SOURCE, Pair
 from tlcl.config.schema import OptimConfig
 from tlcl.data.datamodule import Batch
@@ -24,7 +24,13 @@ class AdaptationModule(FinetuningModule):
     """
 
     def __init__(
-        self, net: Blocks, method: Method, num_classes: int, optim: OptimConfig, seed: int, log_every: int = 50
+        self,
+        net: Blocks,
+        method: AdaptationMethod,
+        num_classes: int,
+        optim: OptimConfig,
+        seed: int,
+        log_every: int = 50,
     ) -> None:
         super().__init__(net, num_classes, optim, seed, log_every)
         self.method, self.num_classes = method, num_classes

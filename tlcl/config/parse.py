@@ -17,7 +17,7 @@ from tlcl.config.registry import GROUPS
 from tlcl.config.rules import check_cache, check_job, check_schedule
 from tlcl.config.schema import LATER, OPTIONAL, PLAIN, Config, conf_dir
 from tlcl.errors import UserError
-from tlcl.extensions import settle
+from tlcl.extensions import run_extensions
 from tlcl.security.secrets import leaves, refuse_reads, refuse_values
 from tlcl.system.paths import expanded
 from tlcl.system.text import shown
@@ -115,7 +115,7 @@ def _own_files(composed: DictConfig) -> list[str]:
         return []
     if not OmegaConf.is_list(given) or not all(isinstance(item, str) for item in given):
         raise UserError(f"extend={shown(given)} must be a list of files, e.g. 'extend=[my_method.py]'")
-    composed.extend = settle(given)
+    composed.extend = run_extensions(given)
     return list(composed.extend)
 
 

@@ -122,7 +122,7 @@ def allowed(schema: type, name: str) -> str:
     return ", ".join(parts)
 
 
-def shown(value: Any) -> str:
+def as_override(value: Any) -> str:
     """A value as one writes it on the command line."""
     if value is None or isinstance(value, bool):
         return f"`{str(value).lower().replace('none', 'null')}`"
@@ -178,7 +178,7 @@ def key_rows(
             continue
         said = {file.name: escaped(file.meanings[name]) for file in having if name in file.meanings}
         only = "" if len(having) == len(files) else f" ({', '.join(file.name for file in having)})"
-        default = together({file.name: shown(file.values[name]) for file in having}, len(having))
+        default = together({file.name: as_override(file.values[name]) for file in having}, len(having))
         meaning = together(said, len(having), FIRST.get(group)) if said else ""
         rows.append((f"`{key}`{only}", allowed(schemas[having[0].name], name), default, meaning))
     return rows
@@ -215,7 +215,7 @@ def inline_rows(group: str, text: str, schema: type) -> list[tuple[str, str, str
     for name in get_type_hints(schema):
         key = f"{group}.{name}" if group else name
         value = (values[group] if group else values).get(name)
-        rows.append((f"`{key}`", allowed(schema, name), shown(value), escaped(meanings.get(name, ""))))
+        rows.append((f"`{key}`", allowed(schema, name), as_override(value), escaped(meanings.get(name, ""))))
     return rows
 
 

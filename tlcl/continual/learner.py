@@ -15,7 +15,7 @@ from tlcl.data.image_tensors import Source
 from tlcl.errors import UserError
 from tlcl.models.blocks import FEATURES, Backbone, Blocks
 from tlcl.models.build import build_model
-from tlcl.models.tail import Split, Tail
+from tlcl.models.tail import SplitNetwork, Tail
 from tlcl.prefix_cache.activations import FrozenBlocks
 from tlcl.security.untrusted import Labels
 from tlcl.system.files import atomic_open
@@ -118,7 +118,7 @@ def save_method(directory: RunDirectory, net: Blocks, method: Method, frozen: Fr
             torch.save({"place": place, "state": method.state_dict()}, file)
 
 
-def trained_classifier(config: Config, labels: Labels, net: Blocks, run_dir: Path) -> Blocks | Split:
+def trained_classifier(config: Config, labels: Labels, net: Blocks, run_dir: Path) -> Blocks | SplitNetwork:
     """What classifies images after the run in `run_dir`: `net` itself, or its method where that has the answer.
 
     Args:
@@ -129,7 +129,7 @@ def trained_classifier(config: Config, labels: Labels, net: Blocks, run_dir: Pat
         return net
     if not (run_dir / METHOD_STATE).is_file():
         closed_form = method_class(config.method).closed_form
-        return Split(net, FEATURES, FullPrecisionHead(net)) if closed_form else net
+        return SplitNetwork(net, FEATURES, FullPrecisionHead(net)) if closed_form else net
     everything = torch.ones(len(labels.classes), len(labels.classes), dtype=torch.bool)
     shape = (labels.channels, labels.size, labels.size)
     try:
@@ -140,10 +140,10 @@ def trained_classifier(config: Config, labels: Labels, net: Blocks, run_dir: Pat
     except (NotTensors, OSError, KeyError, RuntimeError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{run_dir / METHOD_STATE} does not fit its config.yaml: {reason}") from None
-    return Split(net, frozen.place if frozen else None, MethodScores(network, method))
+    return SplitNetwork(net, frozen.place if frozen else None, MethodScores(network, method))
 
 
-class Learner(NamedTuple):
+class ContinualLearner(NamedTuple):
     """What learns, before anything is trained; `network` is what `method` sees of `net`: all after `frozen`."""
 
     stream: Stream
@@ -154,7 +154,7 @@ class Learner(NamedTuple):
     frozen: Frozen | None
 
 
-def prepare(config: Config, source: Source) -> Learner:
+def prepare(config: Config, source: Source) -> ContinualLearner:
     """Tasks, network and method as the config has them, without weights.
 
     Raises:
@@ -172,4 +172,4 @@ def prepare(config: Config, source: Source) -> Learner:
     frozen = frozen_for(config, net, method_class(config.method))
     shape = tuple(stream.source.pool.images.shape[1:])
     network, method = method_for(config, net, stream.competing, shape, frozen)
-    return Learner(stream, net, backbone, network, method, frozen)
+    return ContinualLearner(stream, net, backbone, network, method, frozen)

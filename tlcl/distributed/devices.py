@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from tlcl.config.schema import Config
 from tlcl.distributed.ddp import ThawingDDP
-from tlcl.distributed.launcher import started
+from tlcl.distributed.launcher import launched_as
 from tlcl.errors import UserError
 
 
@@ -49,7 +49,7 @@ def lightning_devices(config: Config) -> dict[str, Any]:
 
 def cluster_environment() -> ClusterEnvironment:
     """Lightning's description of what started this process: its rank, and where the first one is to be found."""
-    if started()[1] > 1:
+    if launched_as()[1] > 1:
         if TorchElasticEnvironment.detect():
             return TorchElasticEnvironment()
         return SLURMEnvironment(auto_requeue=False)  # a run is resumed by +resume, in its own directory

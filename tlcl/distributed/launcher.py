@@ -6,7 +6,7 @@ from tlcl.config.schema import TrainerConfig
 from tlcl.errors import UserError
 
 
-def started() -> tuple[int, int]:
+def launched_as() -> tuple[int, int]:
     """(rank, number of processes) that a launcher gave this process; (0, 1) where none did.
 
     srun is told apart from a mere allocation (`salloc`, a batch script's own shell) as Lightning does it.
@@ -20,13 +20,13 @@ def started() -> tuple[int, int]:
     return 0, 1
 
 
-def check_started(trainer: TrainerConfig) -> None:
+def check_launched(trainer: TrainerConfig) -> None:
     """That a launcher started as many processes as the config has, and one where only a launcher can.
 
     Raises:
         UserError: it did not.
     """
-    _, processes = started()
+    _, processes = launched_as()
     given = f"trainer.devices={trainer.devices} and trainer.num_nodes={trainer.num_nodes}"
     if processes == 1:
         if trainer.num_nodes > 1:

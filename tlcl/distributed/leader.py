@@ -27,7 +27,7 @@ import torch.distributed as dist
 from tlcl.config.schema import Config
 from tlcl.distributed.collectives import in_group
 from tlcl.distributed.devices import cluster_environment, root_device
-from tlcl.distributed.launcher import check_started, started
+from tlcl.distributed.launcher import check_launched, launched_as
 from tlcl.errors import TrainingError, UserError
 from tlcl.tracking.records import RunDirectory, config_text
 
@@ -54,7 +54,7 @@ def together(
     """
     if in_group() or not config.trainer.shared:
         return job(config, directory)
-    check_started(config.trainer)
+    check_launched(config.trainer)
     device = root_device(config)
     prepare()
     with _others(config, directory.path) as others:
@@ -198,7 +198,7 @@ class _Started(_Others):
 def _others(config: Config, run_dir: Path) -> Iterator[_Others]:
     """The other processes: started now and ended afterwards, or those of a launcher."""
     processes = config.trainer.processes
-    if started()[1] > 1:
+    if launched_as()[1] > 1:
         others = _Others(launcher_store(), next(_numbers), processes, run_dir)
         try:
             yield others
@@ -235,7 +235,7 @@ def launcher_store() -> dist.Store:
     place = cluster_environment()
     hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # by torchrun itself
     store = dist.TCPStore(
-        place.main_address, place.main_port, is_master=started()[0] == 0 and not hosted, wait_for_workers=False,
+        place.main_address, place.main_port, is_master=launched_as()[0] == 0 and not hosted, wait_for_workers=False,
         timeout=timedelta(minutes=10),
     )  # fmt: skip
     store.set_timeout(FOREVER)
@@ -244,9 +244,9 @@ def launcher_store() -> dist.Store:
 
 def dismiss() -> None:
     """Tell a launcher's other processes that no more jobs come; waits a little until they have heard it."""
-    if started()[1] == 1:
+    if launched_as()[1] == 1:
         return
     with contextlib.suppress(RuntimeError):
         store = launcher_store()
         store.set(f"{next(_numbers)}/job", json.dumps(None))
-        store.wait([f"heard/{rank}" for rank in range(1, started()[1])], timedelta(seconds=PATIENCE))
+        store.wait([f"heard/{rank}" for rank in range(1, launched_as()[1])], timedelta(seconds=PATIENCE))

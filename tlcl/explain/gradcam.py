@@ -11,7 +11,7 @@ from tlcl.continual.learner import MethodScores
 from tlcl.errors import UserError
 from tlcl.models.blocks import FEATURES, Blocks
 from tlcl.models.inference import whole_batches
-from tlcl.models.tail import Split, Tail
+from tlcl.models.tail import SplitNetwork, Tail
 
 BATCH = 64  # images whose gradients are held at once
 FINE = 3  # places a side from which on a map says something
@@ -40,18 +40,20 @@ def grad_cam(activations: Tensor, scores: Callable[[Tensor], Tensor], classes: T
     return torch.einsum("bk,bkhw->bhw", alpha, activations).relu()
 
 
-def network_of(classifier: Blocks | Split) -> Blocks:
+def network_of(classifier: Blocks | SplitNetwork) -> Blocks:
     """The blocks of what `load_run` gives."""
-    return classifier.net if isinstance(classifier, Split) else classifier
+    return classifier.net if isinstance(classifier, SplitNetwork) else classifier
 
 
-def scores_after(classifier: Blocks | Split, block: str, *, channels_last: bool) -> Callable[[Tensor], Tensor]:
+def scores_after(
+    classifier: Blocks | SplitNetwork, block: str, *, channels_last: bool
+) -> Callable[[Tensor], Tensor]:
     """What makes a finished run's scores (B, K) of the outputs (B, C, H, W) of `block`.
 
     A continual method's answer is its own rule; all of them are differentiable.
     """
     net = network_of(classifier)
-    if not isinstance(classifier, Split):
+    if not isinstance(classifier, SplitNetwork):
         return partial(net, start=block)
     rest = classifier.rest
     if isinstance(rest, MethodScores):
@@ -89,7 +91,13 @@ def block_of_maps(net: Blocks, image: Tensor, wanted: str | None) -> str:
 
 
 def class_maps(
-    classifier: Blocks | Split, images: Tensor, block: str, classes: Tensor, *, channels_last: bool, progress: bool
+    classifier: Blocks | SplitNetwork,
+    images: Tensor,
+    block: str,
+    classes: Tensor,
+    *,
+    channels_last: bool,
+    progress: bool,
 ) -> Tensor:
     """Grad-CAM of images for several classes each, in float32: (N, M, H, W) on the CPU.
 

@@ -15,7 +15,7 @@ from tlcl.errors import Interrupted
 from tlcl.tracking.checkpoint import AtomicCheckpointIO, Misfit
 
 
-def settle(config: Config) -> torch.device:
+def choose_device(config: Config) -> torch.device:
     """The device of a run; writes what `trainer.precision=auto` means on it into the config, for the record.
 
     `auto` is bf16-mixed where the device computes in bfloat16, else 32-true.

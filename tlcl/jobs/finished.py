@@ -11,14 +11,14 @@ from tlcl.continual.learner import trained_classifier
 from tlcl.errors import UserError
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
-from tlcl.models.tail import Split
+from tlcl.models.tail import SplitNetwork
 from tlcl.models.weights import RUN_MODEL, read_state
-from tlcl.prefix_cache.classify import classify, split_at_frozen
+from tlcl.prefix_cache.classify import predict_probabilities, split_at_frozen
 from tlcl.security.untrusted import Labels
 from tlcl.tracking.finished_run import FinishedRun
 
 
-def load_run(run_dir: Path) -> tuple[Blocks | Split, Labels, Config]:
+def load_run(run_dir: Path) -> tuple[Blocks | SplitNetwork, Labels, Config]:
     """What classifies after a finished run (uint8 images -> logits), its `labels.json` and its config.
 
     Raises:
@@ -44,11 +44,11 @@ def device_for(config: Config) -> torch.device:
 
 
 def class_probabilities(
-    net: Blocks | Split, images: Tensor, config: Config, *, batch_size: int, progress: bool
+    net: Blocks | SplitNetwork, images: Tensor, config: Config, *, batch_size: int, progress: bool
 ) -> Tensor:
     """What the network and config of `load_run` say of images: float32 (N, K), rows sum to 1."""
-    return classify(
-        net if isinstance(net, Split) else split_at_frozen(net, config),
+    return predict_probabilities(
+        net if isinstance(net, SplitNetwork) else split_at_frozen(net, config),
         images,
         config,
         device_for(config),

@@ -18,7 +18,7 @@ from tlcl.config.schema import Config
 from tlcl.data.image_tensors import Source
 from tlcl.distributed.collectives import leads
 from tlcl.distributed.leader import together
-from tlcl.finetuning.trainer import settle
+from tlcl.finetuning.trainer import choose_device
 from tlcl.jobs.outcome import duplicates, export, parameter_counts, record_test
 from tlcl.jobs.pretrain import ready_weights
 from tlcl.models.blocks import Backbone, Blocks
@@ -130,7 +130,7 @@ def run_job(kind: type[Job], config: Config, directory: RunDirectory) -> dict[st
 
 def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, Any]:
     started = time.perf_counter()
-    job = kind(config, directory, settle(config))
+    job = kind(config, directory, choose_device(config))
     job.build()
     weights = job.load_weights()
     directory.begin(config)

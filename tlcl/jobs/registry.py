@@ -25,7 +25,7 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     return summary
 
 
-def finish(composed: DictConfig, path: Path) -> str | None:
+def run_or_resume(composed: DictConfig, path: Path) -> str | None:
     """Run the job that the config describes in `path`, or the rest of what began there, unless it is complete.
 
     Returns:

@@ -45,7 +45,7 @@ class Tail(nn.Module):
         return x
 
 
-class Split(nn.Module):
+class SplitNetwork(nn.Module):
     """A classifier in two parts: the network up to `place`, and what answers on its outputs.
 
     Args:

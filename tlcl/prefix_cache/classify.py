@@ -9,20 +9,26 @@ from tlcl.config.schema import Config
 from tlcl.data.versions import Versions
 from tlcl.models.blocks import Blocks
 from tlcl.models.inference import predict
-from tlcl.models.tail import Split, Tail, last_frozen
+from tlcl.models.tail import SplitNetwork, Tail, last_frozen
 from tlcl.prefix_cache.activations import FrozenBlocks, Keeping, activations
 
 
-def split_at_frozen(net: Blocks, config: Config) -> Split:
+def split_at_frozen(net: Blocks, config: Config) -> SplitNetwork:
     """The network in two parts, the first one what no epoch of the config thaws."""
     place = last_frozen(net, config.schedule.trainable(config.trainer.epochs - 1))
     if place is None:
-        return Split(net, None, net)
-    return Split(net, place, Tail(net, place, ndim=4, channels_last=config.trainer.channels_last))
+        return SplitNetwork(net, None, net)
+    return SplitNetwork(net, place, Tail(net, place, ndim=4, channels_last=config.trainer.channels_last))
 
 
-def classify(
-    network: Split, images: Tensor, config: Config, device: torch.device, *, batch_size: int, progress: str | None
+def predict_probabilities(
+    network: SplitNetwork,
+    images: Tensor,
+    config: Config,
+    device: torch.device,
+    *,
+    batch_size: int,
+    progress: str | None,
 ) -> Tensor:
     """Class probabilities float32 (n, K), from the outputs of the first part in the cache's files if they go there.
 

@@ -14,7 +14,7 @@ from tlcl.reports.tables.spread import mean_std
 from tlcl.reports.tables.sweep import Row, best_of_each, csv_text, records_of, rows_of
 from tlcl.system.files import atomic_write_text
 from tlcl.tracking.finished_run import FinishedRun
-from tlcl.tracking.sweep_records import Job, job_in
+from tlcl.tracking.sweep_records import RunRecord, job_in
 
 SIZE, STUDY = "data.train_size", "study.json"
 LAYERWISE, GRID, CONTINUAL, ADAPTATION = "layerwise", "grid", "continual", "adaptation"
@@ -60,7 +60,7 @@ PICTURES = {
 
 def grid_rows(runs: Sequence[Path]) -> list[Row]:
     """A row for each freeze depth and number of labelled images of the complete runs in these directories."""
-    jobs: list[Job] = []
+    jobs: list[RunRecord] = []
     for run in map(FinishedRun, runs):
         depth = OmegaConf.select(run.config, DEPTH) if run.complete else None
         if depth is not None:

@@ -14,7 +14,7 @@ from tlcl.config.parse import parse_config
 from tlcl.config.registry import GROUPS
 from tlcl.config.schema import Config, conf_dir
 from tlcl.errors import UserError
-from tlcl.finetuning.trainer import settle
+from tlcl.finetuning.trainer import choose_device
 from tlcl.reports.render import render
 from tlcl.reports.tables.compare import write_table
 from tlcl.sweeps.engine import PlannedRun, failures, refuse_mistakes, run_plan
@@ -113,7 +113,7 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     """
     root = directory.path
     assert config.compare is not None
-    settle(config)
+    choose_device(config)
     composed = OmegaConf.create(recorded(config))
     plan = children(composed, root)
     if not directory.begun:

@@ -19,14 +19,14 @@ from typing import Protocol
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from tlcl.distributed.launcher import started
+from tlcl.distributed.launcher import launched_as
 from tlcl.errors import Interrupted, Stopped, TrainingError, UserError
-from tlcl.jobs.registry import finish
+from tlcl.jobs.registry import run_or_resume
 from tlcl.reports.tables.runs import write_runs
 from tlcl.sweeps.progress import in_words, seconds_left
 from tlcl.system.files import atomic_write_text
 from tlcl.tracking.finished_run import COMPLETE, FAILED, FAILURE
-from tlcl.tracking.sweep_records import Job, Value, described, job_in
+from tlcl.tracking.sweep_records import RunRecord, Value, described, job_in
 
 log = logging.getLogger(__name__)
 MISTAKE, TRAINING, UNEXPECTED = "mistake", "training", "unexpected"  # a mistake the user can put right
@@ -58,7 +58,7 @@ class Task(Protocol):
     def perform(self) -> str | None:
         """Do it, or what is left of it; returns why training stopped, where that ended it."""
 
-    def row(self, number: int, root: Path) -> Job:
+    def row(self, number: int, root: Path) -> RunRecord:
         """How it stands, from its records."""
 
 
@@ -82,9 +82,9 @@ class PlannedRun:
 
     def perform(self) -> str | None:
         log.info("%s", described(self.settings, list(self.settings)) or self.path.name)
-        return finish(self.config, self.path)
+        return run_or_resume(self.config, self.path)
 
-    def row(self, number: int, root: Path) -> Job:
+    def row(self, number: int, root: Path) -> RunRecord:
         return job_in(self.path, root, number, dict(self.settings))
 
 
@@ -135,8 +135,8 @@ def run_plan(
     *,
     jobs: int = 1,
     progress: bool = True,
-    after: Callable[[Sequence[Job]], object] = lambda rows: None,
-) -> list[Job]:
+    after: Callable[[Sequence[RunRecord]], object] = lambda rows: None,
+) -> list[RunRecord]:
     """Do what is not done yet, `jobs` at once, with one progress bar; `runs.csv` in `root` is kept up to date.
 
     Args:
@@ -155,8 +155,8 @@ def run_plan(
     places = {id(task): number for number, task in enumerate(plan)}
     waiting = [task for task in plan if not task.done]
     jobs = min(jobs, max(1, len(waiting)))
-    if jobs > 1 and started()[1] > 1:
-        raise UserError(f"{jobs} runs at once need one process, and a launcher started {started()[1]}")
+    if jobs > 1 and launched_as()[1] > 1:
+        raise UserError(f"{jobs} runs at once need one process, and a launcher started {launched_as()[1]}")
     left = {id(task): task.weight for task in waiting}
     ended = zip(plan, rows, strict=True)
     known = [(task.weight, row.summary["seconds"]) for task, row in ended if row.summary.get("seconds")]
@@ -201,12 +201,12 @@ def _results(
         yield task, time.monotonic() - start
 
 
-def failures(rows: Sequence[Job]) -> dict[str, str]:
+def failures(rows: Sequence[RunRecord]) -> dict[str, str]:
     """Name -> why it failed, of each that did."""
     return {row.path.name: row.reason for row in rows if row.status == FAILURE and row.path is not None}
 
 
-def refuse_mistakes(root: Path, plan: Sequence[Task], rows: Sequence[Job]) -> None:
+def refuse_mistakes(root: Path, plan: Sequence[Task], rows: Sequence[RunRecord]) -> None:
     """That none failed of anything but its training, which a table can say of it.
 
     Raises:

@@ -22,7 +22,7 @@ from tlcl.data.sources.few_label_splits import FewLabelSplit, FewLabelSplitsConf
 from tlcl.data.splits import Split
 from tlcl.errors import Stopped, TrainingError, as_sentences
 from tlcl.finetuning.thaw import Thaw
-from tlcl.finetuning.trainer import build_trainer, fit, settle
+from tlcl.finetuning.trainer import build_trainer, choose_device, fit
 from tlcl.jobs.pretrain import start_weights
 from tlcl.models.build import build_model
 from tlcl.models.inference import predict
@@ -33,7 +33,7 @@ from tlcl.sweeps.engine import failures, refuse_mistakes, run_plan
 from tlcl.system.files import atomic_write_text
 from tlcl.tracking.finished_run import COMPLETE, FAILURE, MISSING
 from tlcl.tracking.records import RunDirectory, read_object, recorded
-from tlcl.tracking.sweep_records import Job, Value
+from tlcl.tracking.sweep_records import RunRecord, Value
 
 log = logging.getLogger(__name__)
 FAILURES = "failed"  # the folder of what is known of cells that failed; among the cells it would be one of them
@@ -143,7 +143,7 @@ class Cell:
         log.info("%s: %.1f %%", self.path.stem, 100 * figures["test_acc"])
         return None
 
-    def row(self, number: int, root: Path) -> Job:
+    def row(self, number: int, root: Path) -> RunRecord:
         place, failure = self.place, read_object(self.failed)
         settings: dict[str, Value] = {
             "source": place.source, "target": place.target, "repetition": place.repetition, "shots": place.shots,
@@ -152,7 +152,7 @@ class Cell:
         figures = read_object(self.path)
         status = COMPLETE if figures else FAILURE if failure else MISSING
         reason = "" if figures else failure.get("sentence", "")
-        return Job(number, self.path.relative_to(root), settings, status, reason, figures)
+        return RunRecord(number, self.path.relative_to(root), settings, status, reason, figures)
 
 
 def planned_trainings(config: Config, root: Path) -> list[tuple[str, int, Config]]:
@@ -174,7 +174,7 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     """
     started, root = time.perf_counter(), directory.path
     assert isinstance(config.data, FewLabelSplitsConfig)
-    device, places = settle(config), find_splits(config.data)
+    device, places = choose_device(config), find_splits(config.data)
     planned = planned_trainings(config, root)
     for _, _, child in planned:  # a mistake in the last method shows at once
         assert child.adaptation is not None

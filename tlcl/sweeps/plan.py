@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tlcl.config.compose import hydra_sentence
 from tlcl.config.parse import parse_config
 from tlcl.errors import TrainingError, UserError
-from tlcl.extensions import settle
+from tlcl.extensions import run_extensions
 from tlcl.reports.sweep import meaning, sentences, write_sweep_report
 from tlcl.reports.tables.sweep import rows_of
 from tlcl.security.untrusted import check_command
@@ -64,7 +64,7 @@ def planned(config: DictConfig, command: Sequence[str]) -> dict[str, Any]:
         "command": list(command),
         "overrides": list(config.hydra.overrides.task),
         "hydra": [item for item in config.hydra.overrides.hydra if item.startswith(DECISIVE) and COUNT not in item],
-        "extend": settle(config.get("extend") or []),
+        "extend": run_extensions(config.get("extend") or []),
         "planned": config.hydra.sweeper.get("n_trials", 0) if jobs is None else len(jobs),
         "keys": varying([settings_of(job) for job in jobs or []]),
         "jobs": jobs,
@@ -205,7 +205,7 @@ def resumed_command(arguments: Sequence[str]) -> list[str]:
             replaced += group
     kept = [item for item in plan["command"] if not item.startswith(tuple(replaced))]
     check_command(kept, beside, root)
-    own = [_quoted(item) for item in settle(plan.get("extend", []))]
+    own = [_quoted(item) for item in run_extensions(plan.get("extend", []))]
     extend = [f"extend=[{','.join(own)}]"] if own else []
     return [*kept, *extend, *launcher, f"hydra.sweep.dir={_quoted(str(root))}"]
 

@@ -159,7 +159,7 @@ class RunDirectory:
             )
 
 
-class FollowedDirectory(RunDirectory):
+class ReadOnlyRunDirectory(RunDirectory):
     """The run directory in a process beside the first, which alone writes there: it is read, and nothing else."""
 
     def __init__(self, path: Path) -> None:

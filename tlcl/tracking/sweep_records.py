@@ -14,7 +14,7 @@ POOLED = "seed"  # runs that differ in this key alone are repetitions
 Value = int | float | str | bool | None
 
 
-class Job(NamedTuple):
+class RunRecord(NamedTuple):
     """One job of a sweep.
 
     Attributes:
@@ -44,7 +44,7 @@ class Sweep(NamedTuple):
         search: whether a sampler proposes the jobs, so that the plan cannot name them.
     """
 
-    jobs: list[Job]
+    jobs: list[RunRecord]
     keys: list[str]
     planned: int
     search: bool
@@ -81,7 +81,7 @@ def varying(settings: Sequence[Mapping[str, Value]]) -> list[str]:
     return [key for key in keys if key != POOLED and len({repr(one.get(key, "absent")) for one in settings}) > 1]
 
 
-def job_in(path: Path, root: Path, number: int, settings: dict[str, Value]) -> Job:
+def job_in(path: Path, root: Path, number: int, settings: dict[str, Value]) -> RunRecord:
     """How the run in `path`, below `root`, stands."""
     run = FinishedRun(path)
     status, summary = run.status, run.summary
@@ -89,10 +89,10 @@ def job_in(path: Path, root: Path, number: int, settings: dict[str, Value]) -> J
         settings = {**settings, "data.train_size": summary.get("train_size")}
     complete = status == COMPLETE
     reason = "" if complete else run.failure.get("sentence", "")
-    return Job(number, path.relative_to(root), settings, status, reason, summary if complete else {})
+    return RunRecord(number, path.relative_to(root), settings, status, reason, summary if complete else {})
 
 
-def read_job(path: Path, root: Path) -> Job | None:
+def read_job(path: Path, root: Path) -> RunRecord | None:
     """The job that is recorded in `path`, below the sweep's directory `root`; None when there is none."""
     about = read_object(path / JOB)
     if not about:
@@ -107,7 +107,7 @@ def read_sweep(root: Path) -> Sweep:
     found = {job.number: job for job in (read_job(path.parent, root) for path in root.rglob(JOB)) if job}
     for number, overrides in enumerate(plan.get("jobs") or []):
         if number not in found:
-            found[number] = Job(number, None, settings_of(overrides), MISSING, "", {})
+            found[number] = RunRecord(number, None, settings_of(overrides), MISSING, "", {})
     jobs = [found[number] for number in sorted(found)]
     keys = varying([job.settings for job in jobs])
     return Sweep(jobs, keys, max(int(plan.get("planned") or 0), len(jobs)), plan.get("jobs") is None)

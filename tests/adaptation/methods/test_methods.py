@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tests.adaptation.conftest import Moons, accuracy, make_method, moons, pair, point_net, train_on_moons
 from tlcl.adaptation.losses import ccsa, coral, dann_strength, mk_mmd
-from tlcl.adaptation.methods.base import both_domains, classify, vectors, width
+from tlcl.adaptation.methods.base import both_domains, classification_loss, vectors, width
 from tlcl.adaptation.pairs import HIDDEN
 from tlcl.config.registry import GROUPS
 from tlcl.config.schema import conf_dir
@@ -50,7 +50,7 @@ def test_the_loss_depends_on_no_hidden_label(name: str, data: Moons) -> None:
     """Nothing but -1 is there to see; the source alone has a task loss."""
     net = point_net()
     step = make_method(name, net).loss(net, pair(*batch(data)), 0.3)
-    expected = classify(step.logits, step.labels)
+    expected = classification_loss(step.logits, step.labels)
     assert torch.equal(step.parts["task"], expected)
     assert torch.equal(step.labels, data.source_labels[:32])
 
@@ -62,7 +62,7 @@ def test_target_images_with_a_label_are_classified_too(name: str, data: Moons) -
     step = make_method(name, net).loss(net, pair(*batch(data, labels)), 0.3)
     domains = both_domains(net, data.source[:32], data.target[:24], "features")
     few = torch.nn.functional.cross_entropy(domains.target_logits[[3, 5]], labels[[3, 5]])
-    torch.testing.assert_close(step.parts["task"], classify(step.logits, step.labels) + few)
+    torch.testing.assert_close(step.parts["task"], classification_loss(step.logits, step.labels) + few)
 
 
 @pytest.mark.parametrize(("name", "function"), [("mmd", mk_mmd), ("coral", coral)])
@@ -83,7 +83,7 @@ def test_ccsa_weighs_pairs_against_classification(data: Moons) -> None:
     step = make_method("ccsa", net, weight=0.25, margin=2.0).loss(net, pair(*batch(data, labels)), 0.5)
     domains = both_domains(net, data.source[:32], data.target[:24], "features")
     pairs = ccsa(domains.source, data.source_labels[:32], domains.target, labels, margin=2.0)
-    torch.testing.assert_close(step.loss, 0.75 * classify(step.logits, step.labels) + 0.25 * pairs)
+    torch.testing.assert_close(step.loss, 0.75 * classification_loss(step.logits, step.labels) + 0.25 * pairs)
 
 
 def head_gradients(net: Blocks, loss: Tensor) -> list[Tensor]:
@@ -158,10 +158,10 @@ def test_fine_tuning_goes_from_the_source_to_the_labelled_target(data: Moons) ->
 def test_task_loss_skips_images_without_a_label() -> None:
     logits, labels = torch.randn(4, 3), torch.tensor([0, HIDDEN, 2, HIDDEN])
     torch.testing.assert_close(
-        classify(logits, labels), torch.nn.functional.cross_entropy(logits[::2], labels[::2])
+        classification_loss(logits, labels), torch.nn.functional.cross_entropy(logits[::2], labels[::2])
     )
     logits.requires_grad_()
-    nothing = classify(logits, torch.full((4,), HIDDEN))
+    nothing = classification_loss(logits, torch.full((4,), HIDDEN))
     nothing.backward()
     assert float(nothing.detach()) == 0
     assert not logits.grad.any()  # type: ignore[union-attr]

@@ -47,7 +47,7 @@ def vectors(outputs: Tensor) -> Tensor:
     return outputs.flatten(2).mean(2) if outputs.ndim > 2 else outputs
 
 
-def classify(logits: Tensor, labels: Tensor) -> Tensor:
+def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of the images that have a label; 0 (with a gradient of 0) when none has.
 
     Args:
@@ -61,7 +61,7 @@ def classify(logits: Tensor, labels: Tensor) -> Tensor:
 def single_domain(net: Blocks, batch: Batch) -> Step:
     """The cross-entropy of one domain's batch is all there is."""
     logits = net(batch.images)
-    task = classify(logits, batch.labels)
+    task = classification_loss(logits, batch.labels)
     return Step(task, logits, batch.labels, {"task": task})
 
 
@@ -109,7 +109,7 @@ def both_domains(net: Blocks, source: Tensor, target: Tensor, block: str) -> Dom
     return domains._replace(source=vectors(domains.source), target=vectors(domains.target))
 
 
-class Method(nn.Module):
+class AdaptationMethod(nn.Module):
     """A method is a subclass in a file of its own: `loss`, and `finish` where something follows the training.
 
     What it trains beside the network (a domain discriminator, a decoder) are submodules: their parameters make one
@@ -155,7 +155,7 @@ def strength(config: AlignmentConfig, progress: float) -> float:
     return config.weight * (dann_strength(progress) if config.ramp == "dann" else 1.0)
 
 
-class AligningMethod(Method):
+class AligningMethod(AdaptationMethod):
     """Cross-entropy of the source, and of the target where it has labels, plus a loss of both domains' outputs."""
 
     def alignment(self, domains: Domains, progress: float) -> Tensor:
@@ -169,7 +169,8 @@ class AligningMethod(Method):
     def loss(self, net: Blocks, pair: Pair, progress: float) -> Step:
         source, target = pair
         domains = both_domains(net, source.images, target.images, self.config.block)
-        task = classify(domains.source_logits, source.labels) + classify(domains.target_logits, target.labels)
+        task = classification_loss(domains.source_logits, source.labels)
+        task = task + classification_loss(domains.target_logits, target.labels)
         alignment = self.alignment(domains, progress)
         loss = self.total(task, alignment, progress)
         return Step(loss, domains.source_logits, source.labels, {"task": task, "alignment": alignment})
@@ -190,3 +191,6 @@ def sample_outputs(net: Blocks, block: str) -> Tensor:
 def width(net: Blocks, block: str) -> int:
     """D of the `vectors` of a block's outputs."""
     return int(vectors(sample_outputs(net, block)).shape[1])
+
+
+Method = AdaptationMethod  # in users' files of before

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from tlcl.adaptation.losses import domain_adversarial, mk_mmd, reverse_gradient
-from tlcl.adaptation.methods.base import Method, Step, classify, passes, sample_outputs
+from tlcl.adaptation.methods.base import AdaptationMethod, Step, classification_loss, passes, sample_outputs
 from tlcl.adaptation.methods.discriminator import discriminator
 from tlcl.adaptation.pairs import Pair
 from tlcl.config.adaptation import FewLabelsConfig
@@ -31,7 +31,7 @@ class DSNConfig(FewLabelsConfig):
 
 
 @register("adaptation", "dsn", DSNConfig)
-class DSN(Method):
+class DSN(AdaptationMethod):
     """DSN (Bousmalis et al. 2016): task + alpha reconstruction + beta difference + gamma similarity.
 
     The shared encoder is the network up to `block`, the classifier what follows; each domain has a private encoder
@@ -87,8 +87,8 @@ class DSN(Method):
         encoders = (self.source_encoder, self.target_encoder)
         domains = [self.separation(*parts) for parts in zip(images, shared, encoders, strict=True)]
         parts = {
-            "task": classify(both.source_logits, pair.source.labels)
-            + classify(both.target_logits, pair.target.labels),
+            "task": classification_loss(both.source_logits, pair.source.labels)
+            + classification_loss(both.target_logits, pair.target.labels),
             "reconstruction": domains[0][0] + domains[1][0],
             "difference": domains[0][1] + domains[1][1],
         }

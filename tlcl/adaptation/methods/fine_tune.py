@@ -5,7 +5,7 @@ from typing import Annotated
 
 from annotated_types import Gt, Lt
 
-from tlcl.adaptation.methods.base import Method, Step, single_domain
+from tlcl.adaptation.methods.base import AdaptationMethod, Step, single_domain
 from tlcl.adaptation.pairs import Pair
 from tlcl.config.adaptation import FewLabelsConfig, check_labelled
 from tlcl.config.registry import register
@@ -22,7 +22,7 @@ class FineTuneConfig(FewLabelsConfig):
 
 
 @register("adaptation", "fine_tune", FineTuneConfig)
-class FineTune(Method):
+class FineTune(AdaptationMethod):
     """Cross-entropy of the source for the first `source_share` of all steps, then of the labelled target images.
 
     Optimizer and learning rate schedule go on through both.

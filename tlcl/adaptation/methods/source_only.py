@@ -1,6 +1,6 @@
 """No adaptation: the lower end of the scale."""
 
-from tlcl.adaptation.methods.base import NONE, Method, Step, single_domain
+from tlcl.adaptation.methods.base import NONE, AdaptationMethod, Step, single_domain
 from tlcl.adaptation.pairs import Pair
 from tlcl.config.adaptation import AdaptationConfig
 from tlcl.config.registry import register
@@ -8,7 +8,7 @@ from tlcl.models.blocks import Blocks
 
 
 @register("adaptation", "source_only", AdaptationConfig)
-class SourceOnly(Method):
+class SourceOnly(AdaptationMethod):
     """Cross-entropy of the source alone; the target is never looked at."""
 
     supervision = NONE

@@ -13,7 +13,7 @@ from tlcl.system.files import atomic_write_text
 from tlcl.tracking.csv_cells import to_cell
 from tlcl.tracking.finished_run import COMPLETE
 from tlcl.tracking.records import read_rows
-from tlcl.tracking.sweep_records import Job
+from tlcl.tracking.sweep_records import RunRecord
 
 TABLE = "compare"
 LOWER, UPPER = "source_only", "target_oracle"  # the ends of the scale of adaptation
@@ -30,7 +30,7 @@ def gap_closed(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {name: (value - known[LOWER]) / (known[UPPER] - known[LOWER]) for name, value in known.items()}
 
 
-def write_table(root: Path, jobs: Sequence[Job], figures: Sequence[str]) -> list[dict[str, Any]]:
+def write_table(root: Path, jobs: Sequence[RunRecord], figures: Sequence[str]) -> list[dict[str, Any]]:
     """Write `compare.json` and `compare.csv`, a row a method, best first; returns the rows.
 
     A row holds `method`, `runs` (finished), `planned`, `seconds` (mean a run), the mean and `_std` of each figure;

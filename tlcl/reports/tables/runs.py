@@ -6,12 +6,12 @@ from pathlib import Path
 from tlcl.reports.tables.sweep import csv_text
 from tlcl.system.files import atomic_write_text
 from tlcl.tracking.kinds import reported_figure, validation_figure
-from tlcl.tracking.sweep_records import POOLED, Job, varying
+from tlcl.tracking.sweep_records import POOLED, RunRecord, varying
 
 RUNS = "runs.csv"
 
 
-def write_runs(root: Path, jobs: Sequence[Job]) -> None:
+def write_runs(root: Path, jobs: Sequence[RunRecord]) -> None:
     """Write `runs.csv` into `root`.
 
     Its columns: the run's folder in `root`, each key whose values vary and the seed, the status, why it failed, its

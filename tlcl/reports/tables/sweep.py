@@ -1,6 +1,6 @@
 """The table of runs that differ in some keys: a row a setting, its seeds pooled, and what validation chooses.
 
-Pure functions of `sweep_records.Job`s. A table of other runs is made the same way: give each run a `Job` with the
+Pure functions of `sweep_records.RunRecord`s. A table of other runs is made the same way: give each run one with the
 keys that matter in its `settings`, then `rows_of(jobs, keys)`.
 """
 
@@ -14,7 +14,7 @@ from tlcl.reports.tables.spread import mean_std
 from tlcl.tracking.csv_cells import to_cell
 from tlcl.tracking.finished_run import COMPLETE, FAILURE
 from tlcl.tracking.kinds import reported_figure, validation_figure
-from tlcl.tracking.sweep_records import Job, Value
+from tlcl.tracking.sweep_records import RunRecord, Value
 
 # further figures of a summary that have a column where any run has them
 FURTHER = ("average_incremental_accuracy", "forgetting", "backward_transfer", "source_test_acc", "a_distance")
@@ -41,7 +41,7 @@ class Row(NamedTuple):
     """
 
     settings: dict[str, Value]
-    jobs: list[Job]
+    jobs: list[RunRecord]
     validation: list[float]
     test: list[float]
     seconds: list[float]
@@ -56,9 +56,9 @@ class Row(NamedTuple):
         return sum(job.status == FAILURE for job in self.jobs)
 
 
-def rows_of(jobs: Sequence[Job], keys: Sequence[str]) -> list[Row]:
+def rows_of(jobs: Sequence[RunRecord], keys: Sequence[str]) -> list[Row]:
     """A row for each distinct setting of `keys`, ordered by it: numbers by size, others as they first come."""
-    groups: dict[tuple[Value, ...], list[Job]] = {}
+    groups: dict[tuple[Value, ...], list[RunRecord]] = {}
     for job in jobs:
         groups.setdefault(tuple(job.settings.get(key) for key in keys), []).append(job)
     rows = []
