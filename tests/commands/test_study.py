@@ -36,7 +36,7 @@ def test_a_stopped_study_goes_on_and_ends_in_one_report(
     tmp_path: Path, tiny: Scale, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TLCL_CACHE", str(tmp_path / "cache"))
-    finish, done = steps.finish, []
+    finish, done = steps.run_or_resume, []
 
     def interrupted(config: object, path: Path) -> str | None:
         if len(done) == 2:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tests.conftest import composed, go
 from tlcl.errors import UserError
 from tlcl.explain.gradcam import block_of_maps, class_maps, grad_cam, network_of, scores_after
-from tlcl.jobs import continual
+from tlcl.jobs import continual, job
 from tlcl.jobs.finished import load_run
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
@@ -115,7 +115,7 @@ def test_a_methods_own_rule_is_what_is_explained(
     options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The scores from a block on are those of the whole classifier, and they have gradients there."""
-    monkeypatch.setattr(continual, "render", lambda path: path)
+    monkeypatch.setattr(job, "render", lambda path: path)
     monkeypatch.setattr(continual, "save_matrix_plots", lambda path: [])
     name, *more = options
     config = composed(

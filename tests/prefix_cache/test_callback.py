@@ -21,6 +21,7 @@ from tlcl.data.image_tensors import Source
 from tlcl.data.sources.registry import load_source
 from tlcl.errors import UserError
 from tlcl.jobs import finetune as module
+from tlcl.jobs import job
 from tlcl.jobs.finetune import run
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
@@ -54,8 +55,7 @@ def short(*arguments: Any) -> Source:
 def _short_runs() -> Iterator[None]:
     """Plots would take longer than the runs; the comparison with the network before would be counted."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "save_plots", lambda path: None)
-        patch.setattr(module, "write_report", lambda path: path / "report.html")
+        patch.setattr(job, "render", lambda path: path / "report.html")
         patch.setattr(module, "similarities_on", lambda *_: None)
         patch.setattr(module, "load_source", short)
         yield
