@@ -33,7 +33,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
 
 
 class FakeJobs:
-    """Takes the place of `run_or_resume`: writes the records of a run at once; what to do with each is in `trouble`.
+    """In the place of `run_or_resume`: writes the records of a run at once; what to do with each is in `trouble`.
 
     The validation figure falls with the distance of the depth from 3 and of the learning rate from 0.01.
     """
