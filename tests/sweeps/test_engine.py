@@ -15,7 +15,8 @@ import psutil
 import pytest
 from omegaconf import DictConfig
 
-from tests.conftest import FAST
+from tests.conftest import FAST, composed
+from tlcl.config.parse import parse_config
 from tlcl.errors import Interrupted, Stopped, TrainingError, UserError
 from tlcl.sweeps import engine
 from tlcl.sweeps.engine import PlannedRun, failures, refuse_mistakes, run_plan
@@ -160,6 +161,12 @@ def test_how_a_run_among_many_stands(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text(json.dumps({"status": "complete"}))
     assert run.status == COMPLETE
     assert not PlannedRun(tmp_path, DictConfig({}), {}).done  # its report was never drawn
+
+
+def test_a_comparison_of_the_version_before_has_no_number_of_jobs(tmp_path: Path) -> None:
+    config = composed(tmp_path, "+experiment=continual_compare")
+    del config.compare["jobs"]
+    assert parse_config(config).compare.jobs == 1  # type: ignore[union-attr]
 
 
 def test_several_at_once_need_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
