@@ -1,11 +1,12 @@
 """Files that are either wholly there or not there: temporary name, flush, rename."""
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+from filelock import lock_descriptor
 
 from tlcl.errors import UserError
 
@@ -26,7 +27,7 @@ def atomic_open(path: Path) -> Iterator[IO[bytes]]:
         try:
             with open(partial, "wb") as file:
                 with suppress(OSError):  # not every file system has locks
-                    fcntl.flock(file, fcntl.LOCK_EX)
+                    lock_descriptor(file.fileno())
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -60,9 +61,11 @@ def atomic_write_text(path: Path, text: str) -> None:
 def remove_partials(folder: Path, names: str = "*") -> None:
     """Delete what killed processes left of files with such names in `folder`; what is being written stays."""
     for path in folder.glob(f".{names}.*.partial"):
-        with suppress(OSError), open(path, "rb") as file:  # another process may have taken it away
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held as long as its writer lives
-            path.unlink()
+        with suppress(OSError):  # another process may have taken it away
+            with open(path, "rb") as file:
+                left = lock_descriptor(file.fileno(), blocking=False)  # its writer holds it as long as it lives
+            if left:  # closed before, as Windows deletes no open file
+                path.unlink()
 
 
 @contextmanager
@@ -78,9 +81,7 @@ def one_at_a_time(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{path.parent} cannot be written: {error.strerror or error}") from None
     with lock as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock_descriptor(file.fileno(), blocking=False):
             waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock_descriptor(file.fileno())
         yield

@@ -1,6 +1,5 @@
 """The run directory: the only interface between a run and everything that looks at it later."""
 
-import fcntl
 import json
 import logging
 import os
@@ -9,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 import torch
+from filelock import lock_descriptor
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -68,12 +69,13 @@ class RunDirectory:
             self._lock: IO[str] = open(path / ".lock", "a")  # noqa: SIM115 (held while the run lives)
         except OSError as error:
             raise UserError(f"run_dir={path} cannot be written: {error.strerror or error}") from None
-        try:
+        mine = False
+        with suppress(OSError):  # a file system without locks
             # The kernel drops this lock when the process dies, however it dies.
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            mine = lock_descriptor(self._lock.fileno(), blocking=False)
+        if not mine:
             self._lock.close()
-            raise UserError(f"another process is writing to {path}; choose another run_dir or wait") from None
+            raise UserError(f"another process is writing to {path}; choose another run_dir or wait")
         if not resume and self.begun:
             self.close()
             raise UserError(

@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pytest
@@ -464,14 +465,14 @@ def test_hidden_folders_are_not_entered(images: Path, load: Load, tmp_path: Path
 
 
 def test_a_folder_that_cannot_be_listed_is_named(images: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    listdir = os.listdir
+    scandir = os.scandir
 
-    def refuse(folder: str) -> list[str]:
+    def refuse(folder: str) -> Any:
         if folder.endswith("dog"):
-            raise PermissionError(13, "Permission denied")
-        return listdir(folder)
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
 
-    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(UserError, match=r"^the folder .*images/dog cannot be listed: Permission denied$"):
         load(images)
 

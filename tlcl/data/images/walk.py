@@ -24,8 +24,7 @@ def image_paths(root: Path) -> list[Path]:
     Raises:
         UserError: a folder that cannot be listed, whose images would be missed in silence.
     """
-    found = (Path(path) for path in _below(str(root), _folders_above(str(root)) | _identities(str(root))))
-    return sorted(path for path in found if is_image_name(path.relative_to(root)))
+    return sorted(path for path in map(Path, _below(str(root))) if is_image_name(path.relative_to(root)))
 
 
 def class_folders(root: Path) -> list[str]:
@@ -38,21 +37,23 @@ def class_folders(root: Path) -> list[str]:
     )
 
 
-def _below(folder: str, inside: frozenset[Identity]) -> Iterator[str]:
-    """`inside` is every folder that `folder` lies in, itself among them."""
-    try:
-        names = os.listdir(folder)
-    except OSError as error:
-        raise UserError(f"the folder {folder} cannot be listed: {error.strerror or error}") from None
-    for name in names:
-        path = os.path.join(folder, name)
-        if not os.path.isdir(path):
-            yield path
-        elif is_image_name(PurePath(name)):  # a hidden folder may link to half the disk
+def _below(root: str) -> Iterator[str]:
+    """Every file below `root`."""
+    inside = {root: _folders_above(root) | _identities(root)}  # all that a folder lies in, itself among them
+    for folder, folders, files in os.walk(root, onerror=_refuse, followlinks=True):
+        yield from (os.path.join(folder, name) for name in files)
+        around, names, folders[:] = inside.pop(folder), list(folders), []
+        for name in names:
+            path = os.path.join(folder, name)
             here = _identities(path)
-            if not here & inside:
-                above = _folders_above(path) if os.path.islink(path) else frozenset()
-                yield from _below(path, inside | here | above)
+            # A hidden folder may link to half the disk.
+            if is_image_name(PurePath(name)) and not here & around:
+                folders.append(name)
+                inside[path] = around | here | (_folders_above(path) if os.path.islink(path) else frozenset())
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"the folder {error.filename} cannot be listed: {error.strerror or error}") from None
 
 
 def _identities(*folders: str) -> frozenset[Identity]:
