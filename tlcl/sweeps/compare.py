@@ -20,7 +20,7 @@ from tlcl.reports.tables.compare import write_table
 from tlcl.sweeps.engine import PlannedRun, failures, refuse_mistakes, run_plan
 from tlcl.system.text import shown
 from tlcl.tracking.kinds import Kind, kind_of, load
-from tlcl.tracking.records import RunDirectory, recorded
+from tlcl.tracking.records import RunDirectory, config_record
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     root = directory.path
     assert config.compare is not None
     choose_device(config)
-    composed = OmegaConf.create(recorded(config))
+    composed = OmegaConf.create(config_record(config))
     plan = children(composed, root)
     if not directory.begun:
         _check_against_data(plan)

@@ -32,7 +32,7 @@ from tlcl.sweeps.compare import children, run_name
 from tlcl.sweeps.engine import failures, refuse_mistakes, run_plan
 from tlcl.system.files import atomic_write_text
 from tlcl.tracking.finished_run import COMPLETE, FAILURE, MISSING
-from tlcl.tracking.records import RunDirectory, read_object, recorded
+from tlcl.tracking.records import RunDirectory, config_record, read_object
 from tlcl.tracking.sweep_records import RunRecord, Value
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,8 @@ def planned_trainings(config: Config, root: Path) -> list[tuple[str, int, Config
     if config.compare is None:
         assert config.adaptation is not None
         return [(config.adaptation.name, config.seed, config)]
-    runs = [(run.config, str(run.settings["method"])) for run in children(OmegaConf.create(recorded(config)), root)]
+    plan = children(OmegaConf.create(config_record(config)), root)
+    runs = [(run.config, str(run.settings["method"])) for run in plan]
     return [(text, child.seed, parse_config(child)) for child, text in runs]
 
 

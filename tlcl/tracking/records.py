@@ -34,7 +34,7 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def recorded(config: Config) -> dict[str, Any]:
+def config_record(config: Config) -> dict[str, Any]:
     """A config as it is recorded; the cache by `~` where it is in the home directory of whoever resumes it."""
     values = asdict(config)
     home, cache = Path.home(), Path(config.cache_dir)
@@ -45,7 +45,7 @@ def recorded(config: Config) -> dict[str, Any]:
 
 def config_text(config: Config) -> str:
     """`config.yaml`."""
-    return OmegaConf.to_yaml(OmegaConf.create(recorded(config)))
+    return OmegaConf.to_yaml(OmegaConf.create(config_record(config)))
 
 
 class RunDirectory:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tlcl.config.schema import Config, WandbConfig
 from tlcl.errors import UserError
 from tlcl.tracking.kinds import kind_of
-from tlcl.tracking.records import RunDirectory, recorded
+from tlcl.tracking.records import RunDirectory, config_record
 from tlcl.tracking.run_history import flattened
 from tlcl.tracking.wandb_logger import RunLogger, close_unfinished, drop_service
 
@@ -105,7 +105,7 @@ def build_wandb(config: Config, directory: RunDirectory) -> RunLogger:
         drop_service()  # it would hold on to the run that it could not announce
         logger = _connect(config, mode, run_id, str(directory.path))
     with logger.spared():
-        logger.experiment.config.update(recorded(config), allow_val_change=True)
+        logger.experiment.config.update(config_record(config), allow_val_change=True)
     uploaded = f"offline; upload with: wandb sync {directory.path}/wandb/offline-run-*"
     log.info("W&B: %s", logger.experiment.url if mode == "online" else uploaded)
     return logger
