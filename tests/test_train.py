@@ -216,6 +216,7 @@ def test_multirun_makes_a_directory_a_job(train_cli: Cli, tmp_path: Path) -> Non
     assert result.returncode == 0, result.stderr
     summaries = [json.loads((tmp_path / "sweep" / job / "summary.json").read_text()) for job in "01"]
     assert [summary["trained_blocks"] for summary in summaries] == [["head"], ["layer4", "head"]]
+    assert "GPU available" not in result.stdout + result.stderr  # Lightning's own lines say nothing of the run
 
 
 @pytest.mark.slow

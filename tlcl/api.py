@@ -252,7 +252,6 @@ def _called(*arguments: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet(path: Path) -> Iterator[None]:
     """What is printed and logged at level INFO goes to the file; warnings are shown as well."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     ours = logging.getLogger("tlcl")
     level = ours.level
     with _opened(path / LOG) as file, contextlib.redirect_stdout(file), warnings.catch_warnings():

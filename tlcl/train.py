@@ -100,7 +100,6 @@ def _recorded(path: Path, anew: dict[str, Any]) -> Config:
 @hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="config")
 def hydra_main(composed: DictConfig) -> float | None:
     """What Hydra calls for a run or a job of a sweep; returns what a search maximises, a validation figure."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     keep_freed_memory()
     # Here, because Hydra adds lines of its own to errors that pass through it.
     if sweep_directory() is not None:

@@ -15,20 +15,15 @@ from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config
 from tlcl.distributed.collectives import in_group
 from tlcl.errors import UserError
+from tlcl.jobs.registry import run as run_here
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.build import backbone_of
 from tlcl.models.weights import RUN_MODEL, Origin, apply_weights, file_sha256
 from tlcl.system.files import one_at_a_time
-from tlcl.tracking.kinds import NAMED, load
 from tlcl.tracking.records import RunDirectory
 
 log = logging.getLogger(__name__)
 Run = Callable[[Config, RunDirectory], object]
-
-
-def finetune(config: Config, directory: RunDirectory) -> object:
-    """Fine-tuning, the job that pretrains; its file builds on this one, and is imported when it is needed."""
-    return load(f"{NAMED['finetune'].job}:run")(config, directory)
 
 
 def start_weights(config: Config, net: Blocks, backbone: Backbone) -> Origin:
@@ -87,7 +82,7 @@ def _whole(path: Path) -> bool:
     return json.loads(summary.read_text()).get("model_sha256") == file_sha256(weights)
 
 
-def pretrained_on_letters(config: Config, run: Run = finetune) -> Path:
+def pretrained_on_letters(config: Config, run: Run = run_here) -> Path:
     """The run directory of the pretrained backbone; trained now by `run` unless it is there, whole and unchanged.
 
     An interrupted pretraining resumes from its last checkpoint; one whose weights no longer have the hash in

@@ -21,7 +21,9 @@ ANEW = ("devices", "num_nodes", "strategy")  # of trainer: what may change when 
 
 def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     """Run the job that the config describes; returns its summary."""
-    summary: dict[str, Any] = load(f"{kind_of(asdict(config)).job}:run")(config, directory)
+    job = load(f"{kind_of(asdict(config)).job}:run")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # after its import, which sets it to INFO
+    summary: dict[str, Any] = job(config, directory)
     return summary
 
 

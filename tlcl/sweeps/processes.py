@@ -53,7 +53,6 @@ def _write_to(log_file: Path) -> None:
     os.dup2(file.fileno(), sys.stdout.fileno())
     os.dup2(file.fileno(), sys.stderr.fileno())
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=file, force=True)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 
 def _serve(pipe: Connection, log_file: Path, jobs: int) -> None:

@@ -52,7 +52,6 @@ def run_study(
     to_log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logging.getLogger().addHandler(to_log)
     logging.getLogger().setLevel(logging.INFO)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     keep_freed_memory()
     try:
         with one_at_a_time(root / ".lock", lambda: _refuse(root)), contextlib.redirect_stdout(log):
