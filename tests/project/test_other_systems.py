@@ -8,10 +8,10 @@ from pathlib import Path
 from tests.conftest import FAST, ROOT
 
 UNIX = ("fcntl", "grp", "pwd", "resource", "termios")
-# filelock has a way of its own on Windows; so it, and it alone, takes fcntl here.
+# These two have a part for each system, and here they take the one for Unix.
 WITHOUT = f"""
 import sys
-import filelock
+import filelock, psutil
 for name in {UNIX}:
     sys.modules[name] = None
 """
