@@ -13,7 +13,7 @@ import torchvision
 from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file
 
-from tests.conftest import FAST, composed
+from tests.conftest import FAST, composed, go
 from tests.tracking.wandb_file import history
 from tlcl.config.parse import parse_config
 from tlcl.config.registry import GROUPS
@@ -36,10 +36,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished short run, made in this process."""
     path = tmp_path_factory.mktemp("finished")
     config = composed(path, "thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer4]", "trainer.epochs=3")
-    directory = RunDirectory(path / "run", resume=False)
-    run(config, directory)
-    directory.close()
-    return path / "run"
+    return go(config)
 
 
 def test_every_record_is_there(finished: Path) -> None:
