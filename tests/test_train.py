@@ -19,7 +19,6 @@ from tlcl.config.parse import parse_config
 from tlcl.config.registry import GROUPS
 from tlcl.data.sources.digits import load_digits
 from tlcl.explain.cka import similarities_on
-from tlcl.jobs.finetune import run
 from tlcl.jobs.finished import load_run
 from tlcl.jobs.pretrain import letters_recipe, pretrained_on_letters
 from tlcl.models.blocks import Blocks
@@ -113,9 +112,7 @@ def test_load_run_gives_the_trained_network(finished: Path) -> None:
 
 def test_a_finished_run_is_a_source_of_weights(finished: Path, tmp_path: Path) -> None:
     config = composed(tmp_path, f"model.weights={finished}", "trainer.epochs=1", "thaw.depth=0")
-    directory = RunDirectory(tmp_path / "run", resume=False)
-    summary = run(config, directory)
-    directory.close()
+    summary = json.loads((go(config) / "summary.json").read_text())
     before, after = (load_file(path / "model.safetensors") for path in (finished, tmp_path / "run"))
     assert all(torch.equal(before[key], after[key]) for key in before if not key.startswith("fc."))
     assert summary["weights"]["sha256"] == json.loads((finished / "summary.json").read_text())["model_sha256"]
