@@ -20,6 +20,7 @@ from torchvision.models import resnet34
 from tests.conftest import FAST, ROOT, composed, go
 from tlcl import extensions
 from tlcl.commands.predict import predictions
+from tlcl.config.kinds import NAMED
 from tlcl.config.parse import parse_config
 from tlcl.config.registry import GROUPS, Choice
 from tlcl.continual.methods import registry as methods
@@ -29,7 +30,6 @@ from tlcl.jobs.pretrain import letters_recipe
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
 from tlcl.sweeps.compare import method_group
-from tlcl.tracking.kinds import NAMED
 
 EXAMPLES = ROOT / "docs" / "examples"
 FILES = sorted(EXAMPLES.glob("*.py"))

@@ -12,25 +12,25 @@ import logging
 import sys
 import warnings
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from tlcl.commands.predict import predictions
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 from tlcl.errors import TrainingError, UserError
+from tlcl.jobs import registry
 from tlcl.jobs.distance import measure
 from tlcl.jobs.explain import PREDICTED, explain
 from tlcl.jobs.registry import run_or_resume
 from tlcl.reports.tables.compare import read_table
 from tlcl.reports.tables.sweep import Row, rows_of
-from tlcl.sweeps import compare, few_labels  # noqa: F401  (kinds of job, there once they are imported)
 from tlcl.system.memory import keep_freed_memory
 from tlcl.tracking.accuracy_matrix import Measured
 from tlcl.tracking.csv_cells import from_cell
@@ -205,10 +205,10 @@ def run(overrides: Sequence[str]) -> Run:
     """
     if any(item.startswith(("resume=", "+resume=")) for item in overrides):
         raise UserError("a run is resumed by tlcl.api.resume(RUN_DIR)")
-    composed = composed_config(list(overrides))
-    path = _unused(Path(parse_config(composed.copy()).run_dir))
+    config = parse_config(composed_config(list(overrides)))
+    path = _unused(Path(config.run_dir))
     with _called("tlcl-train", *overrides):
-        return _finished(composed, path)
+        return _finished(path, lambda: run_or_resume(config, path))
 
 
 def resume(path: str | Path) -> Run:
@@ -218,7 +218,7 @@ def resume(path: str | Path) -> Run:
         as `run`.
     """
     begun = Run(path)
-    return _finished(begun.config.copy(), begun.path)
+    return _finished(begun.path, lambda: registry.resume(begun.path))
 
 
 def _paths(images: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -230,10 +230,10 @@ def _unused(path: Path) -> Path:
     return next(free for free in tries if not (free / "config.yaml").exists())
 
 
-def _finished(composed: DictConfig, path: Path) -> Run:
+def _finished(path: Path, work: Callable[[], str | None]) -> Run:
     keep_freed_memory()
     with _quiet(path):
-        why = run_or_resume(composed, path)
+        why = work()
     if why is not None:
         raise TrainingError(why)
     return Run(path)

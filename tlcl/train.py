@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tlcl.config.compose import MISTAKES, check_groups, hydra_sentence
+from tlcl.config.kinds import validation_figure
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config, conf_dir
 from tlcl.distributed.launcher import check_launched, launched_as
@@ -26,7 +27,6 @@ from tlcl.security.untrusted import recorded_config
 from tlcl.sweeps.callback import sweep_directory
 from tlcl.system.memory import keep_freed_memory
 from tlcl.system.paths import expanded
-from tlcl.tracking.kinds import validation_figure
 
 # What needs torch is imported by the functions that use it: --help and the TAB key do not wait for it.
 

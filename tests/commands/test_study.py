@@ -21,11 +21,11 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Scale:
 
 
 def test_steps_have_directories_of_their_own(tmp_path: Path) -> None:
-    planned = study.steps(tmp_path, QUICK)
+    planned = study.planned_runs(tmp_path, QUICK)
     assert len({step.path for step in planned}) == len(planned)
     assert all(tmp_path in step.path.parents for step in planned)
     grid = [step.config for step in planned if "grid" in step.path.parts]
-    assert {(config.thaw.depth, config.data.train_size) for config in grid} == {
+    assert {(config.thaw["depth"], config.data.train_size) for config in grid} == {
         (depth, size) for depth in range(6) for size in QUICK.sizes
     }
     assert all(config.data.crop_padding == 0 for config in grid)
@@ -65,7 +65,7 @@ def test_a_run_whose_loss_is_not_finite_does_not_end_the_study(
     seen: list[Path] = []
     monkeypatch.setattr(steps, "run_or_resume", lambda config, path: seen.append(path) or "the loss is not finite")
     page = study.study(tmp_path / "study", tiny).read_text()
-    assert len(seen) == len(study.steps(tmp_path / "study", tiny))
+    assert len(seen) == len(study.planned_runs(tmp_path / "study", tiny))
     assert "depth0_size40_seed0: the loss is not finite" in page
 
 

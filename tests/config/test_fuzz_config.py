@@ -121,7 +121,7 @@ def checked(config: DictConfig) -> Config | str:
     try:
         parsed = parse_config(config)
         if parsed.compare is not None:
-            compare.children(config, Path("run"))
+            compare.children(parsed, Path("run"))
     except UserError as error:
         sentence = str(error)
     else:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tlcl.config.kinds import NAMED
 from tlcl.reports.render import render
 from tlcl.reports.tables.compare import read_table, write_table
 from tlcl.reports.tables.spread import mean_std
 from tlcl.tracking.accuracy_matrix import read_matrix, write_matrix
-from tlcl.tracking.kinds import NAMED
 from tlcl.tracking.sweep_records import job_in
 
 NAN = math.nan

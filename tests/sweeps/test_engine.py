@@ -10,16 +10,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
-from omegaconf import DictConfig
 
-from tests.conftest import FAST, composed
+from tests.conftest import FAST, ROOT, composed, go
 from tlcl.config.parse import parse_config
+from tlcl.config.schema import Config
 from tlcl.errors import Interrupted, Stopped, TrainingError, UserError
+from tlcl.extensions import allow
 from tlcl.sweeps import engine
-from tlcl.sweeps.engine import PlannedRun, failures, refuse_mistakes, run_plan
+from tlcl.sweeps.engine import PlannedRun, failures, fault, run_plan
 from tlcl.sweeps.progress import in_words, seconds_left
 from tlcl.tracking.finished_run import BEGUN, COMPLETE, FAILURE, MISSING, FinishedRun
 from tlcl.tracking.sweep_records import RunRecord
@@ -27,11 +30,12 @@ from tlcl.tracking.sweep_records import RunRecord
 
 @dataclass(frozen=True, eq=False)
 class Scripted:
-    """A task that does what its text says, in this process or another."""
+    """An entry of a plan that does what its text says, in this process or another."""
 
     path: Path
     script: str = "write"
     weight: float = 1.0
+    config: Any = SimpleNamespace(extend=())  # noqa: RUF009 (never changed)
 
     @property
     def failed(self) -> Path:
@@ -86,8 +90,9 @@ def test_failures_are_recorded_and_what_is_done_is_not_done_again(tmp_path: Path
         "1": "the loss is not finite", "2": "the data are not there", "3": "ZeroDivisionError: by zero",
     }  # fmt: skip
     assert "Traceback" in json.loads(plan[3].failed.read_text())["traceback"]
-    with pytest.raises(TrainingError, match="3 of 5 runs failed: the data are not there; try them again with the"):
-        refuse_mistakes(tmp_path, plan, rows)
+    end = fault(tmp_path, plan, rows)
+    assert isinstance(end, TrainingError)
+    assert str(end) == "3 of 5 runs failed: the data are not there; try them again with the same command"
     table = list(csv.DictReader((tmp_path / "runs.csv").open()))
     assert [row["folder"] for row in table] == ["0", "1", "2", "3", "4"]
     assert table[1] == {
@@ -102,14 +107,15 @@ def test_failures_are_recorded_and_what_is_done_is_not_done_again(tmp_path: Path
     assert sorted(order(tmp_path)) == ["1", "2", "3"]
     assert failures(rows) == {"1": "the loss is not finite"}
     assert not mended[3].failed.exists()
-    refuse_mistakes(tmp_path, mended, rows)  # a loss that is not finite is a result
+    assert fault(tmp_path, mended, rows) is None  # a loss that is not finite is a result
 
 
 def test_only_mistakes_end_as_a_mistake(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "mistake", "diverge")
     rows = run_plan(tmp_path, plan, "some", progress=False)
-    with pytest.raises(UserError, match="2 of 2 runs failed"):
-        refuse_mistakes(tmp_path, plan, rows)
+    end = fault(tmp_path, plan, rows)
+    assert isinstance(end, UserError)
+    assert str(end).startswith("2 of 2 runs failed")
 
 
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
@@ -160,7 +166,7 @@ def test_how_a_run_among_many_stands(tmp_path: Path) -> None:
     assert (run.status, run.failure["sentence"]) == (FAILURE, "no data")
     (tmp_path / "summary.json").write_text(json.dumps({"status": "complete"}))
     assert run.status == COMPLETE
-    assert not PlannedRun(tmp_path, DictConfig({}), {}).done  # its report was never drawn
+    assert not PlannedRun(tmp_path, parse_config(composed(tmp_path)), {}).done  # its report was never drawn
 
 
 def test_a_comparison_of_the_version_before_has_no_number_of_jobs(tmp_path: Path) -> None:
@@ -242,3 +248,41 @@ def test_runs_at_once_are_those_one_after_another(
         ("naive", "0", "complete"), ("er", "0", "complete"), ("naive", "1", "complete"), ("er", "1", "complete"),
     ]  # fmt: skip
     assert "method=naive" in (tmp_path / "with2" / "compare.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_users_own_method_is_known_in_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its keys are a dataclass of the user's file, which a process runs before it is given a config with them."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "account"))
+    own = allow(ROOT / "docs" / "examples" / "my_method.py")
+    config = composed(
+        tmp_path, "+experiment=continual_compare", *FAST, "model=small_cnn", "trainer.epochs=1",
+        "compare.methods=[l2,'l2 strength=2']", "compare.jobs=2", f"extend=['{own}']",
+    )  # fmt: skip
+    path = go(config)
+    rows = list(csv.DictReader((path / "runs.csv").open()))
+    assert [row["status"] for row in rows] == ["complete", "complete"]
+
+
+def test_a_fault_leaves_a_page_and_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever fails, the comparison's page is drawn from what there is; the next time only that is run."""
+    config = composed(
+        tmp_path, "+experiment=continual_compare", *FAST, "model=small_cnn", "trainer.epochs=1",
+        "compare.methods=[naive,ncm]", "compare.seeds=[0]",
+    )  # fmt: skip
+    original = engine.run_or_resume
+
+    def broken(config: Config, path: Path) -> str | None:
+        if path.name == "ncm_seed0":
+            raise UserError("the data are not there")
+        return original(config, path)
+
+    monkeypatch.setattr(engine, "run_or_resume", broken)
+    with pytest.raises(UserError, match="1 of 2 runs failed: the data are not there; try them again with"):
+        go(config)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "ncm_seed0 stopped: the data are not there" in page
+    monkeypatch.undo()
+    go(config)
+    assert FinishedRun(tmp_path / "run").complete
+    assert "stopped: the data" not in (tmp_path / "run" / "report.html").read_text()

@@ -13,13 +13,13 @@ import torch
 from tests.conftest import go
 from tlcl.adaptation.pairs import HIDDEN
 from tlcl.config.compose import composed_config
+from tlcl.config.kinds import kind_of
 from tlcl.config.parse import parse_config
 from tlcl.data.sources.few_label_splits import FewLabelSplitsConfig, find_splits, load_split
 from tlcl.errors import Interrupted, TrainingError, UserError
 from tlcl.reports.few_labels import tables
 from tlcl.reports.tables.few_labels import published, read_cells, rows_of
 from tlcl.sweeps import few_labels
-from tlcl.tracking.kinds import kind_of
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

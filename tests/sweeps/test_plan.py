@@ -11,13 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from tests.conftest import FAST
 from tests.sweeps.conftest import fake_job, fake_plan, train
 from tlcl.commands.report import main as report_main
-from tlcl.config.schema import conf_dir
+from tlcl.config.kinds import reported_figure, validation_figure
+from tlcl.config.schema import Config, conf_dir
 from tlcl.errors import UserError
-from tlcl.sweeps import engine
 from tlcl.sweeps import job as sweep_job
 from tlcl.sweeps.plan import resumed_command
 from tlcl.system.files import one_at_a_time
-from tlcl.tracking.kinds import reported_figure, validation_figure
+from tlcl.tracking.records import config_text
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -43,19 +43,19 @@ class FakeJobs:
         self.groups: list[str | None] = []
         self.trouble: dict[str, BaseException | str] = {}
 
-    def __call__(self, composed: DictConfig, path: Path) -> str | None:
+    def __call__(self, config: Config, path: Path) -> str | None:
         self.ran.append(path.name)
-        self.groups.append(composed.logger.get("group"))
+        self.groups.append(getattr(config.logger, "group", None))
         trouble = self.trouble.get(path.name)
         if isinstance(trouble, UserError):  # found before the run begins
             raise trouble
-        (path / "config.yaml").write_text(OmegaConf.to_yaml(composed, resolve=True))
+        (path / "config.yaml").write_text(config_text(config))
         if isinstance(trouble, BaseException):
             raise trouble
         if trouble is not None:
             return trouble
-        assert isinstance(composed.thaw.depth, int)
-        val = 1 - abs(composed.thaw.depth - 3) / 10 - abs(composed.optim.lr - 0.01)
+        assert isinstance(config.thaw["depth"], int)
+        val = 1 - abs(config.thaw["depth"] - 3) / 10 - abs(config.optim.lr - 0.01)
         fake = {
             "status": "complete",
             "job": "finetune",
@@ -71,7 +71,7 @@ class FakeJobs:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeJobs:
     jobs = FakeJobs()
-    monkeypatch.setattr(engine, "run_or_resume", jobs)
+    monkeypatch.setattr(sweep_job, "run_or_resume", jobs)
     return jobs
 
 

@@ -12,9 +12,10 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from tlcl.config.kinds import kind_of
 from tlcl.config.ranges import check_value, limits
 from tlcl.config.registry import GROUPS
-from tlcl.config.rules import check_cache, check_job, check_schedule
+from tlcl.config.rules import check_cache, check_schedule
 from tlcl.config.schema import LATER, OPTIONAL, PLAIN, Config, conf_dir
 from tlcl.errors import UserError
 from tlcl.extensions import run_extensions
@@ -184,6 +185,6 @@ def parse_config(composed: DictConfig) -> Config:
             raise UserError(f"{group}.{choices.selector}={shown(chosen)} is not one of {', '.join(choices)}")
         values[group] = _typed(group, choices[chosen].keys, composed[group])
     config = Config(**values)
-    check_job(config)
+    kind_of(vars(config)).rule(config)
     check_cache(config)
     return config

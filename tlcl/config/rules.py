@@ -66,23 +66,19 @@ def check_cache(config: Config) -> None:
         )
 
 
-def check_job(config: Config) -> None:
-    """That the optional groups fit each other."""
-    if config.data.source == "few_label_splits":
-        check_few_labels(config)
-        return
-    if config.source is not None:
-        check_adaptation(config)
-        return
-    if config.adaptation is not None:
-        raise UserError("adaptation needs a labelled source domain, e.g. data@source=rendered_digits")
-    if config.continual is None:
-        for group in ("method", "compare"):
-            if getattr(config, group) is not None:
-                raise UserError(f"{group} needs tasks; add continual=class_incremental, or leave out {group}")
-        if config.data.val_size == 0:
-            raise UserError("data.val_size=0 leaves fine-tuning no images to choose the checkpoint on")
-        return
+def check_finetuning(config: Config) -> None:
+    """That fine-tuning is given nothing that only other jobs have, and images to choose the checkpoint on."""
+    _check_no_adaptation(config)
+    for group in ("method", "compare"):
+        if getattr(config, group) is not None:
+            raise UserError(f"{group} needs tasks; add continual=class_incremental, or leave out {group}")
+    if config.data.val_size == 0:
+        raise UserError("data.val_size=0 leaves fine-tuning no images to choose the checkpoint on")
+
+
+def check_continual(config: Config) -> None:
+    """That a stream of tasks has one method, or several to compare, and settings that it can be trained with."""
+    _check_no_adaptation(config)
     if config.method is None and config.compare is None:
         raise UserError("continual needs a method, e.g. method=naive, or several: compare=default")
     if config.method is not None and config.compare is not None:
@@ -94,6 +90,11 @@ def check_job(config: Config) -> None:
             "trainer.precision=16-mixed scales the gradients that the methods read; "
             "use bf16-mixed or 32-true in continual learning"
         )
+
+
+def _check_no_adaptation(config: Config) -> None:
+    if config.adaptation is not None:
+        raise UserError("adaptation needs a labelled source domain, e.g. data@source=rendered_digits")
 
 
 def check_adaptation(config: Config) -> None:

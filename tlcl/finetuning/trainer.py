@@ -1,5 +1,6 @@
 """The Lightning Trainer that every gradient training of the project uses, and its fit."""
 
+import logging
 import sys
 import warnings
 from pathlib import Path
@@ -13,6 +14,8 @@ from tlcl.distributed.ddp import InStep
 from tlcl.distributed.devices import lightning_devices, root_device
 from tlcl.errors import Interrupted
 from tlcl.tracking.checkpoint import AtomicCheckpointIO, Misfit
+
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its import has set it to INFO
 
 
 def choose_device(config: Config) -> torch.device:

@@ -55,8 +55,7 @@ class Continual(Job):
         return not closed_form
 
     @classmethod
-    def ready(cls, config: Config, checkpoints: Path) -> None:
-        super().ready(config, checkpoints)
+    def check_resumed(cls, config: Config, checkpoints: Path) -> None:
         check_inputs(config, IMAGES, begun_on(checkpoints))  # several processes work on images
 
     def build(self) -> None:

@@ -17,7 +17,6 @@ from tlcl.data.image_tensors import ImageTensors
 from tlcl.data.sources.image_folder import load_folder
 from tlcl.data.sources.registry import load_source
 from tlcl.errors import UserError
-from tlcl.jobs.finetune import run as finetune
 from tlcl.jobs.finished import load_run
 from tlcl.jobs.pretrain import pretrained_on_letters
 from tlcl.models.blocks import Blocks
@@ -69,7 +68,7 @@ def load_model(name: str, config: Config) -> Model:
         state = backbone.imagenet()
         net.load_state_dict({key: state[backbone.native_key(key)] for key in net.state_dict()})
         return Model(net, "efficientnet_lite0 with ImageNet weights")
-    path = pretrained_on_letters(config, finetune) if name == "letters" else Path(name).expanduser()
+    path = pretrained_on_letters(config) if name == "letters" else Path(name).expanduser()
     network, _, trained = load_run(path)
     if not isinstance(network, Blocks):
         raise UserError(f"--model={name} classifies by its continual method, not by its head; give another run")

@@ -35,7 +35,7 @@ class Job(ABC):
     """What one kind of job has of its own.
 
     Attributes:
-        name: its kind, see `tlcl.tracking.kinds`.
+        name: its kind, see `tlcl.config.kinds`.
         surplus: checkpoints that a finished run has no more use for.
         net, backbone, source, classes: set by `build`: the network, what it is made from, the data whose test
             images are answered, and the number of its classes.
@@ -73,7 +73,17 @@ class Job(ABC):
             UserError: the data or the weights cannot be had.
         """
         cls.check([config])
+        cls.check_resumed(config, checkpoints)
         ready_weights(config)
+
+    @classmethod
+    def check_resumed(cls, config: Config, checkpoints: Path) -> None:
+        """See that what began can be resumed in several processes.
+
+        Raises:
+            UserError: it cannot.
+        """
+        return
 
     @abstractmethod
     def build(self) -> None:

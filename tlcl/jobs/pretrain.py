@@ -20,7 +20,7 @@ from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.build import backbone_of
 from tlcl.models.weights import RUN_MODEL, Origin, apply_weights, file_sha256
 from tlcl.system.files import one_at_a_time
-from tlcl.tracking.records import RunDirectory
+from tlcl.tracking.records import RunDirectory, read_object
 
 log = logging.getLogger(__name__)
 Run = Callable[[Config, RunDirectory], object]
@@ -76,10 +76,8 @@ def letters_recipe(config: Config) -> DictConfig:
 
 def _whole(path: Path) -> bool:
     """Whether a finished pretraining is there, with the weights that its summary names."""
-    summary, weights = path / "summary.json", path / RUN_MODEL
-    if not (summary.is_file() and weights.is_file()):
-        return False
-    return json.loads(summary.read_text()).get("model_sha256") == file_sha256(weights)
+    weights = path / RUN_MODEL
+    return weights.is_file() and read_object(path / "summary.json").get("model_sha256") == file_sha256(weights)
 
 
 def pretrained_on_letters(config: Config, run: Run = run_here) -> Path:

@@ -1,33 +1,47 @@
 """Running what a config describes, in a directory of its own: from the start, or what is left of it."""
 
 import logging
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
+from tlcl.config.kinds import kind_of, load
 from tlcl.config.parse import parse_config
-from tlcl.config.schema import Config
+from tlcl.config.schema import Config, TrainerConfig
 from tlcl.errors import Stopped, TrainingError, as_sentences
 from tlcl.reports.render import render
 from tlcl.security.untrusted import recorded_config
-from tlcl.tracking.kinds import kind_of, load
 from tlcl.tracking.records import RunDirectory
 
 log = logging.getLogger(__name__)
-ANEW = ("devices", "num_nodes", "strategy")  # of trainer: what may change when a run is resumed
 
 
 def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     """Run the job that the config describes; returns its summary."""
-    job = load(f"{kind_of(asdict(config)).job}:run")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # after its import, which sets it to INFO
-    summary: dict[str, Any] = job(config, directory)
+    summary: dict[str, Any] = load(f"{kind_of(vars(config)).job}:run")(config, directory)
     return summary
 
 
-def run_or_resume(composed: DictConfig, path: Path) -> str | None:
+def recorded_run(path: Path, processes: TrainerConfig | None = None) -> Config:
+    """The config of the run that began in `path`.
+
+    Args:
+        processes: how many it is to have now, which alone may change.
+
+    Raises:
+        UserError: it cannot be read or used.
+    """
+    composed = recorded_config(path)
+    composed.run_dir = str(path)
+    config = parse_config(composed)
+    if processes is not None:
+        for key in ("devices", "num_nodes", "strategy"):
+            setattr(config.trainer, key, getattr(processes, key))
+    return config
+
+
+def run_or_resume(config: Config, path: Path) -> str | None:
     """Run the job that the config describes in `path`, or the rest of what began there, unless it is complete.
 
     Returns:
@@ -37,17 +51,26 @@ def run_or_resume(composed: DictConfig, path: Path) -> str | None:
     Raises:
         UserError: a mistake in the config; Stopped: by Ctrl-C, SIGTERM or a full disk.
     """
-    begun = (path / "config.yaml").is_file()
-    if begun:  # by the config that it began with
-        recorded = recorded_config(path)
-        recorded.trainer.update({key: composed.trainer[key] for key in ANEW})
-        composed = recorded
-    composed.run_dir = str(path)
+    if (path / "config.yaml").is_file():
+        return resume(path, config.trainer)
+    return _complete(path, lambda: replace(config, run_dir=str(path)), begun=False)
+
+
+def resume(path: Path, processes: TrainerConfig | None = None) -> str | None:
+    """Run the rest of what began in `path`, unless it is complete; returns and raises as `run_or_resume`.
+
+    Args:
+        processes: see `recorded_run`.
+    """
+    return _complete(path, lambda: recorded_run(path, processes), begun=True)
+
+
+def _complete(path: Path, config_of: Callable[[], Config], *, begun: bool) -> str | None:
     directory = RunDirectory(path, resume=begun)
     try:
         finished = directory.read_json("summary.json") or {}
         if finished.get("status") != "complete":
-            config = parse_config(composed)
+            config = config_of()
             with as_sentences(config, path):
                 run(config, directory)
         elif not (path / "report.html").is_file():  # killed before it was drawn

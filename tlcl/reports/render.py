@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from tlcl.config.kinds import kind_of, load
 from tlcl.security.untrusted import recorded_config
-from tlcl.tracking.kinds import kind_of, load
 
 
 def render(run_dir: Path) -> Path:

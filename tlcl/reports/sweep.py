@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+from tlcl.config.kinds import NAMED, Kind
 from tlcl.reports.page import base_context, embedded_plots, render_page
 from tlcl.reports.plots.style import save_figures
 from tlcl.reports.plots.sweep import DEPTH, bars, heat_map, lines, parallel_coordinates, search_history
@@ -15,7 +16,6 @@ from tlcl.reports.tables.sweep import Row, chosen, csv_text, is_condition, numer
 from tlcl.reports.tables.sweep import score as best_first
 from tlcl.system.files import atomic_write_text
 from tlcl.tracking.finished_run import COMPLETE, FAILURE
-from tlcl.tracking.kinds import NAMED, Kind
 from tlcl.tracking.sweep_records import Sweep, described, failures, read_sweep, shortened
 
 MOST_PANELS = 12  # heat maps on one page

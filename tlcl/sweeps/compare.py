@@ -7,27 +7,21 @@ from typing import Any
 
 import yaml
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tlcl.config.kinds import Kind, compared_kind, load
 from tlcl.config.parse import parse_config
 from tlcl.config.registry import GROUPS
 from tlcl.config.schema import Config, conf_dir
 from tlcl.errors import UserError
 from tlcl.finetuning.trainer import choose_device
-from tlcl.reports.render import render
 from tlcl.reports.tables.compare import write_table
-from tlcl.sweeps.engine import PlannedRun, failures, refuse_mistakes, run_plan
+from tlcl.sweeps.engine import PlannedRun, conclude_job, run_plan
 from tlcl.system.text import shown
-from tlcl.tracking.kinds import Kind, kind_of, load
 from tlcl.tracking.records import RunDirectory, config_record
 
 log = logging.getLogger(__name__)
-
-
-def family_of(composed: DictConfig) -> Kind:
-    """The kind of job whose methods are compared: continual learning where there are tasks, else adaptation."""
-    return kind_of({str(key): composed[key] for key in composed if key != "compare"})
 
 
 def _group_file(group: str, name: str) -> Any:
@@ -65,13 +59,12 @@ def run_name(text: str, seed: int) -> str:
     return f"{'_'.join(text.split())}_seed{seed}".replace("%", "%25").replace("/", "%2F")
 
 
-def children(composed: DictConfig, root: Path, weight: float = 1.0) -> list[PlannedRun]:
+def children(config: Config, root: Path, weight: float = 1.0) -> list[PlannedRun]:
     """The run of each method with each seed, every config checked, so that a mistake in the last one shows at once.
 
     Raises:
         UserError: as `parse_config`; methods or seeds that are none, or given twice.
     """
-    config = parse_config(composed.copy())
     assert config.compare is not None
     methods, seeds = [" ".join(text.split()) for text in config.compare.methods], config.compare.seeds
     for key, values in (("methods", methods), ("seeds", seeds)):
@@ -80,60 +73,47 @@ def children(composed: DictConfig, root: Path, weight: float = 1.0) -> list[Plan
         twice = [value for index, value in enumerate(values) if value in values[:index]]
         if twice:
             raise UserError(f"compare.{key} has {shown(twice[0])} twice")
-    runs, family = [], family_of(composed)
+    runs, family = [], compared_kind(vars(config))
+    assert family.methods is not None
     for seed in seeds:
         for text in methods:
-            child, path = composed.copy(), root / "runs" / run_name(text, seed)
-            child.pop("compare")
-            assert family.methods is not None
-            child[family.methods], child.seed = method_group(text, family), seed
-            child.name, child.run_dir = f"{config.name} {text}", str(path)
-            parse_config(child.copy())
+            path = root / "runs" / run_name(text, seed)
+            own = {"name": f"{config.name} {text}", "seed": seed, "run_dir": str(path), "compare": None}
+            record = {**config_record(config), **own, family.methods: method_group(text, family)}
+            child = parse_config(OmegaConf.create(record))
             runs.append(PlannedRun(path, child, {"method": text, "seed": seed}, weight))
     return runs
 
 
-def _check_against_data(plan: Sequence[PlannedRun]) -> None:
+def _check_against_data(family: Kind, plan: Sequence[PlannedRun]) -> None:
     """That each method fits the data; what could be wrong is the same for every seed.
 
     Raises:
         UserError: one does not.
     """
     first = [run.config for run in plan if run.settings["seed"] == plan[0].settings["seed"]]
-    load(f"{family_of(first[0]).job}:check")([parse_config(child.copy()) for child in first])
+    load(f"{family.job}:check")(first)
 
 
 def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     """Run what is not finished yet, `compare.jobs` at once; returns the summary.
 
-    A run that stops with a loss that is not finite is named in the table; the others go on.
+    A run that stops with a loss that is not finite is named in the summary; the others go on.
 
     Raises:
-        UserError, TrainingError: see `tlcl.sweeps.engine`.
+        UserError, TrainingError: see `conclude_job`.
     """
-    root = directory.path
+    root, family = directory.path, compared_kind(vars(config))
     assert config.compare is not None
     choose_device(config)
-    composed = OmegaConf.create(config_record(config))
-    plan = children(composed, root)
+    plan = children(config, root)
     if not directory.begun:
-        _check_against_data(plan)
+        _check_against_data(family, plan)
     directory.begin(config)
-    figures = family_of(composed).compared
     rows = run_plan(
         root, plan, "compare", jobs=config.compare.jobs, progress=config.trainer.progress,
-        after=lambda rows: write_table(root, rows, figures),
+        after=lambda rows: write_table(root, rows, family.compared),
     )  # fmt: skip
-    table = write_table(root, rows, figures)
-    refuse_mistakes(root, plan, rows)
-    summary = {
-        "status": "complete",
-        "name": config.name,
-        "job": "compare",
-        "methods": table,
-        "seeds": sorted(config.compare.seeds),
-        "stopped": failures(rows),
-    }
-    directory.write_json("summary.json", summary)
-    log.info("report: %s", render(root))
-    return summary
+    table = write_table(root, rows, family.compared)
+    about = {"name": config.name, "job": "compare", "methods": table, "seeds": sorted(config.compare.seeds)}
+    return conclude_job(directory, plan, rows, about)

@@ -59,7 +59,7 @@ def own_target(text: str) -> Target:
     return Target(name, ("data=image_folder", f"data.train={Path(path).expanduser().resolve()}", "data.size=32"))
 
 
-def steps(
+def planned_runs(
     root: Path, targets: Sequence[Target], sizes: Sequence[int], seeds: Sequence[int]
 ) -> list[PlannedRun]:
     """Every run of the grid."""
@@ -108,4 +108,4 @@ def depth_grid(
         measure_distances(root, targets)
         return write_depth_grid_report(root, stopped)
 
-    return run_study(root, steps(root, targets, sizes, seeds), "depth-grid", page, jobs)
+    return run_study(root, planned_runs(root, targets, sizes, seeds), "depth-grid", page, jobs)

@@ -1,6 +1,6 @@
 """Many runs, whatever they are for: what is done is not done again, and one that fails does not lose the others.
 
-A plan is a list of tasks: runs in directories of their own (of a sweep, a comparison, a study, a grid), or
+A plan is a list of entries: runs in directories of their own (of a sweep, a comparison, a study, a grid), or
 trainings of seconds that leave one file each (`tlcl.sweeps.few_labels`). Its result is one table, `runs.csv`.
 """
 
@@ -14,18 +14,20 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from omegaconf import DictConfig
 from tqdm import tqdm
 
+from tlcl.config.schema import Config
 from tlcl.distributed.launcher import launched_as
 from tlcl.errors import Interrupted, Stopped, TrainingError, UserError
 from tlcl.jobs.registry import run_or_resume
+from tlcl.reports.render import render
 from tlcl.reports.tables.runs import write_runs
 from tlcl.sweeps.progress import in_words, seconds_left
 from tlcl.system.files import atomic_write_text
 from tlcl.tracking.finished_run import COMPLETE, FAILED, FAILURE
+from tlcl.tracking.records import RunDirectory, read_object
 from tlcl.tracking.sweep_records import RunRecord, Value, described, job_in
 
 log = logging.getLogger(__name__)
@@ -36,12 +38,26 @@ TABLE_SECONDS = 5.0  # between two writings of the table
 Failure = dict[str, str]  # `kind`, `sentence` and, of an unexpected one, `traceback`
 
 
-class Task(Protocol):
-    """One entry of a plan; it travels to other processes, so it is made of plain values.
+class Attempt(Protocol):
+    """What may fail without losing the others.
+
+    Attributes:
+        failed: where its failure is recorded.
+    """
+
+    @property
+    def failed(self) -> Path: ...
+
+    def perform(self) -> str | None:
+        """Do it, or what is left of it; returns why training stopped, where that ended it."""
+
+
+class Entry(Attempt, Protocol):
+    """One entry of a plan; it travels to other processes.
 
     Attributes:
         path: what it writes: a directory, or a file.
-        failed: where its failure is recorded.
+        config: by which it is done.
         weight: about its seconds, in proportion to those of the others.
         done: whether nothing is left to do.
     """
@@ -49,14 +65,11 @@ class Task(Protocol):
     @property
     def path(self) -> Path: ...
     @property
-    def failed(self) -> Path: ...
+    def config(self) -> Config: ...
     @property
     def weight(self) -> float: ...
     @property
     def done(self) -> bool: ...
-
-    def perform(self) -> str | None:
-        """Do it, or what is left of it; returns why training stopped, where that ended it."""
 
     def row(self, number: int, root: Path) -> RunRecord:
         """How it stands, from its records."""
@@ -67,7 +80,7 @@ class PlannedRun:
     """A run in a directory of its own; `settings`: what tells it from the others of its plan."""
 
     path: Path
-    config: DictConfig
+    config: Config
     settings: Mapping[str, Value]
     weight: float = 1.0
 
@@ -88,8 +101,8 @@ class PlannedRun:
         return job_in(self.path, root, number, dict(self.settings))
 
 
-def attempt(task: Task) -> Failure | None:
-    """Do one task of a plan; a failure is recorded, so that the others go on, and returned.
+def attempt(task: Attempt) -> Failure | None:
+    """Do one entry of a plan; a failure is recorded, so that the others go on, and returned.
 
     Raises:
         Stopped: by Ctrl-C, SIGTERM or a full disk, which end the whole plan; KeyboardInterrupt likewise.
@@ -113,7 +126,7 @@ def attempt(task: Task) -> Failure | None:
     return failure
 
 
-def record(task: Task, failure: Failure | None) -> None:
+def record(task: Attempt, failure: Failure | None) -> None:
     """Write why it failed, or take away why it failed before."""
     if failure is None:
         task.failed.unlink(missing_ok=True)
@@ -130,7 +143,7 @@ def close_wandb(*, failed: bool) -> None:
 
 def run_plan(
     root: Path,
-    plan: Sequence[Task],
+    plan: Sequence[Entry],
     name: str,
     *,
     jobs: int = 1,
@@ -163,7 +176,7 @@ def run_plan(
     total, written, shown = sum(task.weight for task in plan), 0.0, None if progress else True
     bar = tqdm(total=total, initial=total - sum(left.values()), desc=name, bar_format=BAR, disable=shown)
 
-    def begun(task: Task) -> None:
+    def begun(task: Entry) -> None:
         words = in_words(seconds_left(known, list(left.values()), jobs))
         bar.set_postfix_str(", ".join(filter(None, [words, str(task.path.relative_to(root))])))
 
@@ -186,8 +199,8 @@ def run_plan(
 
 
 def _results(
-    tasks: Sequence[Task], jobs: int, log_file: Path, begun: Callable[[Task], None]
-) -> Generator[tuple[Task, float], None, None]:
+    tasks: Sequence[Entry], jobs: int, log_file: Path, begun: Callable[[Entry], None]
+) -> Generator[tuple[Entry, float], None, None]:
     """Each task with its seconds, as they end."""
     if jobs > 1:
         from tlcl.sweeps.processes import in_processes
@@ -206,17 +219,36 @@ def failures(rows: Sequence[RunRecord]) -> dict[str, str]:
     return {row.path.name: row.reason for row in rows if row.status == FAILURE and row.path is not None}
 
 
-def refuse_mistakes(root: Path, plan: Sequence[Task], rows: Sequence[RunRecord]) -> None:
-    """That none failed of anything but its training, which a table can say of it.
+def fault(root: Path, plan: Sequence[Entry], rows: Sequence[RunRecord]) -> Exception | None:
+    """What ends a plan some of which failed of anything but its training, which a table can say of it.
 
-    Raises:
-        UserError: some failed, all by mistakes of the user (exit code 2); TrainingError: not all so (exit code 1).
+    Returns:
+        UserError: all of those failed by mistakes of the user (exit code 2); TrainingError: not all (exit code 1).
     """
     failed = [task.failed for task, row in zip(plan, rows, strict=True) if row.status == FAILURE]
-    stored = [json.loads(path.read_text()) for path in failed]
-    wrong = [failure for failure in stored if failure["kind"] != TRAINING]
-    if wrong:
-        command = f"+resume={root}" if (root / "config.yaml").is_file() else "the same command"
-        what = f"{len(stored)} of {len(plan)} runs failed: {wrong[0]['sentence']}"
-        kind = UserError if all(one["kind"] == MISTAKE for one in wrong) else TrainingError
-        raise kind(f"{what}; try them again with {command}")
+    stored = [read_object(path) for path in failed]
+    wrong = [failure for failure in stored if failure.get("kind") != TRAINING]
+    if not wrong:
+        return None
+    command = f"+resume={root}" if (root / "config.yaml").is_file() else "the same command"
+    what = f"{len(stored)} of {len(plan)} runs failed: {wrong[0].get('sentence', '')}"
+    kind = UserError if all(one.get("kind") == MISTAKE for one in wrong) else TrainingError
+    return kind(f"{what}; try them again with {command}")
+
+
+def conclude_job(
+    directory: RunDirectory, plan: Sequence[Entry], rows: Sequence[RunRecord], summary: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write the summary and the page of a job that is many runs; returns the summary.
+
+    Raises:
+        UserError, TrainingError: see `fault`; the page is there all the same, and the job can be resumed.
+    """
+    end = fault(directory.path, plan, rows)
+    stopped = {Path(name).stem if name.endswith(".json") else name: why for name, why in failures(rows).items()}
+    whole = {"status": COMPLETE if end is None else FAILURE, **summary, "stopped": stopped}
+    directory.write_json("summary.json", whole)
+    log.info("report: %s", render(directory.path))
+    if end is not None:
+        raise end
+    return whole

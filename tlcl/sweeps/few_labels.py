@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
 from tlcl.adaptation.methods.base import NONE
 from tlcl.adaptation.methods.registry import build_method, method_class
 from tlcl.adaptation.module import AdaptationModule
 from tlcl.adaptation.pairs import SOURCE, TARGET, PairedDataModule, hide_labels
-from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config
 from tlcl.data.datamodule import EVAL_BATCH, IndexedDataModule
 from tlcl.data.sources.few_label_splits import FewLabelSplit, FewLabelSplitsConfig, Place, find_splits, load_split
@@ -26,13 +24,12 @@ from tlcl.finetuning.trainer import build_trainer, choose_device, fit
 from tlcl.jobs.pretrain import start_weights
 from tlcl.models.build import build_model
 from tlcl.models.inference import predict
-from tlcl.reports.render import render
 from tlcl.reports.tables.few_labels import CELLS, write_few_label_table
 from tlcl.sweeps.compare import children, run_name
-from tlcl.sweeps.engine import failures, refuse_mistakes, run_plan
+from tlcl.sweeps.engine import conclude_job, run_plan
 from tlcl.system.files import atomic_write_text
 from tlcl.tracking.finished_run import COMPLETE, FAILURE, MISSING
-from tlcl.tracking.records import RunDirectory, config_record, read_object
+from tlcl.tracking.records import RunDirectory, read_object
 from tlcl.tracking.sweep_records import RunRecord, Value
 
 log = logging.getLogger(__name__)
@@ -160,9 +157,7 @@ def planned_trainings(config: Config, root: Path) -> list[tuple[str, int, Config
     if config.compare is None:
         assert config.adaptation is not None
         return [(config.adaptation.name, config.seed, config)]
-    plan = children(OmegaConf.create(config_record(config)), root)
-    runs = [(run.config, str(run.settings["method"])) for run in plan]
-    return [(text, child.seed, parse_config(child)) for child, text in runs]
+    return [(str(run.settings["method"]), run.config.seed, run.config) for run in children(config, root)]
 
 
 def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
@@ -171,7 +166,7 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     A cell that stops with a loss that is not finite is named in the summary; the others go on.
 
     Raises:
-        UserError, TrainingError: see `tlcl.sweeps.engine`.
+        UserError, TrainingError: see `conclude_job`.
     """
     started, root = time.perf_counter(), directory.path
     assert isinstance(config.data, FewLabelSplitsConfig)
@@ -186,16 +181,10 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     plan = [Cell(place, text, seed, child, root, device) for place in places for text, seed, child in planned]
     jobs = 1 if config.compare is None else config.compare.jobs
     rows = run_plan(root, plan, "splits", jobs=jobs, progress=config.trainer.progress)
-    table = write_few_label_table(root)
-    refuse_mistakes(root, plan, rows)
-    summary = {
-        "status": "complete",
+    about = {
         "name": config.name,
         "job": "few_labels",
-        "table": table,
-        "stopped": {Path(name).stem: why for name, why in failures(rows).items()},
+        "table": write_few_label_table(root),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    directory.write_json("summary.json", summary)
-    log.info("report: %s", render(root))
-    return summary
+    return conclude_job(directory, plan, rows, about)

@@ -4,23 +4,39 @@ import json
 import logging
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import joblib
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from tlcl.config.kinds import validation_figure
+from tlcl.config.parse import parse_config
 from tlcl.errors import Interrupted, Stopped, UserError
-from tlcl.sweeps.engine import PlannedRun, attempt
+from tlcl.jobs.registry import run_or_resume
+from tlcl.sweeps.engine import attempt
 from tlcl.sweeps.processes import end_with_parent, share_processors
 from tlcl.sweeps.progress import in_words, seconds_left
 from tlcl.system.files import atomic_write_text
-from tlcl.tracking.finished_run import COMPLETE, FAILURE, FinishedRun
-from tlcl.tracking.kinds import validation_figure
+from tlcl.tracking.finished_run import COMPLETE, FAILED, FAILURE, FinishedRun
 from tlcl.tracking.records import read_object
 from tlcl.tracking.sweep_records import JOB, described, read_plan, read_sweep, settings_of
 
 log = logging.getLogger(__name__)
+
+
+class HydraRun(NamedTuple):
+    """A job as Hydra composed it, unchecked: a mistake in it is a failure of this job alone."""
+
+    path: Path
+    composed: DictConfig
+
+    @property
+    def failed(self) -> Path:
+        return self.path / FAILED
+
+    def perform(self) -> str | None:
+        return run_or_resume(parse_config(self.composed), self.path)
 
 
 def run_job(composed: DictConfig) -> float | None:
@@ -44,8 +60,8 @@ def run_job(composed: DictConfig) -> float | None:
         end_with_parent()
     overrides = [str(item) for item in hydra.overrides.task]
     claim(path, number, overrides)
-    job, run = PlannedRun(path, composed, {}), FinishedRun(path)
-    if job.done:
+    run = FinishedRun(path)
+    if run.complete and (path / "report.html").is_file():
         log.info("%s: already complete", title(plan, number, overrides, path))
         return validation_figure(run.summary)
     log.info("%s%s", title(plan, number, overrides, path), time_left(root, parallel))
@@ -53,7 +69,7 @@ def run_job(composed: DictConfig) -> float | None:
     if composed.get("logger") is not None and composed.logger.get("group", "") is None:
         composed.logger.group = plan.get("name")
     try:
-        failure = attempt(job)
+        failure = attempt(HydraRun(path, composed))
     except (Interrupted, KeyboardInterrupt):
         raise KeyboardInterrupt from None
     except Stopped as stop:

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from tlcl.config.compose import hydra_sentence
+from tlcl.config.kinds import kind_of
 from tlcl.config.parse import parse_config
 from tlcl.errors import TrainingError, UserError
 from tlcl.extensions import run_extensions
@@ -29,7 +30,7 @@ from tlcl.sweeps.engine import MISTAKE
 from tlcl.system.files import atomic_write_text
 from tlcl.system.paths import expanded
 from tlcl.tracking.finished_run import COMPLETE, FAILED, FAILURE
-from tlcl.tracking.records import environment
+from tlcl.tracking.records import environment, read_object
 from tlcl.tracking.sweep_records import JOB, SWEEP, failures, read_plan, read_sweep, settings_of, varying
 
 log = logging.getLogger(__name__)
@@ -102,8 +103,8 @@ def _check_search(config: DictConfig) -> None:
         if any(key in str(error) for key in searched):
             return  # a key whose values the search proposes
         raise
-    without = base.compare is not None or base.data.source == "few_label_splits"
-    if without or (base.continual is not None and base.data.val_size == 0):
+    kind = kind_of(vars(base))
+    if kind.validation is None or not kind.validated(base):
         raise UserError(
             "a search chooses by a validation figure, which comparisons, few_label_splits and continual runs with "
             "data.val_size=0 do not have; search a single method with data.val_size above 0"
@@ -176,7 +177,7 @@ def conclude(root: Path) -> None:
     if left:
         what += f", {left} did not end"
     sentence = f"{what}; try them again with +resume={root}"
-    kinds = {json.loads((root / job.path / FAILED).read_text()).get("kind") for job in failed if job.path}
+    kinds = {read_object(root / job.path / FAILED).get("kind") for job in failed if job.path}
     raise UserError(sentence) if kinds == {MISTAKE} and not left else TrainingError(sentence)
 
 

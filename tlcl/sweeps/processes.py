@@ -1,4 +1,4 @@
-"""Tasks of a plan at once, each in a process of its own; all of them end with the one that started them.
+"""Entries of a plan at once, each in a process of its own; all of them end with the one that started them.
 
 However it ends: Ctrl-C, SIGTERM and kill -9 leave no process behind, and what was begun can be resumed.
 """
@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from functools import cache
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -20,7 +21,8 @@ import psutil
 import torch
 
 from tlcl.errors import Interrupted, Stopped, sigterm_as_interrupt
-from tlcl.sweeps.engine import UNEXPECTED, Failure, Task, attempt, record
+from tlcl.extensions import run_extensions
+from tlcl.sweeps.engine import UNEXPECTED, Entry, Failure, attempt, record
 from tlcl.system.memory import keep_freed_memory
 
 PATIENCE = 20.0  # seconds in which a process that is told to end does so
@@ -34,8 +36,12 @@ def share_processors(jobs: int) -> int:
     return threads
 
 
+@cache
 def end_with_parent() -> None:
-    """Have this process end when the one that started it has: as by SIGTERM, and by force if that is not enough."""
+    """Have this process end when the one that started it has: as by SIGTERM, and by force if that is not enough.
+
+    Once a process, however many jobs it is given.
+    """
     threading.Thread(target=_watch, args=(psutil.Process(os.getppid()),), daemon=True).start()
 
 
@@ -55,16 +61,17 @@ def _write_to(log_file: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=file, force=True)
 
 
-def _serve(pipe: Connection, log_file: Path, jobs: int) -> None:
-    """What such a process does: one task after another, until there are no more."""
+def _serve(pipe: Connection, log_file: Path, jobs: int, extend: Sequence[str]) -> None:
+    """What such a process does: one entry after another, until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one ends this one
     end_with_parent()
     _write_to(log_file)
     share_processors(jobs)
     keep_freed_memory()
+    run_extensions(extend)  # before a config with the keys of a user's own method arrives
     with suppress(EOFError, Interrupted, KeyboardInterrupt), sigterm_as_interrupt():
         while True:
-            task: Task = pipe.recv()
+            task: Entry = pipe.recv()
             try:
                 pipe.send(attempt(task))
             except Interrupted:
@@ -76,10 +83,10 @@ def _serve(pipe: Connection, log_file: Path, jobs: int) -> None:
 class _Process:
     """One such process, from outside."""
 
-    def __init__(self, log_file: Path, jobs: int) -> None:
+    def __init__(self, log_file: Path, jobs: int, extend: Sequence[str]) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, log_file, jobs))
+        self._process = context.Process(target=_serve, args=(theirs, log_file, jobs, extend))
         before = os.environ.get(THREADS)
         # for libraries beside torch; it is read when they are loaded
         os.environ.setdefault(THREADS, str(max(1, joblib.cpu_count() // jobs)))
@@ -109,7 +116,7 @@ class _Process:
             self._process.join()
 
 
-def _ready(waiting: Sequence[Task], busy: Sequence[Task]) -> Task | None:
+def _ready(waiting: Sequence[Entry], busy: Sequence[Entry]) -> Entry | None:
     """The first task none of whose own runs is still to be done: a comparison follows the runs that it compares."""
     undone = [*waiting, *busy]
     free = (task for task in waiting if not any(task.path in other.path.parents for other in undone))
@@ -117,21 +124,27 @@ def _ready(waiting: Sequence[Task], busy: Sequence[Task]) -> Task | None:
 
 
 def in_processes(
-    tasks: Sequence[Task], jobs: int, log_file: Path, begun: Callable[[Task], None]
-) -> Generator[tuple[Task, float], None, None]:
-    """Each task with its seconds, as they end, in `jobs` processes; a process that dies costs its task alone.
+    tasks: Sequence[Entry], jobs: int, log_file: Path, begun: Callable[[Entry], None]
+) -> Generator[tuple[Entry, float], None, None]:
+    """Each task with its seconds, as they end, in `jobs` processes; a process that dies costs its entry alone.
 
     Raises:
         Stopped: the disk is full.
     """
     waiting, idle = list(tasks), list[_Process]()
-    busy: dict[Connection, tuple[_Process, Task, float]] = {}
+    extend = list(dict.fromkeys(item for task in tasks for item in task.config.extend))
+    busy: dict[Connection, tuple[_Process, Entry, float]] = {}
     try:
         while waiting or busy:
             while len(busy) < jobs and (task := _ready(waiting, [one for _, one, _ in busy.values()])) is not None:
                 waiting.remove(task)
-                process = idle.pop() if idle else _Process(log_file, jobs)
-                process.pipe.send(task)
+                process = _Process(log_file, jobs, extend) if not idle else idle.pop()
+                try:
+                    process.pipe.send(task)
+                except OSError:  # it died while it waited
+                    process.end()
+                    process = _Process(log_file, jobs, extend)
+                    process.pipe.send(task)
                 busy[process.pipe] = process, task, time.monotonic()
                 begun(task)
             for pipe in wait(list(busy)):

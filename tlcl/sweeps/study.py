@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tlcl.config.compose import composed_config
+from tlcl.config.parse import parse_config
 from tlcl.errors import UserError
-from tlcl.sweeps.engine import PlannedRun, failures, refuse_mistakes, run_plan
+from tlcl.sweeps.engine import PlannedRun, failures, fault, run_plan
 from tlcl.system.files import atomic_write_text, one_at_a_time
 from tlcl.system.memory import keep_freed_memory
 from tlcl.tracking.records import environment
@@ -26,7 +27,8 @@ def cell(
         f"trainer.epochs={epochs}", "data.batch_size=32", "data.crop_padding=0",
     ]  # fmt: skip
     settings: dict[str, Value] = {"name": name, "thaw.depth": depth, "data.train_size": size, "seed": seed}
-    return PlannedRun(path, composed_config(given), settings, 2 + 0.0002 * (depth + 1) * size * epochs)
+    weight = 2 + 0.0002 * (depth + 1) * size * epochs
+    return PlannedRun(path, parse_config(composed_config(given)), settings, weight)
 
 
 def run_study(
@@ -38,7 +40,7 @@ def run_study(
         write_page: gets `root` and a sentence on each run that failed; returns the page's path.
 
     Raises:
-        UserError: `root`, the value of --out, cannot be written, or see `refuse_mistakes`.
+        UserError: `root`, the value of --out, cannot be written, or see `fault`.
         Stopped: by Ctrl-C, SIGTERM or a full disk.
     """
     if jobs < 1:
@@ -58,7 +60,9 @@ def run_study(
             atomic_write_text(root / "environment.json", json.dumps(environment(0), indent=2) + "\n")
             rows = run_plan(root, plan, name, jobs=jobs)
             page = write_page(root, [f"{run}: {why}" for run, why in failures(rows).items()])
-            refuse_mistakes(root, plan, rows)
+            end = fault(root, plan, rows)
+            if end is not None:
+                raise end
     finally:
         logging.getLogger().removeHandler(to_log)
         log.close()

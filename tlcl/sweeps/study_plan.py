@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tlcl.config.compose import composed_config
+from tlcl.config.parse import parse_config
 from tlcl.reports.study import ADAPTATION, CONTINUAL, GRID, LAYERWISE, write_study_report
 from tlcl.sweeps import compare
 from tlcl.sweeps.engine import PlannedRun
@@ -62,18 +63,20 @@ def compare_runs(
     root: Path, scale: Scale, experiment: str, methods: tuple[str, ...], part: str
 ) -> Iterator[PlannedRun]:
     """The runs of a comparison, and last the comparison itself, which finds them done and makes the table."""
-    config = composed_config(
+    composed = composed_config(
         [*QUIET, *scale.shorter, f"+experiment={experiment}", f"compare.methods=[{','.join(methods)}]",
          "compare.seeds=[0]"]
     )  # fmt: skip
-    config.run_dir = str(root / part)
+    composed.run_dir = str(root / part)
+    config = parse_config(composed)
     yield from compare.children(config, root / part, 25)
     yield PlannedRun(root / part, config, {"name": part}, 2)
 
 
-def steps(root: Path, scale: Scale) -> list[PlannedRun]:
+def planned_runs(root: Path, scale: Scale) -> list[PlannedRun]:
     """Every run of the study, in order."""
-    layerwise = composed_config([*QUIET, *scale.shorter, "+experiment=finetune_layerwise", *_milestones(scale)])
+    given = [*QUIET, *scale.shorter, "+experiment=finetune_layerwise", *_milestones(scale)]
+    layerwise = parse_config(composed_config(given))
     return [
         PlannedRun(root / LAYERWISE, layerwise, {"name": LAYERWISE}, 60),
         *grid_runs(root, scale),
@@ -92,4 +95,4 @@ def study(root: Path, scale: Scale, jobs: int = 1) -> Path:
     Raises:
         UserError, TrainingError: see `run_study`.
     """
-    return run_study(root, steps(root, scale), "study", write_study_report, jobs)
+    return run_study(root, planned_runs(root, scale), "study", write_study_report, jobs)

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from tlcl.config.kinds import kind_of
 from tlcl.errors import UserError
 from tlcl.security.untrusted import Labels, recorded_config, recorded_labels
 from tlcl.tracking.accuracy_matrix import Measured, read_matrix
-from tlcl.tracking.kinds import kind_of
 from tlcl.tracking.predictions import Predictions, read_predictions
 from tlcl.tracking.records import read_lines, read_object, read_rows
 from tlcl.tracking.run_history import epoch_row, flattened, task_row
@@ -127,7 +127,7 @@ class FinishedRun:
 
     @property
     def job(self) -> str:
-        """The name of its kind, see `tlcl.tracking.kinds`."""
+        """The name of its kind, see `tlcl.config.kinds`."""
         return kind_of(self._plain_config).name
 
     @property

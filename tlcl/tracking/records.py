@@ -70,7 +70,7 @@ class RunDirectory:
         except OSError as error:
             raise UserError(f"run_dir={path} cannot be written: {error.strerror or error}") from None
         mine = False
-        with suppress(OSError):  # a file system without locks
+        with suppress(OSError):  # a file system without locks cannot tell, and is refused too
             # The kernel drops this lock when the process dies, however it dies.
             mine = lock_descriptor(self._lock.fileno(), blocking=False)
         if not mine:

@@ -3,12 +3,11 @@
 import logging
 import os
 import secrets
-from dataclasses import asdict
 from typing import Any, Literal
 
+from tlcl.config.kinds import kind_of
 from tlcl.config.schema import Config, WandbConfig
 from tlcl.errors import UserError
-from tlcl.tracking.kinds import kind_of
 from tlcl.tracking.records import RunDirectory, config_record
 from tlcl.tracking.run_history import flattened
 from tlcl.tracking.wandb_logger import RunLogger, close_unfinished, drop_service
@@ -48,7 +47,7 @@ def _connect(config: Config, mode: Literal["online", "offline"], run_id: str, sa
         entity=options.entity,
         group=options.group,
         tags=options.tags,
-        job_type=kind_of(asdict(config)).name,
+        job_type=kind_of(vars(config)).name,
         offline=mode == "offline",
         resume="allow" if mode == "online" else None,
         settings=wandb.Settings(mode=mode, silent=True, x_disable_stats=True, init_timeout=PATIENCE),

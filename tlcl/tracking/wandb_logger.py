@@ -30,11 +30,15 @@ def wait_until_written(path: Path) -> None:
     """
     from tlcl.tracking.wandb_file import is_whole
 
-    until = time.monotonic() + WRITING
-    while not is_whole(path):
+    until, pause, size = time.monotonic() + WRITING, 0.005, -1
+    while True:
+        before, size = size, path.stat().st_size
+        if size != before and is_whole(path):
+            return
         if time.monotonic() > until:
             raise TimeoutError(f"{path.name} is not whole")
-        time.sleep(0.005)
+        time.sleep(pause)
+        pause = min(0.5, 1.5 * pause)
 
 
 def drop_service() -> None:

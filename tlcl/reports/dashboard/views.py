@@ -82,7 +82,7 @@ class View:
     """The runs of one job.
 
     Attributes:
-        job: a kind's name, see `tlcl.tracking.kinds`.
+        job: a kind's name, see `tlcl.config.kinds`.
         columns: of the table of runs, beside the name.
         by_sweep: whether runs are folded together by the sweep they belong to.
     """

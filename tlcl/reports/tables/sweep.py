@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any, NamedTuple
 
+from tlcl.config.kinds import reported_figure, validation_figure
 from tlcl.reports.tables.spread import mean_std
 from tlcl.tracking.csv_cells import to_cell
 from tlcl.tracking.finished_run import COMPLETE, FAILURE
-from tlcl.tracking.kinds import reported_figure, validation_figure
 from tlcl.tracking.sweep_records import RunRecord, Value
 
 # further figures of a summary that have a column where any run has them

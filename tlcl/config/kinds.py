@@ -1,7 +1,7 @@
-"""Which kinds of jobs there are: the one place that tells them apart.
+"""Which kinds of jobs a config can describe: the one place that tells them apart.
 
-A kind names the file that runs it and the one that draws its page; they are imported when they are used, so that
-reading a record waits for neither.
+A kind names the file that runs it and the one that draws its page, as entry points do: what is above this folder is
+imported when it is used, so that reading a config or a record waits for neither.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any
 
-from tlcl.tracking.scores import adaptation_score, continual_score, finetuning_score
+from tlcl.config.rules import check_adaptation, check_continual, check_few_labels, check_finetuning
+from tlcl.config.schema import Config
 
 Summary = Mapping[str, Any]
 
@@ -24,7 +25,10 @@ class Kind:
         job: the module whose `run(config, directory)` gives the summary, and whose `check(configs)`, where
             `compared` is set, sees that configs which differ in the method alone fit the data.
         plots, page: MODULE:FUNCTION that takes the run directory.
-        validation: the summary's figure that runs may be chosen by (see `tlcl.tracking.scores`); None: it has none.
+        rule: what its config must be like; raises `UserError`.
+        validation: the summary's figure that a search maximises and runs are chosen by, without test images and
+            hidden labels; None: it has none.
+        validated: whether a run of this config has that figure, where the kind has one.
         reported: key of the summary with the accuracy that is reported, 0 to 1.
         meaning: what `validation` and `reported` are, in words.
         methods: the config group whose place `compare` takes.
@@ -36,11 +40,47 @@ class Kind:
     job: str
     plots: str
     page: str
+    rule: Callable[[Config], None]
     validation: Callable[[Summary], float | None] | None = None
+    validated: Callable[[Config], bool] = lambda config: True
     reported: str = "test_acc"
     meaning: tuple[str, str] = ("validation figure", "test accuracy")
     methods: str | None = None
     compared: tuple[str, ...] = ()
+
+
+def finetuning_score(summary: Summary) -> float | None:
+    """Validation accuracy of the selected epoch, 0 to 1."""
+    return _number((summary.get("selected") or {}).get("val_acc"))
+
+
+def continual_score(summary: Summary) -> float | None:
+    """Accuracy on the validation images of all classes after the last task, 0 to 1; None with data.val_size=0."""
+    return _number((summary.get("validation") or {}).get("final_accuracy"))
+
+
+def adaptation_score(summary: Summary) -> float | None:
+    """`source_entropy` of the tested epoch, -1 to 1 (see `tlcl.adaptation.validator`).
+
+    The source's validation accuracy where no target image was held out.
+    """
+    chosen = summary.get("selected") or {}
+    accuracy, entropy = _number(chosen.get("acc")), _number(chosen.get("target_entropy"))
+    return accuracy if accuracy is None or entropy is None else accuracy - entropy
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _check_compared(config: Config) -> None:
+    """The rule of the runs that a comparison makes."""
+    compared_kind(vars(config)).rule(config)
+
+
+def _value(group: Any, key: str) -> Any:
+    """Of a group that is a mapping in a record, a dataclass in a `Config`."""
+    return group.get(key) if isinstance(group, Mapping) else getattr(group, key, None)
 
 
 def _has(group: str) -> Callable[[Mapping[str, Any]], bool]:
@@ -50,10 +90,11 @@ def _has(group: str) -> Callable[[Mapping[str, Any]], bool]:
 KINDS = (
     Kind(
         name="few_labels",
-        describes=lambda config: (config.get("data") or {}).get("source") == "few_label_splits",
+        describes=lambda config: _value(config.get("data"), "source") == "few_label_splits",
         job="tlcl.sweeps.few_labels",
         plots="tlcl.reports.few_labels:save_few_label_plots",
         page="tlcl.reports.few_labels:write_few_label_report",
+        rule=check_few_labels,
         methods="adaptation",
     ),
     Kind(
@@ -62,6 +103,7 @@ KINDS = (
         job="tlcl.sweeps.compare",
         plots="tlcl.reports.compare:save_compare_plots",
         page="tlcl.reports.compare:write_compare_report",
+        rule=_check_compared,
     ),
     Kind(
         name="adapt",
@@ -69,6 +111,7 @@ KINDS = (
         job="tlcl.jobs.adapt",
         plots="tlcl.reports.plots.adaptation:save_adaptation_plots",
         page="tlcl.reports.adaptation:write_adaptation_report",
+        rule=check_adaptation,
         validation=adaptation_score,
         meaning=(
             "source validation accuracy less the target's prediction entropy",
@@ -83,7 +126,9 @@ KINDS = (
         job="tlcl.jobs.continual",
         plots="tlcl.reports.plots.continual:save_continual_plots",
         page="tlcl.reports.continual:write_continual_report",
+        rule=check_continual,
         validation=continual_score,
+        validated=lambda config: config.data.val_size != 0,
         reported="final_accuracy",
         meaning=(
             "accuracy on the validation images of all classes after the last task",
@@ -101,6 +146,7 @@ KINDS = (
         job="tlcl.jobs.finetune",
         plots="tlcl.reports.plots.training:save_plots",
         page="tlcl.reports.finetune:write_report",
+        rule=check_finetuning,
         validation=finetuning_score,
         meaning=("validation accuracy of the selected epoch", "test accuracy"),
     ),
@@ -109,8 +155,13 @@ NAMED = {kind.name: kind for kind in KINDS}
 
 
 def kind_of(config: Mapping[str, Any]) -> Kind:
-    """The kind of job that a config describes: the first of `KINDS` that says so."""
+    """The kind of job that a config, by its groups' names, describes: the first of `KINDS` that says so."""
     return next(kind for kind in KINDS if kind.describes(config))
+
+
+def compared_kind(config: Mapping[str, Any]) -> Kind:
+    """The kind of the runs that a comparison makes."""
+    return kind_of({str(key): config[key] for key in config if key != "compare"})
 
 
 def load(name: str) -> Callable[..., Any]:
@@ -132,5 +183,4 @@ def validation_figure(summary: Summary) -> float | None:
 def reported_figure(summary: Summary) -> float | None:
     """The accuracy that is reported, 0 to 1; None for a job that has no single one."""
     kind = NAMED.get(summary.get("job", ""))
-    value = summary.get(kind.reported if kind else "test_acc")
-    return float(value) if isinstance(value, int | float) else None
+    return _number(summary.get(kind.reported if kind else "test_acc"))
