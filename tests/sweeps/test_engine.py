@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,7 +35,7 @@ class Scripted:
     path: Path
     script: str = "write"
     weight: float = 1.0
-    config: Any = SimpleNamespace(extend=())  # noqa: RUF009 (never changed)
+    config: Any = field(default_factory=lambda: SimpleNamespace(extend=()))
 
     @property
     def failed(self) -> Path:
