@@ -161,7 +161,7 @@ def test_learns_to_rebuild_both_domains_with_separate_codes(model: ModelConfig, 
 def test_bad_config_is_one_sentence(tmp_path: Path, change: str, sentence: str) -> None:
     config = composed(tmp_path, "+experiment=adapt_digits", "adaptation=dsn", "model=small_cnn", change)
     with pytest.raises(UserError, match=sentence):
-        adaptation.run(config, None)  # type: ignore[arg-type]  # fails before anything is written
+        adaptation.run(parse_config(config), None)  # type: ignore[arg-type]  # fails before anything is written
 
 
 class Killed(Exception):
