@@ -19,12 +19,11 @@ from torchvision.models import resnet34
 
 from tests.conftest import FAST, ROOT, composed, go
 from tlcl import extensions
-from tlcl.commands.predict import predictions
 from tlcl.config.parse import parse_config
 from tlcl.config.registry import GROUPS, Choice
 from tlcl.continual.methods import registry as methods
 from tlcl.errors import UserError
-from tlcl.jobs.finished import load_run
+from tlcl.jobs.finished import load_run, predictions
 from tlcl.jobs.pretrain import letters_recipe
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model

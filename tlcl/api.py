@@ -11,7 +11,6 @@ import csv
 import logging
 import sys
 import warnings
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -21,12 +20,12 @@ from typing import IO, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from tlcl.commands.predict import predictions
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 from tlcl.errors import TrainingError, UserError
 from tlcl.jobs.distance import measure
 from tlcl.jobs.explain import PREDICTED, explain
+from tlcl.jobs.finished import predictions
 from tlcl.jobs.registry import run_or_resume
 from tlcl.reports.tables.compare import read_table
 from tlcl.reports.tables.sweep import Row, rows_of
@@ -120,7 +119,7 @@ class Run(FinishedRun):
             A dict an image: `file`, `prediction`, `confidence` (0 to 1), and `p(CLASS)` (0 to 1) of each class.
 
         Raises:
-            UserError: see `tlcl.commands.predict.predictions`.
+            UserError: see `tlcl.jobs.finished.predictions`.
         """
         text = predictions(self.path, _paths(images), batch_size=256, skip_bad=skip_bad, progress=False)
         texts = ("file", "prediction")
@@ -148,12 +147,7 @@ class Run(FinishedRun):
         Raises:
             UserError: see `tlcl.jobs.explain.explain`.
         """
-        return explain(
-            Namespace(
-                run_dir=self.path, images=_paths(images), out=None, block=None, classes=list(classes),
-                neighbours=neighbours, skip_bad=False,
-            )
-        )  # fmt: skip
+        return explain(self.path, _paths(images), classes=classes, neighbours=neighbours)
 
 
 def rows(runs: Sequence[Run], keys: Sequence[str]) -> list[Row]:
@@ -190,8 +184,7 @@ def distance(
     Raises:
         UserError: see `tlcl.jobs.distance.measure`.
     """
-    domains = {"source": str(source), "target": str(target), "model": str(model)}
-    return measure(Namespace(**domains, block="features", images=images, size=64, seed=seed))
+    return measure(str(source), str(target), model=str(model), images=images, seed=seed)
 
 
 def run(overrides: Sequence[str]) -> Run:

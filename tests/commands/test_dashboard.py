@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from tlcl.commands import dashboard
 from tlcl.errors import UserError
+from tlcl.reports.dashboard import saved_views
 from tlcl.reports.dashboard.page import find_runs, labels_of, write_dashboard
 from tlcl.reports.dashboard.plots import bars_figure, colours_of, lines_figure, parallel_figure
 from tlcl.reports.dashboard.views import FINETUNING, SWEEP, VIEWS, Bars, Lines, Matrix, Parallel
@@ -216,7 +217,7 @@ def test_a_folder_without_runs_is_a_sentence(tmp_path: Path, call: Callable[...,
 def test_without_a_server_the_page_is_written(
     runs_dir: Path, call: Callable[..., str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(dashboard, "_server", lambda: "http://127.0.0.1:9")
+    monkeypatch.setattr(saved_views, "_server", lambda: "http://127.0.0.1:9")
     assert "dashboard of 4 runs" in call(runs_dir, key=True)
     assert "W&B's server at http://127.0.0.1:9 cannot be reached; the page is written instead" in caplog.text
 
@@ -256,7 +257,7 @@ def test_views_are_saved_and_saved_again_in_their_place(
     server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(dashboard, "_server", lambda: address)
+    monkeypatch.setattr(saved_views, "_server", lambda: address)
     monkeypatch.setattr(f"{interface}.get_app_url", lambda _: address)
     try:
         first = call(runs_dir, "--entity", "me", key=True)

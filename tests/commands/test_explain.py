@@ -16,7 +16,6 @@ from sklearn.neighbors import NearestNeighbors
 
 from tests.conftest import composed, go
 from tlcl.commands.explain import main
-from tlcl.commands.predict import predictions
 from tlcl.config.parse import parse_config
 from tlcl.data.sources.digits import load_digits
 from tlcl.data.splits import train_val_split
@@ -24,6 +23,7 @@ from tlcl.errors import UserError
 from tlcl.explain.neighbours import Neighbour, nearest, nearest_training_images
 from tlcl.jobs import continual, explain
 from tlcl.jobs import finetune as finetuning
+from tlcl.jobs.finished import predictions
 from tlcl.models.build import build_model
 from tlcl.reports.explain import OPACITY, overlay
 

@@ -8,13 +8,13 @@ from PIL import Image
 
 from tests.conftest import composed, go
 from tlcl.commands import predict as module
-from tlcl.commands.predict import predictions
 from tlcl.config.parse import parse_config
 from tlcl.data.images.user_images import find_images
 from tlcl.data.sources.digits import load_digits
 from tlcl.errors import UserError, run_cli
 from tlcl.jobs import continual
 from tlcl.jobs.finetune import run
+from tlcl.jobs.finished import predictions
 from tlcl.prefix_cache.activations import FrozenBlocks, Keeping
 from tlcl.tracking.records import RunDirectory
 

@@ -15,11 +15,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import composed
-from tlcl.commands.report import report
 from tlcl.config.parse import parse_config
 from tlcl.data.sources.few_label_splits import FewLabelSplitsConfig, find_splits, load_split
 from tlcl.errors import UserError, printable, run_cli
 from tlcl.models.weights import read_state
+from tlcl.reports.report import report
 from tlcl.security.secrets import looks_secret
 from tlcl.security.untrusted import Labels, read_yaml, recorded_config, recorded_labels
 from tlcl.sweeps.compare import run_name
