@@ -1,4 +1,4 @@
-"""Runs from Python, for notebooks: `run` is a command line of `tlcl-train`, `Run` the directory that it leaves.
+"""Runs from Python, for notebooks: `run` is a command line of `tlcl train`, `Run` the directory that it leaves.
 
     from tlcl.api import run
     done = run(["+experiment=finetune_layerwise", "logger=none"])
@@ -113,7 +113,7 @@ class Run(FinishedRun):
         return Picture(self.path / "plots" / f"{name}.png")
 
     def predict(self, images: str | Path | Sequence[str | Path], *, skip_bad: bool = False) -> list[dict[str, Any]]:
-        """Classify image files, or all files of folders, as `tlcl-predict` does.
+        """Classify image files, or all files of folders, as `tlcl predict` does.
 
         Returns:
             A dict an image: `file`, `prediction`, `confidence` (0 to 1), and `p(CLASS)` (0 to 1) of each class.
@@ -135,7 +135,7 @@ class Run(FinishedRun):
         classes: Sequence[str] = (PREDICTED,),
         neighbours: int = 5,
     ) -> Path:
-        """Where the network looks in images and which training images are alike, as `tlcl-explain` writes it.
+        """Where the network looks in images and which training images are alike, as `tlcl explain` writes it.
 
         Args:
             classes: whose evidence is mapped: predicted, runner-up, or names of classes.
@@ -171,7 +171,7 @@ def rows(runs: Sequence[Run], keys: Sequence[str]) -> list[Row]:
 def distance(
     source: str | Path, target: str | Path, *, model: str | Path = "letters", images: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
-    """How far two domains are apart, as `tlcl-distance` measures it on a network's pooled features.
+    """How far two domains are apart, as `tlcl distance` measures it on a network's pooled features.
 
     Args:
         source, target: embedded sets (digits, letters, rendered_digits), or class folders.
@@ -188,7 +188,7 @@ def distance(
 
 
 def run(overrides: Sequence[str]) -> Run:
-    """What `tlcl-train OVERRIDES...` does, in a new directory and in silence: its output goes to `log.txt` there.
+    """What `tlcl train OVERRIDES...` does, in a new directory and in silence: its output goes to `log.txt` there.
 
     The directory is `run_dir`; where that is taken, a number is added to it.
 
@@ -200,7 +200,7 @@ def run(overrides: Sequence[str]) -> Run:
         raise UserError("a run is resumed by tlcl.api.resume(RUN_DIR)")
     composed = composed_config(list(overrides))
     path = _unused(Path(parse_config(composed.copy()).run_dir))
-    with _called("tlcl-train", *overrides):
+    with _called("tlcl train", *overrides):
         return _finished(composed, path)
 
 

@@ -189,7 +189,7 @@ def test_the_workspace_shows_the_view(view: Any) -> None:
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """`tlcl-dashboard` in this process; what it printed."""
+    """`tlcl dashboard` in this process; what it printed."""
 
     def program(*arguments: object, key: bool) -> str:
         monkeypatch.setattr("sys.argv", ["tlcl-dashboard", *map(str, arguments)])

@@ -1,4 +1,4 @@
-"""`tlcl-distance`: the figures of two domains for a run's network, as a table and as JSON."""
+"""`tlcl distance`: the figures of two domains for a run's network, as a table and as JSON."""
 
 import json
 from pathlib import Path

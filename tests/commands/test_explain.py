@@ -1,4 +1,4 @@
-"""`tlcl-explain`: nearest training images, overlays, and the command as a whole."""
+"""`tlcl explain`: nearest training images, overlays, and the command as a whole."""
 
 import csv
 import io

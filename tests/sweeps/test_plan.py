@@ -26,7 +26,7 @@ Program = Callable[..., int]
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
-    """`tlcl-train ARGUMENTS` in an empty folder; returns the exit code."""
+    """`tlcl train ARGUMENTS` in an empty folder; returns the exit code."""
     monkeypatch.chdir(tmp_path)
 
     return lambda *arguments: train(monkeypatch, *arguments)
