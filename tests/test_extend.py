@@ -3,14 +3,13 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
@@ -32,24 +31,8 @@ from tlcl.tracking.kinds import NAMED
 
 EXAMPLES = ROOT / "docs" / "examples"
 FILES = sorted(EXAMPLES.glob("*.py"))
+pytestmark = pytest.mark.usefixtures("own_account")
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture(autouse=True)
-def _own_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An account that has named no file yet; what a test registers is gone after it."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "account"))
-    tables: list[dict] = [group.known for group in GROUPS.values() if list(group)]  # all files are imported
-    tables.append(extensions.LOADED)
-    before = [dict(table) for table in tables]
-    yield
-    for table, kept in zip(tables, before, strict=True):
-        table.clear()
-        table.update(kept)
-    for group in GROUPS:
-        nodes = ConfigStore.instance().repo.get(group, {})
-        for name in [name for name, node in nodes.items() if node.provider == "extend"]:
-            del nodes[name]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file
 
 from tests.conftest import FAST, composed, go
-from tests.tracking.wandb_file import history
+from tests.tracking.conftest import history
 from tlcl.config.parse import parse_config
 from tlcl.config.registry import GROUPS
 from tlcl.data.sources.digits import load_digits

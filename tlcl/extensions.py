@@ -138,7 +138,7 @@ def allow_named(arguments: Sequence[str]) -> None:
 
 
 def copies(items: Iterable[str]) -> dict[str, bytes]:
-    """File name -> content of each item as `run_extensions` returns it, for the record; equal names get a number."""
+    """File name -> content of each item that `run_extensions` gave, for the record; equal names get a number."""
     found: dict[str, bytes] = {}
     for item in items:
         name, _, digest = item.partition(MARK)

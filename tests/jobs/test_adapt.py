@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tests.adaptation.conftest import RUN
 from tests.conftest import composed, go
-from tests.jobs.test_resume import Killed
+from tests.jobs.conftest import Killed
 from tlcl.adaptation import evaluate, pairs
 from tlcl.adaptation import learner as setup
 from tlcl.adaptation.module import AdaptationModule
@@ -313,7 +313,8 @@ def test_share_of_the_gap_that_is_closed() -> None:
 
 def test_comparison_names_a_method_that_is_none(tmp_path: Path) -> None:
     config = config_of(tmp_path, "compare=adaptation", "compare.methods=[er]")
-    with pytest.raises(UserError, match=r"names 'er'; the methods are adabn, ccsa, .*, source_only, target_oracle$"):
+    sentence = r"names 'er'; the methods are adabn, ccsa, .*, source_only, target_oracle$"
+    with pytest.raises(UserError, match=sentence):
         go(config, compare.run)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import composed
-from tests.jobs.conftest import TASKS, Killed, configured, go, kill_at_call, same_results
+from tests.conftest import composed, go
+from tests.jobs.conftest import TASKS, Killed, configured, kill_at_call, same_continual
 from tlcl.config.registry import GROUPS
 from tlcl.continual import loop
 from tlcl.continual.loop import TaskLoop
@@ -119,7 +119,7 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(
         with pytest.raises(Killed):
             go(config)
     go(config)
-    same_results(whole, tmp_path / "killed" / "run")
+    same_continual(whole, tmp_path / "killed" / "run")
 
 
 @pytest.mark.usefixtures("_undrawn")
@@ -157,7 +157,7 @@ def test_damaged_checkpoints_fall_back(
         path.write_bytes(path.read_bytes()[:-2000])
     go(config)
     assert "previous.ckpt" in caplog.text
-    same_results(finished, tmp_path / "run")
+    same_continual(finished, tmp_path / "run")
 
 
 @pytest.mark.usefixtures("_undrawn")

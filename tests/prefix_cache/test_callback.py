@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from tests.conftest import composed, go
-from tests.jobs.test_resume import Killed, kill_at, same_results
+from tests.jobs.conftest import Killed, kill_at_batch, same_finetuning
 from tlcl.config.parse import parse_config
 from tlcl.config.thaw import ThawSchedule
 from tlcl.data.image_tensors import Source
@@ -71,7 +71,7 @@ def trained(path: Path, *overrides: str, name: str = "run") -> Path:
 def killed(path: Path, monkeypatch: pytest.MonkeyPatch, kills: list[tuple[int, int]], *overrides: str) -> Path:
     """Killed in those batches of those epochs, and each time resumed."""
     for epoch, batch in kills:
-        kill_at(monkeypatch, epoch, batch)
+        kill_at_batch(monkeypatch, epoch, batch)
         with pytest.raises(Killed):
             trained(path, *overrides)
     return trained(path, *overrides)
@@ -88,7 +88,7 @@ def predictions(path: Path) -> dict[str, np.ndarray]:
 
 
 def same_run(first: Path, second: Path) -> None:
-    same_results(first, second)
+    same_finetuning(first, second)
     ours, theirs = predictions(first), predictions(second)
     assert ours.keys() == theirs.keys()
     assert all(np.array_equal(ours[key], theirs[key]) for key in ours)

@@ -16,7 +16,6 @@ from tlcl.errors import UserError
 from tlcl.sweeps import engine
 from tlcl.sweeps import job as sweep_job
 from tlcl.sweeps.plan import resumed_command
-from tlcl.system.files import one_at_a_time
 from tlcl.tracking.kinds import reported_figure, validation_figure
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -270,26 +269,6 @@ def test_the_time_that_is_left(tmp_path: Path) -> None:
         fake_job(tmp_path, number, [f"seed={number}"], seconds=120.0 + 60 * number)
     assert sweep_job.time_left(tmp_path, 1) == ", about 10 min left"  # 4 jobs of 2.5 minutes
     assert sweep_job.time_left(tmp_path, 2) == ", about 5 min left"
-
-
-def test_one_process_at_a_time(tmp_path: Path) -> None:
-    waited: list[str] = []
-    with one_at_a_time(tmp_path / "a.lock", lambda: waited.append("never")):
-        pass
-
-    class Waiting(Exception):
-        pass
-
-    def busy() -> None:
-        raise Waiting
-
-    lock = tmp_path / "a.lock"
-    with one_at_a_time(lock, busy), pytest.raises(Waiting), one_at_a_time(lock, busy):
-        pass
-    assert not waited
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"), one_at_a_time(tmp_path / "file" / "a.lock", busy):
-        pass
 
 
 def test_report_of_no_directory_of_ours(

@@ -15,9 +15,9 @@ import pytest
 
 from tests.conftest import FAST
 from tests.sweeps.conftest import train
-from tests.tracking.wandb_file import records
 from tlcl.commands.report import main as report_main
 from tlcl.tracking.records import read_lines
+from tlcl.tracking.wandb_file import records
 
 SWEEP = ["-m", *FAST, "model=small_cnn", "trainer.epochs=3", "thaw.depth=0,1", "seed=0,1"]
 
