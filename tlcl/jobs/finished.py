@@ -16,7 +16,7 @@ from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
 from tlcl.models.tail import SplitNetwork
 from tlcl.models.weights import RUN_MODEL, read_state
-from tlcl.prefix_cache.classify import predict_probabilities, split_at_frozen
+from tlcl.prefix_cache.probabilities import predict_probabilities, split_at_frozen
 from tlcl.security.untrusted import Labels
 from tlcl.system.text import plain
 from tlcl.tracking.csv_cells import to_cell
