@@ -41,11 +41,12 @@ def _program() -> None:
     )
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    from tlcl.reports.dashboard.saved_views import save_views
     from tlcl.tracking.wandb import resolve_mode
 
     wanted = options.out is not None
     if resolve_mode("auto") == "online":
+        from tlcl.reports.dashboard.saved_views import save_views
+
         try:
             for name, address in save_views(options.entity, options.project, options.runs_dir).items():
                 print(f"{name}: {address}")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tests.adaptation.conftest import pair
 from tests.conftest import composed, go
+from tests.jobs.conftest import Killed
 from tlcl.adaptation.methods.dsn import DSN, DSNConfig, codes, difference, scale_invariant_mse
 from tlcl.adaptation.methods.registry import build_method
 from tlcl.adaptation.module import AdaptationModule
@@ -162,10 +163,6 @@ def test_bad_config_is_one_sentence(tmp_path: Path, change: str, sentence: str) 
     config = composed(tmp_path, "+experiment=adapt_digits", "adaptation=dsn", "model=small_cnn", change)
     with pytest.raises(UserError, match=sentence):
         adaptation.run(config, None)  # type: ignore[arg-type]  # fails before anything is written
-
-
-class Killed(Exception):
-    pass
 
 
 @pytest.mark.slow
