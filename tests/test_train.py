@@ -184,7 +184,7 @@ def test_a_users_mistake_is_one_sentence_and_exit_code_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     quick = [] if "resume" in arguments[0] else ["model.weights=none", "logger=none"]
-    monkeypatch.setattr("sys.argv", ["tlcl-train", *quick, *arguments])
+    monkeypatch.setattr("sys.argv", ["tlcl train", *quick, *arguments])
     GlobalHydra.instance().clear()
     with pytest.raises(SystemExit) as stopped:
         main()

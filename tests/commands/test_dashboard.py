@@ -25,7 +25,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     """`tlcl dashboard` in this process; what it printed."""
 
     def program(*arguments: object, key: bool) -> str:
-        monkeypatch.setattr("sys.argv", ["tlcl-dashboard", *map(str, arguments)])
+        monkeypatch.setattr("sys.argv", ["tlcl dashboard", *map(str, arguments)])
         monkeypatch.setattr("tlcl.tracking.wandb.resolve_mode", lambda _: "online" if key else "offline")
         dashboard._program()
         return capsys.readouterr().out

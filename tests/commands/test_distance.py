@@ -34,7 +34,7 @@ def call(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
 ) -> tuple[int, str, str]:
     """(exit code, standard output, standard error)."""
-    monkeypatch.setattr("sys.argv", ["tlcl-distance", *arguments])
+    monkeypatch.setattr("sys.argv", ["tlcl distance", *arguments])
     try:
         main()
         code = 0

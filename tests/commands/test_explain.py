@@ -51,7 +51,7 @@ def call(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
 ) -> tuple[int, str, str]:
     """(exit code, standard output, standard error)."""
-    monkeypatch.setattr("sys.argv", ["tlcl-explain", *map(str, arguments)])
+    monkeypatch.setattr("sys.argv", ["tlcl explain", *map(str, arguments)])
     try:
         main()
         code = 0

@@ -11,7 +11,7 @@ from tlcl.train import main
 
 def train(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """`tlcl train ARGUMENTS`; returns the exit code."""
-    monkeypatch.setattr("sys.argv", ["tlcl-train", *arguments])
+    monkeypatch.setattr("sys.argv", ["tlcl train", *arguments])
     GlobalHydra.instance().clear()
     try:
         main()

@@ -274,7 +274,7 @@ def test_the_time_that_is_left(tmp_path: Path) -> None:
 def test_report_of_no_directory_of_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["tlcl-report", str(tmp_path)])
+    monkeypatch.setattr("sys.argv", ["tlcl report", str(tmp_path)])
     with pytest.raises(SystemExit) as stopped:
         report_main()
     assert stopped.value.code == 2
@@ -305,7 +305,7 @@ def test_pictures_suit_the_keys_that_vary(
         for number, job in enumerate(given):
             fake_job(root, number, job, val=number / 10, test=number / 10)
         fake_plan(root, given)
-        monkeypatch.setattr("sys.argv", ["tlcl-report", str(root)])
+        monkeypatch.setattr("sys.argv", ["tlcl report", str(root)])
         report_main()
         drawn[name] = sorted(path.stem for path in (root / "plots").glob("*.png"))
         page = (root / "report.html").read_text()
