@@ -1,8 +1,9 @@
-"""Shared by the tests that train: a tiny source, fast configs, and one small backbone of real shape."""
+"""Shared by tests of several folders: fast configs, runs, and what they may not leave behind."""
 
 import gc
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,17 +13,23 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hypothesis import HealthCheck, settings
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
+from tlcl import extensions
 from tlcl.config.parse import parse_config
+from tlcl.config.registry import GROUPS
 from tlcl.config.schema import Config, conf_dir
+from tlcl.errors import UserError
 from tlcl.jobs.registry import run
 from tlcl.tracking.records import RunDirectory
 
 ROOT = Path(__file__).parent.parent
+# what an installation puts beside `tlcl`: name -> MODULE:FUNCTION
+SCRIPTS = dict(re.findall(r'(?m)^(tlcl-[\w-]+) = "([\w.:]+)"$', (ROOT / "pyproject.toml").read_text()))
 FAST = [
     "model.weights=none",
     "logger=none",
@@ -80,6 +87,34 @@ def train_cli(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]
         )
 
     return call
+
+
+def refusal(call: Callable[[], object], *kinds: type[Exception]) -> str | None:
+    """The sentence with which `call` refuses; None when it does not. Other errors pass."""
+    try:
+        call()
+    except (UserError, *kinds) as error:
+        assert str(error)  # noqa: PT017 (both ends are right)
+        assert "\n" not in str(error)  # noqa: PT017
+        return str(error)
+    return None
+
+
+@pytest.fixture
+def own_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An account that has named no file yet; what a test registers is gone after it."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "account"))
+    tables: list[dict] = [group.known for group in GROUPS.values() if list(group)]  # all files are imported
+    tables.append(extensions.LOADED)
+    before = [dict(table) for table in tables]
+    yield
+    for table, kept in zip(tables, before, strict=True):
+        table.clear()
+        table.update(kept)
+    for group in GROUPS:
+        nodes = ConfigStore.instance().repo.get(group, {})
+        for name in [name for name, node in nodes.items() if node.provider == "extend"]:
+            del nodes[name]
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -40,7 +40,7 @@ def test_a_run_is_the_command_lines_run(finished: Run) -> None:
     assert [line["epoch"] for line in finished.metrics] == [0, 1]
     assert finished.report.is_file()
     command = json.loads((finished.path / "environment.json").read_text())["command"]
-    assert command.startswith("tlcl-train ")
+    assert command.startswith("tlcl train ")
     assert command.endswith(" name=tried")
     assert repr(finished) == f"{finished.path}: complete, test accuracy {finished.summary['test_acc']:.1%}"
     assert finished.runs == {}

@@ -3,14 +3,13 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
@@ -19,13 +18,12 @@ from torchvision.models import resnet34
 
 from tests.conftest import FAST, ROOT, composed, go
 from tlcl import extensions
-from tlcl.commands.predict import predictions
 from tlcl.config.kinds import NAMED
 from tlcl.config.parse import parse_config
 from tlcl.config.registry import GROUPS, Choice
 from tlcl.continual.methods import registry as methods
 from tlcl.errors import UserError
-from tlcl.jobs.finished import load_run
+from tlcl.jobs.finished import load_run, predictions
 from tlcl.jobs.pretrain import letters_recipe
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
@@ -33,24 +31,8 @@ from tlcl.sweeps.compare import method_group
 
 EXAMPLES = ROOT / "docs" / "examples"
 FILES = sorted(EXAMPLES.glob("*.py"))
+pytestmark = pytest.mark.usefixtures("own_account")
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture(autouse=True)
-def _own_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An account that has named no file yet; what a test registers is gone after it."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "account"))
-    tables: list[dict] = [group.known for group in GROUPS.values() if list(group)]  # all files are imported
-    tables.append(extensions.LOADED)
-    before = [dict(table) for table in tables]
-    yield
-    for table, kept in zip(tables, before, strict=True):
-        table.clear()
-        table.update(kept)
-    for group in GROUPS:
-        nodes = ConfigStore.instance().repo.get(group, {})
-        for name in [name for name, node in nodes.items() if node.provider == "extend"]:
-            del nodes[name]
 
 
 @pytest.fixture

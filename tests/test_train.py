@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file
 
 from tests.conftest import FAST, composed, go
-from tests.tracking.wandb_file import history
+from tests.tracking.conftest import history
 from tlcl.config.parse import parse_config
 from tlcl.config.registry import GROUPS
 from tlcl.data.sources.digits import load_digits
@@ -184,7 +184,7 @@ def test_a_users_mistake_is_one_sentence_and_exit_code_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     quick = [] if "resume" in arguments[0] else ["model.weights=none", "logger=none"]
-    monkeypatch.setattr("sys.argv", ["tlcl-train", *quick, *arguments])
+    monkeypatch.setattr("sys.argv", ["tlcl train", *quick, *arguments])
     GlobalHydra.instance().clear()
     with pytest.raises(SystemExit) as stopped:
         main()

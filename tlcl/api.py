@@ -1,4 +1,4 @@
-"""Runs from Python, for notebooks: `run` is a command line of `tlcl-train`, `Run` the directory that it leaves.
+"""Runs from Python, for notebooks: `run` is a command line of `tlcl train`, `Run` the directory that it leaves.
 
     from tlcl.api import run
     done = run(["+experiment=finetune_layerwise", "logger=none"])
@@ -11,7 +11,6 @@ import csv
 import logging
 import sys
 import warnings
-from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -21,13 +20,13 @@ from typing import IO, Any
 
 from omegaconf import OmegaConf
 
-from tlcl.commands.predict import predictions
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 from tlcl.errors import TrainingError, UserError
 from tlcl.jobs import registry
 from tlcl.jobs.distance import measure
 from tlcl.jobs.explain import PREDICTED, explain
+from tlcl.jobs.finished import predictions
 from tlcl.jobs.registry import run_or_resume
 from tlcl.reports.tables.compare import read_table
 from tlcl.reports.tables.sweep import Row, rows_of
@@ -114,13 +113,13 @@ class Run(FinishedRun):
         return Picture(self.path / "plots" / f"{name}.png")
 
     def predict(self, images: str | Path | Sequence[str | Path], *, skip_bad: bool = False) -> list[dict[str, Any]]:
-        """Classify image files, or all files of folders, as `tlcl-predict` does.
+        """Classify image files, or all files of folders, as `tlcl predict` does.
 
         Returns:
             A dict an image: `file`, `prediction`, `confidence` (0 to 1), and `p(CLASS)` (0 to 1) of each class.
 
         Raises:
-            UserError: see `tlcl.commands.predict.predictions`.
+            UserError: see `tlcl.jobs.finished.predictions`.
         """
         text = predictions(self.path, _paths(images), batch_size=256, skip_bad=skip_bad, progress=False)
         texts = ("file", "prediction")
@@ -136,7 +135,7 @@ class Run(FinishedRun):
         classes: Sequence[str] = (PREDICTED,),
         neighbours: int = 5,
     ) -> Path:
-        """Where the network looks in images and which training images are alike, as `tlcl-explain` writes it.
+        """Where the network looks in images and which training images are alike, as `tlcl explain` writes it.
 
         Args:
             classes: whose evidence is mapped: predicted, runner-up, or names of classes.
@@ -148,12 +147,7 @@ class Run(FinishedRun):
         Raises:
             UserError: see `tlcl.jobs.explain.explain`.
         """
-        return explain(
-            Namespace(
-                run_dir=self.path, images=_paths(images), out=None, block=None, classes=list(classes),
-                neighbours=neighbours, skip_bad=False,
-            )
-        )  # fmt: skip
+        return explain(self.path, _paths(images), classes=classes, neighbours=neighbours)
 
 
 def rows(runs: Sequence[Run], keys: Sequence[str]) -> list[Row]:
@@ -177,7 +171,7 @@ def rows(runs: Sequence[Run], keys: Sequence[str]) -> list[Row]:
 def distance(
     source: str | Path, target: str | Path, *, model: str | Path = "letters", images: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
-    """How far two domains are apart, as `tlcl-distance` measures it on a network's pooled features.
+    """How far two domains are apart, as `tlcl distance` measures it on a network's pooled features.
 
     Args:
         source, target: embedded sets (digits, letters, rendered_digits), or class folders.
@@ -190,12 +184,11 @@ def distance(
     Raises:
         UserError: see `tlcl.jobs.distance.measure`.
     """
-    domains = {"source": str(source), "target": str(target), "model": str(model)}
-    return measure(Namespace(**domains, block="features", images=images, size=64, seed=seed))
+    return measure(str(source), str(target), model=str(model), images=images, seed=seed)
 
 
 def run(overrides: Sequence[str]) -> Run:
-    """What `tlcl-train OVERRIDES...` does, in a new directory and in silence: its output goes to `log.txt` there.
+    """What `tlcl train OVERRIDES...` does, in a new directory and in silence: its output goes to `log.txt` there.
 
     The directory is `run_dir`; where that is taken, a number is added to it.
 
@@ -207,7 +200,7 @@ def run(overrides: Sequence[str]) -> Run:
         raise UserError("a run is resumed by tlcl.api.resume(RUN_DIR)")
     config = parse_config(composed_config(list(overrides)))
     path = _unused(Path(config.run_dir))
-    with _called("tlcl-train", *overrides):
+    with _called("tlcl train", *overrides):
         return _finished(path, lambda: run_or_resume(config, path))
 
 

@@ -3,7 +3,7 @@
 `extend=[my_method.py]` on the command line runs the file, which registers what it adds (see `tlcl.extend`). A copy
 is kept under its hash in the user's own folder, so that a run, whose `config.yaml` names PATH#sha256=HASH, can be
 resumed and used to predict after the file has changed. A config alone never brings code to run: a hash that was not
-named on this account is refused, until `python -m tlcl.extensions FILE` allows it.
+named on this account is refused, until `tlcl allow FILE` allows it.
 """
 
 import argparse
@@ -96,7 +96,7 @@ def run_extensions(items: Iterable[str]) -> list[str]:
     Raises:
         UserError: a file that cannot be read, or that the user has never named on a command line.
     """
-    settled = []
+    with_hash = []
     for item in items:
         name, mark, digest = item.partition(MARK)
         path = expanded(name, "extend").resolve()
@@ -108,12 +108,11 @@ def run_extensions(items: Iterable[str]) -> list[str]:
             if hashlib.sha256(content).hexdigest() != digest:
                 raise UserError(
                     f"extend={path} is code that you have not named on a command line (sha256 {digest[:12]}); a "
-                    "run keeps a copy in its folder extensions: read it, then allow it by "
-                    "python -m tlcl.extensions FILE"
+                    "run keeps a copy in its folder extensions: read it, then allow it by tlcl allow FILE"
                 )
             _run(path, content)
-        settled.append(f"{path}{MARK}{digest}")
-    return settled
+        with_hash.append(f"{path}{MARK}{digest}")
+    return with_hash
 
 
 def allow_named(arguments: Sequence[str]) -> None:
@@ -139,7 +138,7 @@ def allow_named(arguments: Sequence[str]) -> None:
 
 
 def copies(items: Iterable[str]) -> dict[str, bytes]:
-    """File name -> content of each item of a settled `extend`, for the record; equal names get a number."""
+    """File name -> content of each item that `run_extensions` gave, for the record; equal names get a number."""
     found: dict[str, bytes] = {}
     for item in items:
         name, _, digest = item.partition(MARK)

@@ -88,7 +88,7 @@ def cases() -> Iterator[Case]:
         "without it, +resume writes it again", _summary,
     )  # fmt: skip
     yield Case(
-        FAMILY, "model.safetensors truncated", "tlcl-predict with a finished run",
+        FAMILY, "model.safetensors truncated", "tlcl predict with a finished run",
         "exit code 2 and one sentence that names the file", _model,
     )  # fmt: skip
     for damage in ("missing", "truncated"):

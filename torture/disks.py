@@ -49,7 +49,7 @@ def cases() -> Iterator[Case]:
         f"{REFUSED}; when it may be written again, the resumed run comes to the same end", _read_only_run,
     )  # fmt: skip
     yield Case(
-        FAMILY, "read-only finished run", "tlcl-predict with the model of a run that may not be written",
+        FAMILY, "read-only finished run", "tlcl predict with the model of a run that may not be written",
         "it predicts", _read_only_predict,
     )  # fmt: skip
 

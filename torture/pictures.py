@@ -111,7 +111,7 @@ def cases() -> Iterator[Case]:
         done = "one such file among 24 good ones, in training"
         yield Case(FAMILY, odd.name, done, NAMED, partial(_unreadable, odd=odd), alone=False)
     yield Case(
-        FAMILY, "unreadable file, tlcl-predict", "a text named .jpg among new images",
+        FAMILY, "unreadable file, tlcl predict", "a text named .jpg among new images",
         "exit code 2 and one sentence that names the file; --skip-bad leaves it out", _predict, alone=False,
     )  # fmt: skip
     yield Case(

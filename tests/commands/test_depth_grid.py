@@ -10,7 +10,7 @@ from tlcl.jobs.distance import Model
 from tlcl.models.build import build_model
 from tlcl.models.resnet18 import ResNet18Config
 from tlcl.reports.depth_grid import sentence
-from tlcl.reports.tables.depth_grid import Run, cells, claims
+from tlcl.reports.tables.depth_grid import GridRun, cells, claims
 from tlcl.sweeps import depth_grid_plan as depth_grid
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 NEAR_FAR = {"near": {"mmd": 0.2}, "far": {"mmd": 0.7}}
 
 
-def run(target: str, size: int, depth: int, seed: int, val: float, test: float) -> Run:
-    return Run(target, size, depth, seed, val, test, 0.1)
+def run(target: str, size: int, depth: int, seed: int, val: float, test: float) -> GridRun:
+    return GridRun(target, size, depth, seed, val, test, 0.1)
 
 
 def test_the_depth_is_chosen_by_validation_and_its_gain_is_paired_by_seed() -> None:

@@ -1,4 +1,4 @@
-"""`tlcl-distance`: the figures of two domains for a run's network, as a table and as JSON."""
+"""`tlcl distance`: the figures of two domains for a run's network, as a table and as JSON."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def call(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
 ) -> tuple[int, str, str]:
     """(exit code, standard output, standard error)."""
-    monkeypatch.setattr("sys.argv", ["tlcl-distance", *arguments])
+    monkeypatch.setattr("sys.argv", ["tlcl distance", *arguments])
     try:
         main()
         code = 0

@@ -1,4 +1,4 @@
-"""`tlcl-explain`: nearest training images, overlays, and the command as a whole."""
+"""`tlcl explain`: nearest training images, overlays, and the command as a whole."""
 
 import csv
 import io
@@ -16,7 +16,6 @@ from sklearn.neighbors import NearestNeighbors
 
 from tests.conftest import composed, go
 from tlcl.commands.explain import main
-from tlcl.commands.predict import predictions
 from tlcl.config.parse import parse_config
 from tlcl.data.sources.digits import load_digits
 from tlcl.data.splits import train_val_split
@@ -24,6 +23,7 @@ from tlcl.errors import UserError
 from tlcl.explain.neighbours import Neighbour, nearest, nearest_training_images
 from tlcl.jobs import continual, explain
 from tlcl.jobs import finetune as finetuning
+from tlcl.jobs.finished import predictions
 from tlcl.models.build import build_model
 from tlcl.reports.explain import OPACITY, overlay
 
@@ -51,7 +51,7 @@ def call(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
 ) -> tuple[int, str, str]:
     """(exit code, standard output, standard error)."""
-    monkeypatch.setattr("sys.argv", ["tlcl-explain", *map(str, arguments)])
+    monkeypatch.setattr("sys.argv", ["tlcl explain", *map(str, arguments)])
     try:
         main()
         code = 0

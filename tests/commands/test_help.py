@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SCRIPTS
 from tlcl.config.schema import conf_dir
 
 BIN = Path(sys.executable).parent
-SCRIPTS = dict(re.findall(r'(?m)^(tlcl-[\w-]+) = "([\w.:]+)"$', (ROOT / "pyproject.toml").read_text()))
+
 
 
 def out(*command: str) -> str:

@@ -8,13 +8,13 @@ from PIL import Image
 
 from tests.conftest import composed, go
 from tlcl.commands import predict as module
-from tlcl.commands.predict import predictions
 from tlcl.config.parse import parse_config
 from tlcl.data.images.user_images import find_images
 from tlcl.data.sources.digits import load_digits
 from tlcl.errors import UserError, run_cli
 from tlcl.jobs import continual
 from tlcl.jobs.finetune import run
+from tlcl.jobs.finished import predictions
 from tlcl.prefix_cache.activations import FrozenBlocks, Keeping
 from tlcl.tracking.records import RunDirectory
 
@@ -111,7 +111,7 @@ def test_command_line(
 ) -> None:
     out = tmp_path / "out" / "table.csv"
     existing = sorted(folder.glob("*.png"))[0]
-    monkeypatch.setattr("sys.argv", ["tlcl-predict", str(trained), str(existing), "--csv", str(out)])
+    monkeypatch.setattr("sys.argv", ["tlcl predict", str(trained), str(existing), "--csv", str(out)])
     module.main()
     assert len(out.read_text().splitlines()) == 2
     for arguments, part in (
@@ -119,7 +119,7 @@ def test_command_line(
         ([str(trained), "/nowhere.png"], "/nowhere.png"),
         ([str(trained), str(existing), "--batch-size", "0"], "--batch-size"),
     ):
-        monkeypatch.setattr("sys.argv", ["tlcl-predict", *arguments])
+        monkeypatch.setattr("sys.argv", ["tlcl predict", *arguments])
         with pytest.raises(SystemExit) as stopped:
             run_cli(module._program)
         assert stopped.value.code == 2

@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 
 import tlcl
-from tests.commands.test_help import SCRIPTS
-from tests.conftest import FAST, ROOT
+from tests.conftest import FAST, ROOT, SCRIPTS
 from tlcl.commands.program import COMMANDS
-from tlcl.system.command import called
 
 HEAVY = ("torch", "torchvision", "lightning", "matplotlib", "sklearn", "scipy", "wandb")
 TRAINING = [*FAST, "trainer.epochs=1", "model=small_cnn", "run_dir=run"]
@@ -87,23 +85,6 @@ def test_no_command_is_a_mistake_that_shows_them_all() -> None:
     done = call("-m", "tlcl")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == call("-m", "tlcl", "--help").stdout
-
-
-@pytest.mark.parametrize(
-    ("first", "name"),
-    [
-        ("/usr/bin/tlcl train", "tlcl train"),
-        ("/usr/bin/tlcl-train", "tlcl-train"),
-        ("Scripts/tlcl-train.exe", "tlcl-train"),
-        (str(ROOT / "tlcl" / "train.py"), "python -m tlcl.train"),
-        (str(ROOT / "tlcl" / "commands" / "predict.py"), "python -m tlcl.commands.predict"),
-        (str(ROOT / "tlcl" / "__main__.py"), "python -m tlcl"),
-        ("python -m tlcl predict", "python -m tlcl predict"),
-    ],
-)
-def test_the_name_it_was_called_by(first: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", [first])
-    assert called() == name
 
 
 def test_what_is_recorded_repeats_the_run(script: Path, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("sys.argv", ["tlcl-study", "--out", str(tmp_path / "file" / "study")])
+    monkeypatch.setattr("sys.argv", ["tlcl study", "--out", str(tmp_path / "file" / "study")])
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 2

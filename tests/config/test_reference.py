@@ -15,7 +15,7 @@ def rows() -> list[list[str]]:
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text() == reference(), "python -m tlcl.config.reference > docs/config.md"
+    assert PAGE.read_text() == reference(), "tlcl config-reference > docs/config.md"
 
 
 def test_every_key_is_there_and_has_a_meaning() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from tests.jobs.conftest import Killed, configured, go, kill_at_call, same_results
+from tests.conftest import go
+from tests.jobs.conftest import Killed, configured, kill_at_call, same_continual
 from tlcl.continual.loop import TaskLoop
 from tlcl.distributed import leader as processes
 from tlcl.errors import UserError
@@ -40,7 +41,7 @@ def test_begun_on_images_it_goes_on_with_images(tmp_path: Path, call: int) -> No
     config.data.cache_gib = None
     resumed = go(config)
     assert inputs_of(resumed) == "images"
-    same_results(whole, resumed)
+    same_continual(whole, resumed)
 
 
 @MOMENTS
@@ -58,7 +59,7 @@ def test_begun_on_outputs_it_says_what_is_missing(
     with pytest.raises(UserError, match=r"one process works alone; add trainer.devices=1"):
         go(config)
     config.trainer.devices = 1
-    same_results(whole, go(config))
+    same_continual(whole, go(config))
 
 
 def test_another_runs_checkpoint_is_named(tmp_path: Path) -> None:

@@ -8,23 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tlcl.config.schema import DataConfig
+from tests.data.conftest import tensors, tiny_module
 from tlcl.data.datamodule import Batch, BatchIndices, GatheredBatches, ImageDataModule
-from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.errors import UserError
-
-CLASSES = ("a", "b", "c")
-
-
-def tensors(count: int, first: int = 0) -> ImageTensors:
-    """Image i is full of the value first + i, so that a batch shows where it came from."""
-    values = torch.arange(first, first + count, dtype=torch.uint8)
-    return ImageTensors(values[:, None, None, None].repeat(1, 1, 4, 4), torch.arange(count) % 3, CLASSES)
-
-
-def module(crop_padding: int = 0, flip: bool = False, seed: int = 0) -> ImageDataModule:
-    config = DataConfig("tiny", val_size=9, batch_size=8, crop_padding=crop_padding, flip=flip)
-    return ImageDataModule(Source(tensors(60, 1), tensors(20, 100)), config, seed)
 
 
 def epoch_of(sampler: BatchIndices, epoch: int) -> list[Tensor]:
@@ -107,7 +93,7 @@ def test_batches_are_gathered_uint8_with_their_indices() -> None:
 
 
 def test_loaders_keep_train_val_and_test_apart() -> None:
-    data = module()
+    data = tiny_module()
     train = torch.cat([batch.images[:, 0, 0, 0] for batch in data.train_dataloader()]).tolist()
     val = torch.cat([batch.images[:, 0, 0, 0] for batch in data.val_dataloader()]).tolist()
     assert len(val) == 9
@@ -151,8 +137,8 @@ def fitted(data: ImageDataModule, epochs: int) -> Recorder:
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_real_trainer_augments_training_and_nothing_else() -> None:
-    data = module(crop_padding=1, flip=True)
-    seen, again = fitted(data, 3), fitted(module(crop_padding=1, flip=True), 3)
+    data = tiny_module(crop_padding=1, flip=True)
+    seen, again = fitted(data, 3), fitted(tiny_module(crop_padding=1, flip=True), 3)
     pool = data.source.pool.images
     assert len(seen.val_batches) > 3
     for batch in seen.val_batches:
@@ -178,7 +164,7 @@ def test_augmentation_differs_between_epochs_ranks_and_seeds_only() -> None:
     images = torch.randint(0, 256, (32, 1, 4, 4), dtype=torch.uint8)
 
     def augmented(seed: int, epoch: int, rank: int) -> Tensor:
-        data = module(crop_padding=1, flip=True, seed=seed)
+        data = tiny_module(crop_padding=1, flip=True, seed=seed)
         data.trainer = SimpleNamespace(global_rank=rank, world_size=2, current_epoch=epoch)
         return data.augment(images)
 
@@ -189,12 +175,12 @@ def test_augmentation_differs_between_epochs_ranks_and_seeds_only() -> None:
 
 
 def test_batches_of_one_epoch_are_augmented_differently() -> None:
-    data = module(crop_padding=1, flip=True)
+    data = tiny_module(crop_padding=1, flip=True)
     images = torch.randint(0, 256, (32, 1, 4, 4), dtype=torch.uint8)
     assert not torch.equal(data.augment(images), data.augment(images))
 
 
 def test_padding_as_large_as_the_image_is_refused() -> None:
     with pytest.raises(UserError, match=r"data\.crop_padding=4"):
-        module(crop_padding=4)
-    module(crop_padding=3)
+        tiny_module(crop_padding=4)
+    tiny_module(crop_padding=3)

@@ -12,7 +12,7 @@ from lightning.fabric.plugins.environments import (
 )
 
 from tests.conftest import composed
-from tests.data.test_datamodule import module
+from tests.data.conftest import tiny_module
 from tlcl.config.parse import parse_config
 from tlcl.distributed.ddp import ThawingDDP
 from tlcl.distributed.launcher import check_launched, launched_as
@@ -32,7 +32,7 @@ SLURM = {
 
 @pytest.mark.parametrize(("world_size", "kind"), [(26, "51 training"), (10, "9 validation")])
 def test_too_few_images_for_the_processes(world_size: int, kind: str) -> None:
-    data = module()
+    data = tiny_module()
     data.trainer = SimpleNamespace(global_rank=0, world_size=world_size, current_epoch=0)
     load = data.train_dataloader if "training" in kind else data.val_dataloader
     with pytest.raises(UserError, match=f"{kind} images cannot be shared by {world_size} processes"):

@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from tests.conftest import composed, go
-from tests.jobs.test_resume import same_results
+from tests.jobs.conftest import same_finetuning
 from tlcl import extensions
 from tlcl.config.parse import parse_config
 from tlcl.distributed.collectives import in_group
@@ -85,7 +85,7 @@ def test_resumed_by_as_many_processes_it_is_the_same_run(
     tmp_path: Path, whole: Path, broken: DictConfig
 ) -> None:
     resumed = go(copied(broken, tmp_path), run)
-    same_results(whole, resumed)
+    same_finetuning(whole, resumed)
     assert json.loads((resumed / "summary.json").read_text())["processes"] == 2
     shutil.rmtree(resumed / "extensions")
     names = {path.relative_to(resumed).as_posix() for path in resumed.rglob("*") if path.is_file()}
@@ -138,7 +138,7 @@ def test_a_group_of_one_is_the_run_of_one(tmp_path: Path) -> None:
         config.trainer.devices, config.trainer.strategy = 1, strategy
         runs.append(go(config, run))
         assert not in_group()
-    same_results(*runs)
+    same_finetuning(*runs)
 
 
 def test_a_mistake_shows_before_other_processes_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

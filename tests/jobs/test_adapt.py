@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tests.adaptation.conftest import RUN
 from tests.conftest import composed, go
-from tests.jobs.test_resume import Killed
+from tests.jobs.conftest import Killed
 from tlcl.adaptation import evaluate, pairs
 from tlcl.adaptation import learner as setup
 from tlcl.adaptation.module import AdaptationModule

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import composed
-from tests.jobs.conftest import TASKS, Killed, configured, go, kill_at_call, same_results
+from tests.conftest import composed, go
+from tests.jobs.conftest import TASKS, Killed, configured, kill_at_call, same_continual
 from tlcl.config.registry import GROUPS
 from tlcl.continual import loop
 from tlcl.continual.loop import TaskLoop
@@ -119,7 +119,7 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(
         with pytest.raises(Killed):
             go(config)
     go(config)
-    same_results(whole, tmp_path / "killed" / "run")
+    same_continual(whole, tmp_path / "killed" / "run")
 
 
 @pytest.mark.usefixtures("_undrawn")
@@ -157,13 +157,13 @@ def test_damaged_checkpoints_fall_back(
         path.write_bytes(path.read_bytes()[:-2000])
     go(config)
     assert "previous.ckpt" in caplog.text
-    same_results(finished, tmp_path / "run")
+    same_continual(finished, tmp_path / "run")
 
 
 @pytest.mark.usefixtures("_undrawn")
 @pytest.mark.parametrize("method", ["icarl", "ncm", "slda", "ranpac", "er"])
 def test_the_kept_model_gives_the_recorded_answers(tmp_path: Path, method: str) -> None:
-    """tlcl-predict's network, rebuilt from the run directory, against the run's own last test."""
+    """tlcl predict's network, rebuilt from the run directory, against the run's own last test."""
     path = go(configured(tmp_path, method, "data.train_size=80"))
     net, about, _ = load_run(path)
     assert about.classes == tuple("0123456789")
@@ -176,7 +176,7 @@ def test_the_kept_model_gives_the_recorded_answers(tmp_path: Path, method: str) 
 @pytest.mark.usefixtures("_undrawn")
 @pytest.mark.parametrize("method", ["ncm", "slda"])
 def test_a_closed_form_answer_survives_mixed_precision(tmp_path: Path, method: str) -> None:
-    """The features may be of 16 bits, the last layer on them not: tlcl-predict answers as the run did."""
+    """The features may be of 16 bits, the last layer on them not: tlcl predict answers as the run did."""
     path = go(configured(tmp_path, method, "data.train_size=80", "trainer.precision=bf16-mixed"))
     net, _, config = load_run(path)
     ours = predict(net, load_digits().test.images, batch_size=256, precision=config.trainer.precision)

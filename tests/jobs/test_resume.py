@@ -1,7 +1,6 @@
 """A resumed run is the same run: weights, metrics and scores equal to the bit."""
 
 import io
-import json
 import os
 import subprocess
 import sys
@@ -14,12 +13,10 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from tests import conftest
-from tests.conftest import FAST, composed
+from tests.conftest import FAST, composed, go
+from tests.jobs.conftest import Killed, kill_at_batch, same_finetuning
 from tests.sweeps.conftest import train
 from tlcl.errors import Interrupted, TrainingError, UserError
-from tlcl.finetuning.module import FinetuningModule
-from tlcl.jobs.finetune import run
 from tlcl.tracking.checkpoint import latest_checkpoint, read_checkpoint
 from tlcl.tracking.records import RunDirectory, read_lines
 
@@ -31,46 +28,10 @@ OVERRIDES = [
 ]  # fmt: skip
 
 
-class Killed(Exception):
-    pass
-
-
-def go(config: DictConfig) -> None:
-    conftest.go(config, run)
-
-
-def kill_at(monkeypatch: pytest.MonkeyPatch, epoch: int, batch: int) -> None:
-    """Die in the middle of an epoch, once."""
-    original = FinetuningModule.training_step
-
-    def step(self: FinetuningModule, data: object, batch_idx: int) -> torch.Tensor:
-        if (self.current_epoch, batch_idx) == (epoch, batch):
-            monkeypatch.setattr(FinetuningModule, "training_step", original)
-            raise Killed
-        return original(self, data, batch_idx)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(FinetuningModule, "training_step", step)
-
-
-def same_results(first: Path, second: Path) -> None:
-    assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
-    assert read_lines(first / "metrics.jsonl") == read_lines(second / "metrics.jsonl")
-    one, two = (json.loads((path / "summary.json").read_text()) for path in (first, second))
-    for key in ("test_acc", "test_loss", "selected", "best", "last", "model_sha256"):
-        assert one[key] == two[key]
-    ours, theirs = (read_checkpoint(path / "checkpoints" / "last.ckpt") for path in (first, second))
-    for key, value in ours["state_dict"].items():
-        assert torch.equal(value, theirs["state_dict"][key])
-    states = [checkpoint["optimizer_states"][0]["state"] for checkpoint in (ours, theirs)]
-    assert states[0].keys() == states[1].keys()
-    for index, state in states[0].items():
-        assert all(torch.equal(torch.as_tensor(v), torch.as_tensor(states[1][index][k])) for k, v in state.items())
-
-
 def killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int) -> DictConfig:
     """The config of a run that died in the first batch of an epoch."""
     config = composed(tmp_path, *OVERRIDES)
-    kill_at(monkeypatch, epoch, 0)
+    kill_at_batch(monkeypatch, epoch, 0)
     with pytest.raises(Killed):
         go(config)
     return config
@@ -90,11 +51,11 @@ def test_resume_is_bitwise_equal(
 ) -> None:
     config = composed(tmp_path, *OVERRIDES)
     for epoch, batch in kills:
-        kill_at(monkeypatch, epoch, batch)
+        kill_at_batch(monkeypatch, epoch, batch)
         with pytest.raises(Killed):
             go(config)
     go(config)
-    same_results(uninterrupted, tmp_path / "run")
+    same_finetuning(uninterrupted, tmp_path / "run")
 
 
 def test_truncated_last_checkpoint_falls_back(
@@ -106,7 +67,7 @@ def test_truncated_last_checkpoint_falls_back(
     go(config)
     assert "truncated or damaged" in caplog.text
     assert "previous.ckpt" in caplog.text
-    same_results(uninterrupted, tmp_path / "run")
+    same_finetuning(uninterrupted, tmp_path / "run")
 
 
 def test_damaged_best_weights_are_written_anew_or_named_at_once(
@@ -120,7 +81,7 @@ def test_damaged_best_weights_are_written_anew_or_named_at_once(
         state["epoch"], state["score"] = last["epoch"] - later, [2.0, 0.0]
         torch.save(last, folder / "last.ckpt")
         flip(folder / "best.ckpt")
-        kill_at(monkeypatch, 3, 0)
+        kill_at_batch(monkeypatch, 3, 0)
         with pytest.raises(UserError if later else Killed, match="best epoch" if later else None):
             go(config)
         if later:
@@ -151,7 +112,7 @@ def test_another_runs_checkpoint_is_named_and_changes_nothing(
             go(config)
     last.write_bytes(own)
     go(config)
-    same_results(uninterrupted, tmp_path / "run")
+    same_finetuning(uninterrupted, tmp_path / "run")
 
 
 def flip(path: Path) -> None:
@@ -217,7 +178,7 @@ def test_ctrl_c_in_the_middle_of_a_save(
         go(config)
     monkeypatch.undo()
     go(config)
-    same_results(uninterrupted, tmp_path / "run")
+    same_finetuning(uninterrupted, tmp_path / "run")
 
 
 def test_two_runs_cannot_share_a_directory(tmp_path: Path) -> None:
@@ -273,6 +234,6 @@ def test_sigkill_and_resume_by_command_line(
     assert "leave out optim.lr=1" in capsys.readouterr().err
     done = train_cli("+resume=run")
     assert done.returncode == 0, done.stderr
-    same_results(uninterrupted, tmp_path / "run")
+    same_finetuning(uninterrupted, tmp_path / "run")
     assert train(monkeypatch, "+resume=run") == 0
     assert "complete" in capsys.readouterr().out

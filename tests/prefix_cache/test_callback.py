@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from tests.conftest import composed, go
-from tests.jobs.test_resume import Killed, kill_at, same_results
+from tests.jobs.conftest import Killed, kill_at_batch, same_finetuning
 from tlcl.config.parse import parse_config
 from tlcl.config.thaw import ThawSchedule
 from tlcl.data.image_tensors import Source
@@ -26,7 +26,7 @@ from tlcl.jobs.finetune import run
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
 from tlcl.prefix_cache import callback as prefix
-from tlcl.prefix_cache import classify
+from tlcl.prefix_cache import probabilities
 from tlcl.prefix_cache.activations import Held
 from tlcl.prefix_cache.callback import versions_for, worth_caching
 
@@ -71,7 +71,7 @@ def trained(path: Path, *overrides: str, name: str = "run") -> Path:
 def killed(path: Path, monkeypatch: pytest.MonkeyPatch, kills: list[tuple[int, int]], *overrides: str) -> Path:
     """Killed in those batches of those epochs, and each time resumed."""
     for epoch, batch in kills:
-        kill_at(monkeypatch, epoch, batch)
+        kill_at_batch(monkeypatch, epoch, batch)
         with pytest.raises(Killed):
             trained(path, *overrides)
     return trained(path, *overrides)
@@ -88,7 +88,7 @@ def predictions(path: Path) -> dict[str, np.ndarray]:
 
 
 def same_run(first: Path, second: Path) -> None:
-    same_results(first, second)
+    same_finetuning(first, second)
     ours, theirs = predictions(first), predictions(second)
     assert ours.keys() == theirs.keys()
     assert all(np.array_equal(ours[key], theirs[key]) for key in ours)
@@ -358,7 +358,7 @@ def test_another_run_of_the_same_frozen_blocks_finds_the_test_images_outputs(
         seen.append(original(*arguments))
         return seen[-1]
 
-    for caller in (prefix, classify):
+    for caller in (prefix, probabilities):
         monkeypatch.setattr(caller, "activations", noted)
     second = trained(tmp_path, *overrides, f"model.weights={first}", "seed=1", name="second")
     train, val, test = (held["features" if depth == 0 else "layer3"] for held in seen)

@@ -10,9 +10,7 @@ from typing import NamedTuple
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from tests.commands.test_help import SCRIPTS
-from tests.conftest import ROOT
-from tests.test_extend import _own_account  # noqa: F401 (a fixture: files that commands name are allowed here alone)
+from tests.conftest import ROOT, SCRIPTS
 from tlcl import extensions
 from tlcl.commands.program import COMMANDS
 from tlcl.config.compose import composed_config
@@ -113,6 +111,7 @@ def choices(override: str) -> Iterator[str]:
         yield f"{key}={value}"
 
 
+@pytest.mark.usefixtures("own_account")  # files that commands name are allowed there alone
 @pytest.mark.parametrize("command", TRAIN, ids=lambda command: f"{command.page}: {' '.join(command.words)}"[:90])
 def test_a_command_shown_is_understood(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its overrides compose and parse; of a sweep the first and the last of each key's values."""

@@ -19,7 +19,7 @@ def test_everything_was_looked_at() -> None:
     assert {"README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/runs.md", "Makefile"} <= set(TEXTS)
     for folder in ("tlcl/jobs/", "tests/project/", "conf/hydra/", "benchmarks/", "torture/", "notebooks/"):
         assert any(name.startswith(folder) for name in TEXTS), folder
-    assert "tlcl.commands.predict" in TEXTS["tlcl/api.py"]
+    assert "tlcl.jobs.finished" in TEXTS["tlcl/api.py"]
 
 
 @pytest.mark.parametrize(

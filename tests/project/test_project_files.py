@@ -11,6 +11,7 @@ from packaging.specifiers import SpecifierSet
 
 import tlcl
 from tests.conftest import ROOT
+from tlcl.commands.program import COMMANDS
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PATH = ROOT / ".github" / "workflows" / "ci.yml"
@@ -62,7 +63,9 @@ def test_the_workflows_commands_are_there() -> None:
         assert "${{" not in script  # what others can write (a branch's name) is not put into commands
     whole = "\n".join(scripts)
     assert set(re.findall(r"\bmake ([\w-]+)", whole)) <= targets
-    assert set(re.findall(r"clean/bin/(tlcl-[\w-]+)", whole)) <= set(PROJECT["project"]["scripts"])
+    assert set(re.findall(r"clean/bin/(tlcl[\w-]*)", whole)) <= set(PROJECT["project"]["scripts"])
+    called = re.findall(r'clean/bin/tlcl" ([\w-]+)', whole)
+    assert {"--version", "--help"} <= set(called) <= {"--version", "--help", *COMMANDS}
     assert {"pip_audit", "pip-audit"} <= set(re.findall(r"pip[_-]audit", whole))
     assert all((ROOT / name).is_file() for name in re.findall(r"--(?:constraint|requirement) (\S+)", whole))
     assert re.search(r"PYTHON\s*\?=", (ROOT / "Makefile").read_text())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_score, recall_score
 
-from tests.reports.plots.test_plots import metrics, predictions
+from tests.reports.conftest import metrics, predictions
 from tlcl.reports.finetune import RECORDS, blocks_not_in_checkpoint, write_report
 from tlcl.reports.page import confused_pairs, per_class, wilson_interval
 from tlcl.reports.plots.training import save_plots

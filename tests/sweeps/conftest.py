@@ -10,8 +10,8 @@ from tlcl.train import main
 
 
 def train(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """`tlcl-train ARGUMENTS`; returns the exit code."""
-    monkeypatch.setattr("sys.argv", ["tlcl-train", *arguments])
+    """`tlcl train ARGUMENTS`; returns the exit code."""
+    monkeypatch.setattr("sys.argv", ["tlcl train", *arguments])
     GlobalHydra.instance().clear()
     try:
         main()

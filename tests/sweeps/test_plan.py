@@ -16,7 +16,6 @@ from tlcl.config.schema import Config, conf_dir
 from tlcl.errors import UserError
 from tlcl.sweeps import job as sweep_job
 from tlcl.sweeps.plan import resumed_command
-from tlcl.system.files import one_at_a_time
 from tlcl.tracking.records import config_text
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -26,7 +25,7 @@ Program = Callable[..., int]
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
-    """`tlcl-train ARGUMENTS` in an empty folder; returns the exit code."""
+    """`tlcl train ARGUMENTS` in an empty folder; returns the exit code."""
     monkeypatch.chdir(tmp_path)
 
     return lambda *arguments: train(monkeypatch, *arguments)
@@ -272,30 +271,10 @@ def test_the_time_that_is_left(tmp_path: Path) -> None:
     assert sweep_job.time_left(tmp_path, 2) == ", about 5 min left"
 
 
-def test_one_process_at_a_time(tmp_path: Path) -> None:
-    waited: list[str] = []
-    with one_at_a_time(tmp_path / "a.lock", lambda: waited.append("never")):
-        pass
-
-    class Waiting(Exception):
-        pass
-
-    def busy() -> None:
-        raise Waiting
-
-    lock = tmp_path / "a.lock"
-    with one_at_a_time(lock, busy), pytest.raises(Waiting), one_at_a_time(lock, busy):
-        pass
-    assert not waited
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"), one_at_a_time(tmp_path / "file" / "a.lock", busy):
-        pass
-
-
 def test_report_of_no_directory_of_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["tlcl-report", str(tmp_path)])
+    monkeypatch.setattr("sys.argv", ["tlcl report", str(tmp_path)])
     with pytest.raises(SystemExit) as stopped:
         report_main()
     assert stopped.value.code == 2
@@ -326,7 +305,7 @@ def test_pictures_suit_the_keys_that_vary(
         for number, job in enumerate(given):
             fake_job(root, number, job, val=number / 10, test=number / 10)
         fake_plan(root, given)
-        monkeypatch.setattr("sys.argv", ["tlcl-report", str(root)])
+        monkeypatch.setattr("sys.argv", ["tlcl report", str(root)])
         report_main()
         drawn[name] = sorted(path.stem for path in (root / "plots").glob("*.png"))
         page = (root / "report.html").read_text()

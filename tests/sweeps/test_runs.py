@@ -15,9 +15,9 @@ import pytest
 
 from tests.conftest import FAST
 from tests.sweeps.conftest import train
-from tests.tracking.wandb_file import records
 from tlcl.commands.report import main as report_main
 from tlcl.tracking.records import read_lines
+from tlcl.tracking.wandb_file import records
 
 SWEEP = ["-m", *FAST, "model=small_cnn", "trainer.epochs=3", "thaw.depth=0,1", "seed=0,1"]
 
@@ -69,7 +69,7 @@ def test_the_report_needs_the_records_alone(whole: Path, tmp_path: Path, monkeyp
                 kept.unlink()
     for made in ("sweep.csv", "report.html"):
         (root / made).unlink()
-    monkeypatch.setattr("sys.argv", ["tlcl-report", str(root)])
+    monkeypatch.setattr("sys.argv", ["tlcl report", str(root)])
     report_main()
     assert (root / "sweep.csv").read_bytes() == (whole / "sweep.csv").read_bytes()
     assert (root / "report.html").read_text() == (whole / "report.html").read_text()
@@ -80,7 +80,7 @@ def test_the_report_of_one_run_is_drawn_again(whole: Path, tmp_path: Path, monke
     shutil.copytree(whole / "0", run)
     shutil.rmtree(run / "checkpoints")
     (run / "report.html").unlink()
-    monkeypatch.setattr("sys.argv", ["tlcl-report", str(run)])
+    monkeypatch.setattr("sys.argv", ["tlcl report", str(run)])
     report_main()
     assert (run / "report.html").read_text() == (whole / "0" / "report.html").read_text()
 

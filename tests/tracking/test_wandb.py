@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import composed, go
-from tests.tracking.wandb_file import axes, history, models, run_of, summary
+from tests.tracking.conftest import axes, history, models, run_of, summary
 from tlcl.config.parse import parse_config
 from tlcl.jobs import continual
 from tlcl.jobs import finetune as finetuning

@@ -13,7 +13,7 @@ import pytest
 from wandb.sdk.lib.service.service_connection import ServiceConnection
 
 from tests.conftest import ROOT, composed
-from tests.tracking.wandb_file import history
+from tests.tracking.conftest import history
 from tlcl.config.parse import parse_config
 from tlcl.tracking import wandb_logger
 from tlcl.tracking.records import RunDirectory

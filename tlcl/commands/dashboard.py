@@ -4,79 +4,14 @@ With a W&B key the views are saved in the project, in the place of what was save
 printed. Without one, or without a connection, the same is drawn from the records below RUNS_DIR as one HTML page.
 """
 
-import json
 import logging
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from tlcl.commands.parser import command_parser
 from tlcl.config.schema import WandbConfig
 from tlcl.errors import UserError, run_cli
-from tlcl.system.files import atomic_write_text
 
 log = logging.getLogger(__name__)
-SAVED = "wandb_views.json"  # beside the runs: "ENTITY/PROJECT" -> name of the view -> its address
-SECONDS = 15
-
-
-def reachable(address: str) -> bool:
-    """Whether a web server answers there, whatever it says."""
-    try:
-        urllib.request.urlopen(address, timeout=SECONDS).close()
-    except urllib.error.HTTPError:
-        return True
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def _server() -> str:
-    import wandb
-
-    return str(wandb.setup().settings.base_url)
-
-
-def save_views(entity: str | None, project: str, runs_dir: Path) -> dict[str, str]:
-    """Save every view in W&B, in the place of what was saved before; returns their addresses by name.
-
-    Raises:
-        UserError: they cannot be saved; the sentence says why.
-    """
-    from tlcl.reports.dashboard.views import VIEWS
-    from tlcl.tracking.records import read_object
-
-    try:
-        from tlcl.reports.dashboard.workspace import build_workspace, save_workspace
-    except ImportError:
-        raise UserError(
-            "views are saved in W&B with the package wandb-workspaces: pip install 'tlcl[dashboard]'"
-        ) from None
-    import wandb
-
-    address = _server()
-    if not reachable(address):
-        raise UserError(f"W&B's server at {address} cannot be reached")
-    memory = runs_dir / SAVED
-    try:
-        entity = entity or wandb.Api(timeout=SECONDS).default_entity
-        if not entity:
-            raise UserError("W&B does not say whose project it is; give --entity")
-        place = f"{entity}/{project}"
-        known = read_object(memory)
-        before = known.get(place, {})
-        saved = {
-            view.name: save_workspace(build_workspace(view, entity, project), before.get(view.name))
-            for view in VIEWS
-        }
-    except UserError:
-        raise
-    except Exception as error:  # whatever a server and its client may come up with
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"W&B did not save the views: {reason}") from None
-    if runs_dir.is_dir():
-        atomic_write_text(memory, json.dumps({**known, place: saved}, indent=2) + "\n")
-    return saved
 
 
 def _write_page(runs_dir: Path, out: Path) -> None:
@@ -110,6 +45,8 @@ def _program() -> None:
 
     wanted = options.out is not None
     if resolve_mode("auto") == "online":
+        from tlcl.reports.dashboard.saved_views import save_views
+
         try:
             for name, address in save_views(options.entity, options.project, options.runs_dir).items():
                 print(f"{name}: {address}")

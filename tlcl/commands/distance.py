@@ -47,7 +47,15 @@ def _program() -> None:
     from tlcl.jobs.distance import measure, table
 
     with contextlib.redirect_stdout(sys.stderr):  # a pretraining speaks of its epochs
-        result = measure(options)
+        result = measure(
+            options.source,
+            options.target,
+            model=options.model,
+            block=options.block,
+            images=options.images,
+            size=options.size,
+            seed=options.seed,
+        )
     print(json.dumps(result, indent=2) if options.json else table(result))
 
 

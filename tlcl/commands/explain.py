@@ -30,7 +30,16 @@ def _program() -> None:
         raise UserError(f"--neighbours={options.neighbours} must be at least 0")
     from tlcl.jobs.explain import explain
 
-    print(f"explained: {explain(options)}")
+    page = explain(
+        options.run_dir,
+        options.images,
+        out=options.out,
+        block=options.block,
+        classes=options.classes,
+        neighbours=options.neighbours,
+        skip_bad=options.skip_bad,
+    )
+    print(f"explained: {page}")
 
 
 def main() -> None:

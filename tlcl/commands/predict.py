@@ -4,38 +4,12 @@ Prints a table, or writes it with --csv: file, predicted class, confidence, and 
 model is the run's chosen checkpoint; a continual run answers by its method's own rule, with all classes competing.
 """
 
-import csv
 import sys
-from io import StringIO
 from pathlib import Path
 
 from tlcl.commands.parser import command_parser
 from tlcl.errors import UserError, run_cli
 from tlcl.system.files import atomic_write_text
-from tlcl.system.text import plain
-from tlcl.tracking.csv_cells import to_cell
-
-
-def predictions(run_dir: Path, paths: list[Path], *, batch_size: int, skip_bad: bool, progress: bool) -> str:
-    """CSV text: file, prediction, confidence, and one probability column a class; names as `csv_cells` writes them.
-
-    Raises:
-        UserError: as `load_run` and `read_images`.
-    """
-    from tlcl.data.images.user_images import read_images
-    from tlcl.jobs.finished import class_probabilities, load_run
-
-    net, labels, config = load_run(run_dir)
-    files, images = read_images(paths, labels.size, labels.channels, skip_bad=skip_bad, progress=progress)
-    probabilities = class_probabilities(net, images, config, batch_size=batch_size, progress=progress)
-    text, names = StringIO(), [plain(name) for name in labels.classes]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "prediction", "confidence", *(f"p({name})" for name in names)])
-    for file, row in zip(files, probabilities.tolist(), strict=True):
-        best = max(range(len(row)), key=row.__getitem__)
-        cells = to_cell(plain(file)), to_cell(names[best])
-        writer.writerow([*cells, f"{row[best]:.6f}", *(f"{probability:.6f}" for probability in row)])
-    return text.getvalue()
 
 
 def _program() -> None:
@@ -48,6 +22,8 @@ def _program() -> None:
     options = parser.parse_args()
     if options.batch_size < 1:
         raise UserError(f"--batch-size={options.batch_size} must be at least 1")
+    from tlcl.jobs.finished import predictions
+
     table = predictions(
         options.run_dir,
         options.images,

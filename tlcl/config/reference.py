@@ -1,4 +1,4 @@
-"""Every config key with its type, range, default and meaning: `python -m tlcl.config.reference > docs/config.md`.
+"""Every config key with its type, range, default and meaning: `tlcl config-reference > docs/config.md`.
 
 Types and ranges come from the fields of the dataclasses, defaults and meanings from `conf/` and its comments, so
 that nothing is said twice.
@@ -23,14 +23,13 @@ KEY = re.compile(r"^(?P<indent> *)'?(?P<key>\w+)'?:(?P<rest>.*)$")
 FIRST = {"data": "digits", "model": "resnet18", "logger": "wandb"}  # the choice whose comments speak for all
 INTRO = """# Every config key
 
-The page is made by `python -m tlcl.config.reference` from the comments in [conf/](../conf) and the types and ranges
-of the dataclasses in [tlcl/config](../tlcl/config) and beside each method, backbone and data source; a test keeps
-it up to date.
+The page is made by `tlcl config-reference` from the comments in [conf/](../conf) and the types and ranges of the
+dataclasses in [tlcl/config](../tlcl/config) and beside each method, backbone and data source; a test keeps it up to
+date.
 
 A key is set by `KEY=VALUE` (`optim.lr=0.01`), a group by `GROUP=CHOICE` (`model=small_cnn`), which sets all its
-keys; keys given beside it come on top. `???`: must be given. `python -m tlcl.train ... --cfg job` prints what a
-command comes to, without running it. An unknown key, a wrong type or a value out of range is one sentence and exit
-code 2."""
+keys; keys given beside it come on top. `???`: must be given. `tlcl train ... --cfg job` prints what a command comes
+to, without running it. An unknown key, a wrong type or a value out of range is one sentence and exit code 2."""
 ABOUT = {
     "continual": "Optional: tasks one after another, see [continual.md](continual.md).",
     "method": "Optional, with `continual`: how forgetting is met.",

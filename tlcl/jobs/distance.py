@@ -1,6 +1,5 @@
 """How far two domains are apart for a network, and how well it suits the target: what `tlcl distance` prints."""
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,34 +96,49 @@ def distances(source: Responses, target: Responses, labels: torch.Tensor, seed: 
     }
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
+def measure(
+    source: str,
+    target: str,
+    *,
+    model: str = "letters",
+    block: str = "features",
+    images: int = 1000,
+    size: int = 64,
+    seed: int = 0,
+) -> dict[str, Any]:
     """Load, run the network over both domains, and compute; what the command prints.
+
+    Args:
+        source, target: see `load_domain`; model: see `load_model`.
+        block: whose outputs are compared.
+        images: of each domain, drawn at random by `seed`.
+        size: to which a folder's images are resized.
 
     Raises:
         UserError: see `load_domain`, `load_model`; an unknown block; fewer than two images.
     """
     config = parse_config(composed_config(["logger=none", f"trainer.progress={sys.stderr.isatty()}"]))
-    names, cache = (options.source, options.target), Path(config.cache_dir)
-    domains = [some(load_domain(name, options.size, cache), options.images, options.seed) for name in names]
-    model = load_model(options.model, config)
-    if options.block not in model.net.places[:-1]:
-        raise UserError(f"--block={options.block} is not one of {', '.join(model.net.places[:-1])}")
+    cache = Path(config.cache_dir)
+    domains = [some(load_domain(name, size, cache), images, seed) for name in (source, target)]
+    network = load_model(model, config)
+    if block not in network.net.places[:-1]:
+        raise UserError(f"--block={block} is not one of {', '.join(network.net.places[:-1])}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bars = ["source", "target"] if sys.stderr.isatty() else [None, None]
     answers = [
-        responses(model.net, domain.images, options.block, device, "32-true", progress=bar)
+        responses(network.net, domain.images, block, device, "32-true", progress=bar)
         for domain, bar in zip(domains, bars, strict=True)
     ]
     return {
-        "source": options.source,
-        "target": options.target,
+        "source": source,
+        "target": target,
         "source_images": len(domains[0]),
         "target_images": len(domains[1]),
         "target_classes": len(domains[1].classes),
-        "model": model.name,
-        "block": options.block,
-        "seed": options.seed,
-        **distances(answers[0], answers[1], domains[1].labels, options.seed),
+        "model": network.name,
+        "block": block,
+        "seed": seed,
+        **distances(answers[0], answers[1], domains[1].labels, seed),
     }
 
 

@@ -1,6 +1,5 @@
 """Where a run's network looks in images, and which training images are alike: what `tlcl explain` writes."""
 
-import argparse
 import csv
 import re
 import sys
@@ -125,41 +124,56 @@ def draw(results: Results, row: int, picture: Tensor, overlays: Path) -> Explain
     return Explained(plain(file), original, prediction, float(probabilities.max()), maps, alike)
 
 
-def explain(options: argparse.Namespace) -> Path:
-    """Everything the command does; returns the page's path.
+def explain(
+    run_dir: Path,
+    paths: list[Path],
+    *,
+    out: Path | None = None,
+    block: str | None = None,
+    classes: Sequence[str] = (PREDICTED,),
+    neighbours: int = 5,
+    skip_bad: bool = False,
+) -> Path:
+    """Write the page, the table and the pictures; returns the page's path.
+
+    Args:
+        paths: image files, folders or tar files of them.
+        out: the folder that they go to; None: RUN_DIR/explain.
+        block: whose outputs are mapped; None: the last of 3 x 3 or more.
+        classes: whose evidence is mapped: predicted, runner-up, or names of classes.
+        neighbours: training images an image.
+        skip_bad: leave unreadable files out and name them.
 
     Raises:
         UserError: no finished run, unreadable images, no such block or class, or a folder that cannot be written.
     """
     progress = sys.stderr.isatty()
-    classifier, labels, config = load_run(options.run_dir)
+    classifier, labels, config = load_run(run_dir)
     names = list(labels.classes)
-    files, images = read_images(
-        options.images, labels.size, labels.channels, skip_bad=options.skip_bad, progress=progress
-    )
+    files, images = read_images(paths, labels.size, labels.channels, skip_bad=skip_bad, progress=progress)
     device, net = device_for(config), network_of(classifier)
     if config.trainer.channels_last:  # as in training, so that features are found that the run left in the cache
         net.to(memory_format=torch.channels_last)
     classifier.to(device).eval()
-    block = block_of_maps(net, images[:1], options.block)
+    block = block_of_maps(net, images[:1], block)
     probabilities = class_probabilities(classifier, images, config, batch_size=EVAL_BATCH, progress=progress)
-    classes = classes_wanted(options.classes, probabilities, names)
+    mapped = classes_wanted(classes, probabilities, names)
     maps = class_maps(
-        classifier, images, block, classes, channels_last=config.trainer.channels_last, progress=progress
+        classifier, images, block, mapped, channels_last=config.trainer.channels_last, progress=progress
     )
-    neighbours: list[list[Neighbour]] = []
+    nearest: list[list[Neighbour]] = []
     no_neighbours = ""
-    if options.neighbours:
+    if neighbours:
         try:
-            neighbours = nearest_training_images(net, images, config, device, options.neighbours, progress=progress)
+            nearest = nearest_training_images(net, images, config, device, neighbours, progress=progress)
         except UserError as error:
             no_neighbours = f"the training data is not to be had any more ({error})"
             print(f"warning: {no_neighbours}", file=sys.stderr)
-    results = Results(files, names, probabilities, classes, maps, neighbours)
-    out = options.out or options.run_dir / "explain"
+    results = Results(files, names, probabilities, mapped, maps, nearest)
+    out = out or run_dir / "explain"
     try:
         shown: list[Explained] = []
-        bar = tqdm(pictures(options.images, files), "draw", len(files), unit=" images", disable=not progress)
+        bar = tqdm(pictures(paths, files), "draw", len(files), unit=" images", disable=not progress)
         for row, picture in enumerate(bar):
             one = draw(results, row, picture, out / "overlays")
             if row < SHOWN:
@@ -167,6 +181,6 @@ def explain(options: argparse.Namespace) -> Path:
         atomic_write_text(out / "explain.csv", table(results))
         places = " × ".join(map(str, maps.shape[2:]))
         about = {"images": len(files), "block": block, "places": places, "no_neighbours": no_neighbours}
-        return write_explain_page(out, options.run_dir, shown, about)
+        return write_explain_page(out, run_dir, shown, about)
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror or error}") from None

@@ -15,7 +15,7 @@ from tlcl.jobs.job import Job, run_job
 from tlcl.jobs.pretrain import start_weights
 from tlcl.models.build import build_model
 from tlcl.prefix_cache.callback import ServePrefix, versions_for
-from tlcl.prefix_cache.classify import predict_probabilities, split_at_frozen
+from tlcl.prefix_cache.probabilities import predict_probabilities, split_at_frozen
 from tlcl.tracking.checkpoint import BestWeights
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.timings import Stopwatch

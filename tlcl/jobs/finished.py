@@ -1,5 +1,7 @@
 """A finished run, read back: what classifies after it, and what it says of images."""
 
+import csv
+from io import StringIO
 from pathlib import Path
 
 import torch
@@ -8,13 +10,16 @@ from torch import Tensor
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config
 from tlcl.continual.learner import trained_classifier
+from tlcl.data.images.user_images import read_images
 from tlcl.errors import UserError
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
 from tlcl.models.tail import SplitNetwork
 from tlcl.models.weights import RUN_MODEL, read_state
-from tlcl.prefix_cache.classify import predict_probabilities, split_at_frozen
+from tlcl.prefix_cache.probabilities import predict_probabilities, split_at_frozen
 from tlcl.security.untrusted import Labels
+from tlcl.system.text import plain
+from tlcl.tracking.csv_cells import to_cell
 from tlcl.tracking.finished_run import FinishedRun
 
 
@@ -55,3 +60,22 @@ def class_probabilities(
         batch_size=batch_size,
         progress="predict" if progress else None,
     )
+
+
+def predictions(run_dir: Path, paths: list[Path], *, batch_size: int, skip_bad: bool, progress: bool) -> str:
+    """CSV text: file, prediction, confidence, and one probability column a class; names as `csv_cells` writes them.
+
+    Raises:
+        UserError: as `load_run` and `read_images`.
+    """
+    net, labels, config = load_run(run_dir)
+    files, images = read_images(paths, labels.size, labels.channels, skip_bad=skip_bad, progress=progress)
+    probabilities = class_probabilities(net, images, config, batch_size=batch_size, progress=progress)
+    text, names = StringIO(), [plain(name) for name in labels.classes]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "prediction", "confidence", *(f"p({name})" for name in names)])
+    for file, row in zip(files, probabilities.tolist(), strict=True):
+        best = max(range(len(row)), key=row.__getitem__)
+        cells = to_cell(plain(file)), to_cell(names[best])
+        writer.writerow([*cells, f"{row[best]:.6f}", *(f"{probability:.6f}" for probability in row)])
+    return text.getvalue()

@@ -49,7 +49,7 @@ def write_depth_grid_report(root: Path, stopped: Sequence[str]) -> Path:
     """Draw the pictures and write table and `report.html` from the runs below `root`.
 
     Args:
-        stopped: sentences on runs whose loss was not finite.
+        stopped: sentences on runs that failed.
     """
     runs, distances = read_runs(root), read_object(root / DISTANCES)
     table = cells(runs, distances)

@@ -83,7 +83,7 @@ def write_study_report(root: Path, stopped: Sequence[str]) -> Path:
     """Draw the grid and write `report.html` from the runs below `root`; a part that has no runs yet is left out.
 
     Args:
-        stopped: sentences on runs whose loss was not finite.
+        stopped: sentences on runs that failed.
     """
     atomic_write_text(root / STUDY, json.dumps({"stopped": list(stopped)}) + "\n")
     rows = grid_rows(sorted((root / GRID / "runs").glob("*")))

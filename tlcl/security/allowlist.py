@@ -2,7 +2,7 @@
 
 Hydra makes its launcher, sweeper, callbacks and log handlers from `_target_` and `class` keys, which the command
 line, a folder given by --config-dir, or somebody else's files can set. Every config that Hydra composes for
-`tlcl-train` is checked before Hydra uses it. Hydra itself has a list of what is forbidden; this one says what is
+`tlcl train` is checked before Hydra uses it. Hydra itself has a list of what is forbidden; this one says what is
 allowed.
 """
 

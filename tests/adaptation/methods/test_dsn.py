@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tests.adaptation.conftest import pair
 from tests.conftest import composed, go
+from tests.jobs.conftest import Killed
 from tlcl.adaptation.methods.dsn import DSN, DSNConfig, codes, difference, scale_invariant_mse
 from tlcl.adaptation.methods.registry import build_method
 from tlcl.adaptation.module import AdaptationModule
@@ -161,11 +162,8 @@ def test_learns_to_rebuild_both_domains_with_separate_codes(model: ModelConfig, 
 def test_bad_config_is_one_sentence(tmp_path: Path, change: str, sentence: str) -> None:
     config = composed(tmp_path, "+experiment=adapt_digits", "adaptation=dsn", "model=small_cnn", change)
     with pytest.raises(UserError, match=sentence):
-        adaptation.run(parse_config(config), None)  # type: ignore[arg-type]  # fails before anything is written
-
-
-class Killed(Exception):
-    pass
+        go(config)
+    assert not (tmp_path / "run" / "config.yaml").exists()  # fails before anything is written
 
 
 @pytest.mark.slow

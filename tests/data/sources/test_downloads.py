@@ -18,7 +18,7 @@ from torchvision.datasets import utils as torchvision_utils
 from torchvision.models import ResNet18_Weights
 
 from tests.conftest import ROOT
-from tests.data.sources.test_sources import fabricate
+from tests.data.sources.conftest import fabricate_cifar10
 from tlcl.data.sources import cifar10
 from tlcl.data.sources.cifar10 import Cifar10Config
 from tlcl.errors import UserError
@@ -116,7 +116,7 @@ def test_an_archive_is_downloaded_checked_and_unpacked_once(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = tmp_path / "made"
-    rows = fabricate(made)
+    rows = fabricate_cifar10(made)
     packed = BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         archive.add(made / CIFAR10.base_folder, CIFAR10.base_folder)

@@ -1,6 +1,5 @@
 """The built-in data sets: sizes, disjointness, determinism, and what is said when one cannot be had."""
 
-import pickle
 from pathlib import Path
 from urllib.error import URLError
 
@@ -9,8 +8,8 @@ import pytest
 import torch
 import torchvision.datasets.cifar as torchvision_cifar
 from sklearn.datasets import load_digits as sklearn_digits
-from torchvision.datasets import CIFAR10
 
+from tests.data.sources.conftest import CIFAR10_CLASSES, fabricate_cifar10
 from tlcl.config.schema import DataConfig
 from tlcl.data.datamodule import ImageDataModule
 from tlcl.data.image_tensors import ImageTensors, Source
@@ -90,26 +89,11 @@ def test_letters_of_one_class_resemble_each_other() -> None:
     assert (guesses == source.test.labels).float().mean() > 0.2
 
 
-NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-
-
-def fabricate(root: Path) -> np.ndarray:
-    """The files of CIFAR-10 in their real layout, ten images each; returns all rows, test batch last."""
-    folder = root / CIFAR10.base_folder
-    folder.mkdir(parents=True)
-    rows = np.random.default_rng(0).integers(0, 256, (60, 3072), dtype=np.uint8)
-    for number, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
-        part = {"data": rows[10 * number : 10 * number + 10], "labels": list(range(10))}
-        (folder / name).write_bytes(pickle.dumps(part))
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": NAMES}))
-    return rows
-
-
 def test_cifar10_from_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = fabricate(tmp_path)
+    rows = fabricate_cifar10(tmp_path)
     monkeypatch.setattr(torchvision_cifar, "check_integrity", lambda path, md5=None: Path(path).is_file())
     source = load_source(Cifar10Config("cifar10", root=str(tmp_path), download=False), "unused")
-    assert source.pool.classes == tuple(NAMES)
+    assert source.pool.classes == tuple(CIFAR10_CLASSES)
     assert source.pool.labels.tolist() == list(range(10)) * 5
     # A row of the file is 1024 red, then green, then blue values, each row by row.
     assert torch.equal(source.pool.images, torch.from_numpy(rows[:50]).reshape(50, 3, 32, 32))
@@ -117,7 +101,7 @@ def test_cifar10_from_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_cifar10_with_wrong_files_is_refused(tmp_path: Path) -> None:
-    fabricate(tmp_path)
+    fabricate_cifar10(tmp_path)
     with pytest.raises(UserError, match=r"data\.root"):
         load_source(Cifar10Config("cifar10", root=str(tmp_path), download=False), "unused")
 

@@ -52,7 +52,7 @@ def _tar_files(path: Path) -> Iterator[tuple[PurePosixPath, Content]]:
         with tarfile.open(path) as archive:
             members = _members(archive)
             named = [name for name, member in members.items() if not member.isdir() and _is_image_name(name)]
-            found = {name: _followed(name, members) for name in named}
+            found = {name: _resolve_links(name, members) for name in named}
             # In the archive's order, as a packed one can only be read forwards.
             for name, member in sorted(found.items(), key=lambda item: getattr(item[1], "offset_data", 0)):
                 if isinstance(member, BadImage):
@@ -88,7 +88,7 @@ def _is_image_name(name: PurePosixPath) -> bool:
     return is_image_name(PurePosixPath(*[part for part in name.parts if part != ".."]))
 
 
-def _followed(
+def _resolve_links(
     name: PurePosixPath, members: dict[PurePosixPath, tarfile.TarInfo]
 ) -> tarfile.TarInfo | BadImage:
     """The member with the content of the file `name`, through links; or why it is not read."""

@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from tlcl.reports.tables.depth_grid import Cell, Run, by_distance
+from tlcl.reports.tables.depth_grid import Cell, GridRun, by_distance
 
 MARKERS = "osD^v"
 
@@ -17,7 +17,7 @@ def _colours(sizes: Sequence[int]) -> dict[int, Any]:
     return {size: colormaps["viridis"](0.85 * place / max(1, len(sizes) - 1)) for place, size in enumerate(sizes)}
 
 
-def depth_curves_by_target(runs: Sequence[Run], table: Sequence[Cell], distances: dict[str, Any]) -> Figure:
+def depth_curves_by_target(runs: Sequence[GridRun], table: Sequence[Cell], distances: dict[str, Any]) -> Figure:
     """Test accuracy against depth, a panel a target (nearest first), a line a number of labels.
 
     The band is one standard deviation over the seeds; a ring marks the depth that validation images choose.

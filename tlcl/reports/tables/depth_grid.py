@@ -16,7 +16,7 @@ from tlcl.tracking.finished_run import FinishedRun
 RUNS, DISTANCES, TABLE = "runs", "distances.json", "depth_grid"
 
 
-class Run(NamedTuple):
+class GridRun(NamedTuple):
     """One finished run; accuracies in 0..1, that on validation images of the epoch which was tested."""
 
     target: str
@@ -50,7 +50,7 @@ class Cell(NamedTuple):
     distance: float | None
 
 
-def read_runs(root: Path) -> list[Run]:
+def read_runs(root: Path) -> list[GridRun]:
     """The finished runs of the grid in `root`."""
     found = []
     for run in map(FinishedRun, sorted((root / RUNS).glob("*"))):
@@ -58,23 +58,23 @@ def read_runs(root: Path) -> list[Run]:
             config, summary = run.config, run.summary
             target = config.name.rpartition(" depth ")[0]
             found.append(
-                Run(target, config.data.train_size, config.thaw.depth, config.seed,
+                GridRun(target, config.data.train_size, config.thaw.depth, config.seed,
                     summary["selected"]["val_acc"], summary["test_acc"], 1 / summary["classes"])
             )  # fmt: skip
     return found
 
 
-def by_distance(runs: Sequence[Run], distances: dict[str, Any]) -> list[str]:
+def by_distance(runs: Sequence[GridRun], distances: dict[str, Any]) -> list[str]:
     """The targets' names, nearest first; those without a distance last."""
     names = sorted({run.target for run in runs})
     return sorted(names, key=lambda name: distances.get(name, {}).get("mmd", float("inf")))
 
 
-def mean(runs: Sequence[Run], figure: str) -> float:
+def mean(runs: Sequence[GridRun], figure: str) -> float:
     return statistics.fmean(getattr(run, figure) for run in runs)
 
 
-def cells(runs: Sequence[Run], distances: dict[str, Any]) -> list[Cell]:
+def cells(runs: Sequence[GridRun], distances: dict[str, Any]) -> list[Cell]:
     """A cell for each target and number of labels, in the order of `by_distance`; depths and seeds pooled."""
     table = []
     for target in by_distance(runs, distances):
@@ -121,11 +121,11 @@ def claims(table: Sequence[Cell]) -> list[dict[str, Any]]:
     return found
 
 
-def write_depth_grid(root: Path, runs: Sequence[Run], table: Sequence[Cell]) -> None:
+def write_depth_grid(root: Path, runs: Sequence[GridRun], table: Sequence[Cell]) -> None:
     """`depth_grid.csv`: a row a run; `depth_grid.json`: the cells and the rank correlations."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Run._fields)
+    writer.writerow(GridRun._fields)
     writer.writerows(sorted(runs))
     atomic_write_text(root / f"{TABLE}.csv", text.getvalue())
     content = {"cells": [cell._asdict() for cell in table], "claims": claims(table)}
