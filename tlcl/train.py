@@ -103,9 +103,9 @@ def hydra_main(composed: DictConfig) -> float | None:
     keep_freed_memory()
     # Here, because Hydra adds lines of its own to errors that pass through it.
     if sweep_directory() is not None:
-        from tlcl.sweeps.job import run_job
+        from tlcl.sweeps.job import run_sweep_job
 
-        return with_exit_codes(lambda: run_job(composed))
+        return with_exit_codes(lambda: run_sweep_job(composed))
     return validation_figure(with_exit_codes(lambda: start(composed)))
 
 
@@ -149,7 +149,7 @@ def _program() -> None:
         os.environ.pop("HYDRA_FULL_ERROR") if wanted is None else os.environ.update(HYDRA_FULL_ERROR=wanted)
 
 
-def _first_or_follower() -> None:
+def _first_or_worker() -> None:
     """The command, or in a process of torchrun's or srun's that is not the first, what the first one asks for."""
     rank, processes = launched_as()
     if processes == 1:
@@ -170,7 +170,7 @@ def _first_or_follower() -> None:
 
 def main() -> None:
     """Command line entry."""
-    run_cli(_first_or_follower)
+    run_cli(_first_or_worker)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def _take_part(
     """Run the job; returns what it failed of."""
     try:
         check_composed(composed)
-        config = parse_config(composed)
+        config = parse_config(composed)  # it came as text: a user's own keys are known once his files have run here
         with group(store, number, root_device(config), rank, config.trainer.processes):
             with as_sentences(config, path):
                 run(config, ReadOnlyRunDirectory(path))

@@ -37,11 +37,11 @@ LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|sock
 SENTENCES: dict[str, type[Exception]] = {"mistake": UserError, "training": TrainingError}
 _numbers = count()  # of the jobs that a launcher's processes were told
 
-Job = Callable[[Config, RunDirectory], dict[str, Any]]
+Work = Callable[[Config, RunDirectory], dict[str, Any]]
 
 
 def together(
-    job: Job, config: Config, directory: RunDirectory, prepare: Callable[[], None]
+    job: Work, config: Config, directory: RunDirectory, prepare: Callable[[], None]
 ) -> dict[str, Any]:
     """Run `job` here, or here and in the other processes that the config asks for; returns the first one's summary.
 

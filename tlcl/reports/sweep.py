@@ -16,7 +16,7 @@ from tlcl.reports.tables.sweep import Row, chosen, csv_text, is_condition, numer
 from tlcl.reports.tables.sweep import score as best_first
 from tlcl.system.files import atomic_write_text
 from tlcl.tracking.finished_run import COMPLETE, FAILURE
-from tlcl.tracking.sweep_records import Sweep, described, failures, read_sweep, shortened
+from tlcl.tracking.sweep_records import Sweep, described, failure_sentences, read_sweep, shortened
 
 MOST_PANELS = 12  # heat maps on one page
 COLUMNS = {
@@ -163,7 +163,7 @@ def write_sweep_report(root: Path) -> Path:
         "done": sum(job.status == COMPLETE for job in sweep.jobs),
         "planned": sweep.planned,
         "failed": sum(job.status == FAILURE for job in sweep.jobs),
-        "failures": failures(sweep),
+        "failures": failure_sentences(sweep),
         "open": [job for job in sweep.jobs if job.status not in (COMPLETE, FAILURE)],
         "unnamed": sweep.planned - len(sweep.jobs),
         "several": any(row.complete > 1 for row in rows),

@@ -39,7 +39,7 @@ class HydraRun(NamedTuple):
         return run_or_resume(parse_config(self.composed), self.path)
 
 
-def run_job(composed: DictConfig) -> float | None:
+def run_sweep_job(composed: DictConfig) -> float | None:
     """Run the job that Hydra composed, or what is left of it; a finished one is answered from its records.
 
     Returns:

@@ -31,7 +31,7 @@ from tlcl.system.files import atomic_write_text
 from tlcl.system.paths import expanded
 from tlcl.tracking.finished_run import COMPLETE, FAILED, FAILURE
 from tlcl.tracking.records import environment, read_object
-from tlcl.tracking.sweep_records import JOB, SWEEP, failures, read_plan, read_sweep, settings_of, varying
+from tlcl.tracking.sweep_records import JOB, SWEEP, failure_sentences, read_plan, read_sweep, settings_of, varying
 
 log = logging.getLogger(__name__)
 LAUNCHER = ("hydra/launcher", "hydra.launcher")
@@ -163,7 +163,7 @@ def conclude(root: Path) -> None:
     sweep = read_sweep(root)
     report = write_sweep_report(root)
     failed = [job for job in sweep.jobs if job.status == FAILURE]
-    for sentence in failures(sweep):
+    for sentence in failure_sentences(sweep):
         log.warning("failed: %s", sentence)
     for line in sentences(rows_of(sweep.jobs, sweep.keys), *meaning(sweep)):
         log.info("%s", line)

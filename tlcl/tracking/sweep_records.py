@@ -127,7 +127,7 @@ def described(settings: Mapping[str, Value], keys: Sequence[str]) -> str:
     return " ".join(f"{key}={shortened(settings[key])}" for key in shown)
 
 
-def failures(sweep: Sweep) -> list[str]:
+def failure_sentences(sweep: Sweep) -> list[str]:
     """A sentence for each reason: the settings of the jobs that failed for it, and where they are recorded."""
     reasons: dict[str, dict[str, list[str]]] = {}
     for job in sweep.jobs:
