@@ -1,7 +1,7 @@
 """What a key may be stands in its field: `lr: Annotated[float, Gt(0)]`, `name: Annotated[str, OneOf("a", "b")]`.
 
-Types are checked by OmegaConf, by which the command line is read. Pydantic in its place read 20 of 234 values of the
-wrong type otherwise (`true` as 1, `"true"` as true), and refused no number for being huge.
+Types are checked by OmegaConf, by which the command line is read. Pydantic in its place read 20 of 234 values
+otherwise (`true` as 1, `"true"` as true), and had no bound for whole numbers.
 """
 
 import math
