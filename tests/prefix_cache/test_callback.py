@@ -26,7 +26,7 @@ from tlcl.jobs.finetune import run
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
 from tlcl.prefix_cache import callback as prefix
-from tlcl.prefix_cache import classify
+from tlcl.prefix_cache import probabilities
 from tlcl.prefix_cache.activations import Held
 from tlcl.prefix_cache.callback import versions_for, worth_caching
 
@@ -358,7 +358,7 @@ def test_another_run_of_the_same_frozen_blocks_finds_the_test_images_outputs(
         seen.append(original(*arguments))
         return seen[-1]
 
-    for caller in (prefix, classify):
+    for caller in (prefix, probabilities):
         monkeypatch.setattr(caller, "activations", noted)
     second = trained(tmp_path, *overrides, f"model.weights={first}", "seed=1", name="second")
     train, val, test = (held["features" if depth == 0 else "layer3"] for held in seen)
