@@ -251,13 +251,13 @@ def test_runs_at_once_are_those_one_after_another(
 
 
 @pytest.mark.slow
-def test_a_users_own_method_is_known_in_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("own_account")
+def test_a_users_own_method_is_known_in_other_processes(tmp_path: Path) -> None:
     """Its keys are a dataclass of the user's file, which a process runs before it is given a config with them."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "account"))
     own = allow(ROOT / "docs" / "examples" / "my_method.py")
     config = composed(
         tmp_path, "+experiment=continual_compare", *FAST, "model=small_cnn", "trainer.epochs=1",
-        "compare.methods=[l2,'l2 strength=2']", "compare.jobs=2", f"extend=['{own}']",
+        "compare.methods=[l2,'l2 strength=2']", "compare.seeds=[0]", "compare.jobs=2", f"extend=['{own}']",
     )  # fmt: skip
     path = go(config)
     rows = list(csv.DictReader((path / "runs.csv").open()))

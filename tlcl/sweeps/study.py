@@ -1,4 +1,4 @@
-"""A plan that a command of its own runs, to one page: what `tlcl-study` and `tlcl-depth-grid` have in common."""
+"""A plan that a command of its own runs, to one page: what `tlcl study` and `tlcl depth-grid` have in common."""
 
 import contextlib
 import json
