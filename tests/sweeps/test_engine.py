@@ -10,13 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import psutil
 import pytest
 
 from tests.conftest import FAST, ROOT, composed, go
+from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config
 from tlcl.errors import Interrupted, Stopped, TrainingError, UserError
@@ -27,6 +26,8 @@ from tlcl.sweeps.progress import in_words, seconds_left
 from tlcl.tracking.finished_run import BEGUN, COMPLETE, FAILURE, MISSING, FinishedRun
 from tlcl.tracking.sweep_records import RunRecord
 
+CONFIG = parse_config(composed_config(["logger=none"]))
+
 
 @dataclass(frozen=True, eq=False)
 class Scripted:
@@ -35,7 +36,7 @@ class Scripted:
     path: Path
     script: str = "write"
     weight: float = 1.0
-    config: Any = field(default_factory=lambda: SimpleNamespace(extend=()))
+    config: Config | None = field(default_factory=lambda: CONFIG)
 
     @property
     def failed(self) -> Path:
@@ -264,6 +265,34 @@ def test_a_users_own_method_is_known_in_other_processes(tmp_path: Path) -> None:
     assert [row["status"] for row in rows] == ["complete", "complete"]
 
 
+LOCAL = """
+from dataclasses import dataclass
+from tlcl.config import MethodConfig
+from tlcl.continual.methods.base import Method
+from tlcl.extend import register_method
+
+def add(name):
+    @dataclass
+    class Keys(MethodConfig):
+        strength: float = 1.0
+    register_method(name, Keys, Method)
+
+add("mine")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_account")
+def test_keys_that_python_cannot_pickle_travel_too(tmp_path: Path) -> None:
+    (tmp_path / "local.py").write_text(LOCAL)
+    config = composed(
+        tmp_path, "+experiment=continual_compare", *FAST, "model=small_cnn", "trainer.epochs=1",
+        "compare.seeds=[0]", "compare.methods=[mine,'mine strength=2']", "compare.jobs=2", f"extend=['{allow(tmp_path / 'local.py')}']",
+    )  # fmt: skip
+    rows = list(csv.DictReader((go(config) / "runs.csv").open()))
+    assert [row["status"] for row in rows] == ["complete", "complete"]
+
+
 def test_a_fault_leaves_a_page_and_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever fails, the comparison's page is drawn from what there is; the next time only that is run."""
     config = composed(
@@ -282,6 +311,8 @@ def test_a_fault_leaves_a_page_and_can_be_resumed(tmp_path: Path, monkeypatch: p
         go(config)
     page = (tmp_path / "run" / "report.html").read_text()
     assert "ncm_seed0 stopped: the data are not there" in page
+    assert "This comparison is not finished" in page
+    assert FinishedRun(tmp_path / "run").status == FAILURE
     monkeypatch.undo()
     go(config)
     assert FinishedRun(tmp_path / "run").complete

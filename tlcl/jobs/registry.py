@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from tlcl.config.kinds import kind_of, load
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config, TrainerConfig
@@ -34,11 +36,10 @@ def recorded_run(path: Path, processes: TrainerConfig | None = None) -> Config:
     """
     composed = recorded_config(path)
     composed.run_dir = str(path)
-    config = parse_config(composed)
-    if processes is not None:
+    if processes is not None and OmegaConf.is_dict(composed.get("trainer")):
         for key in ("devices", "num_nodes", "strategy"):
-            setattr(config.trainer, key, getattr(processes, key))
-    return config
+            composed.trainer[key] = getattr(processes, key)
+    return parse_config(composed)
 
 
 def run_or_resume(config: Config, path: Path) -> str | None:

@@ -110,6 +110,7 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     if not directory.begun:
         _check_against_data(family, plan)
     directory.begin(config)
+    (root / "summary.json").unlink(missing_ok=True)  # of a time when some failed
     rows = run_plan(
         root, plan, "compare", jobs=config.compare.jobs, progress=config.trainer.progress,
         after=lambda rows: write_table(root, rows, family.compared),

@@ -53,7 +53,7 @@ class Attempt(Protocol):
 
 
 class Entry(Attempt, Protocol):
-    """One entry of a plan; it travels to other processes.
+    """One entry of a plan, a dataclass: it travels to other processes.
 
     Attributes:
         path: what it writes: a directory, or a file.

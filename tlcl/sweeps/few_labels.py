@@ -176,6 +176,7 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
         assert child.adaptation is not None
         build_method(child.adaptation, build_model(child.model, 2, child.seed)[0], child.seed)
     directory.begin(config)
+    (root / "summary.json").unlink(missing_ok=True)  # of a time when some failed
     (root / CELLS).mkdir(exist_ok=True)
     loaded.cache_clear()
     plan = [Cell(place, text, seed, child, root, device) for place in places for text, seed, child in planned]

@@ -12,18 +12,22 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import cast
 
 import joblib
 import psutil
 import torch
+from omegaconf import DictConfig, OmegaConf
 
-from tlcl.errors import Interrupted, Stopped, sigterm_as_interrupt
-from tlcl.extensions import run_extensions
-from tlcl.sweeps.engine import UNEXPECTED, Entry, Failure, attempt, record
+from tlcl.config.parse import parse_config
+from tlcl.errors import Interrupted, Stopped, UserError, sigterm_as_interrupt
+from tlcl.sweeps.engine import MISTAKE, UNEXPECTED, Entry, Failure, attempt, record
 from tlcl.system.memory import keep_freed_memory
+from tlcl.tracking.records import config_text
 
 PATIENCE = 20.0  # seconds in which a process that is told to end does so
 THREADS = "OMP_NUM_THREADS"
@@ -61,19 +65,34 @@ def _write_to(log_file: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=file, force=True)
 
 
-def _serve(pipe: Connection, log_file: Path, jobs: int, extend: Sequence[str]) -> None:
+def _packed(task: Entry) -> tuple[Entry, str]:
+    """An entry as it travels, its config as text: the keys of a user's own method are known in this process alone."""
+    return replace(task, config=None), config_text(task.config)  # type: ignore[type-var]
+
+
+def _attempt(task: Entry, text: str) -> Failure | None:
+    """Unpack and do it; the user's own files run when the config is parsed."""
+    try:
+        config = parse_config(cast(DictConfig, OmegaConf.create(text)))
+    except UserError as error:
+        failure = {"kind": MISTAKE, "sentence": str(error)}
+        record(task, failure)
+        return failure
+    return attempt(replace(task, config=config))  # type: ignore[type-var]
+
+
+def _serve(pipe: Connection, log_file: Path, jobs: int) -> None:
     """What such a process does: one entry after another, until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one ends this one
     end_with_parent()
     _write_to(log_file)
     share_processors(jobs)
     keep_freed_memory()
-    run_extensions(extend)  # before a config with the keys of a user's own method arrives
     with suppress(EOFError, Interrupted, KeyboardInterrupt), sigterm_as_interrupt():
         while True:
-            task: Entry = pipe.recv()
+            packed: tuple[Entry, str] = pipe.recv()
             try:
-                pipe.send(attempt(task))
+                pipe.send(_attempt(*packed))
             except Interrupted:
                 raise
             except Stopped as stop:
@@ -83,10 +102,10 @@ def _serve(pipe: Connection, log_file: Path, jobs: int, extend: Sequence[str]) -
 class _Process:
     """One such process, from outside."""
 
-    def __init__(self, log_file: Path, jobs: int, extend: Sequence[str]) -> None:
+    def __init__(self, log_file: Path, jobs: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, log_file, jobs, extend))
+        self._process = context.Process(target=_serve, args=(theirs, log_file, jobs))
         before = os.environ.get(THREADS)
         # for libraries beside torch; it is read when they are loaded
         os.environ.setdefault(THREADS, str(max(1, joblib.cpu_count() // jobs)))
@@ -96,6 +115,10 @@ class _Process:
             if before is None:
                 del os.environ[THREADS]
         theirs.close()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.is_alive()
 
     def died(self) -> Failure:
         """How it ended, in words."""
@@ -116,6 +139,16 @@ class _Process:
             self._process.join()
 
 
+def _living(idle: list[_Process]) -> _Process | None:
+    """One that waits for work, taken out of the list with those that died while they waited."""
+    while idle:
+        process = idle.pop()
+        if process.alive:
+            return process
+        process.tell_to_end(now=False)
+    return None
+
+
 def _ready(waiting: Sequence[Entry], busy: Sequence[Entry]) -> Entry | None:
     """The first task none of whose own runs is still to be done: a comparison follows the runs that it compares."""
     undone = [*waiting, *busy]
@@ -132,20 +165,15 @@ def in_processes(
         Stopped: the disk is full.
     """
     waiting, idle = list(tasks), list[_Process]()
-    extend = list(dict.fromkeys(item for task in tasks for item in task.config.extend))
     busy: dict[Connection, tuple[_Process, Entry, float]] = {}
     try:
         while waiting or busy:
             while len(busy) < jobs and (task := _ready(waiting, [one for _, one, _ in busy.values()])) is not None:
                 waiting.remove(task)
-                process = _Process(log_file, jobs, extend) if not idle else idle.pop()
-                try:
-                    process.pipe.send(task)
-                except OSError:  # it died while it waited
-                    process.end()
-                    process = _Process(log_file, jobs, extend)
-                    process.pipe.send(task)
-                busy[process.pipe] = process, task, time.monotonic()
+                process = _living(idle) or _Process(log_file, jobs)
+                busy[process.pipe] = process, task, time.monotonic()  # before it is told, so that it is ended
+                with suppress(OSError):  # it has died, which is seen below
+                    process.pipe.send(_packed(task))
                 begun(task)
             for pipe in wait(list(busy)):
                 assert isinstance(pipe, Connection)

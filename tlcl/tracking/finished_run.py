@@ -41,7 +41,7 @@ class FinishedRun:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """`summary.json`; empty while the run is not complete."""
+        """`summary.json`; empty while a run is not complete, `status` says whether a job of many runs is."""
         return read_object(self.path / "summary.json")
 
     @property
@@ -88,7 +88,7 @@ class FinishedRun:
         """`COMPLETE`, `FAILURE`, `BEGUN` (running, or killed) or `MISSING`."""
         if self.complete:
             return COMPLETE
-        if self.failure:
+        if self.failure or self.summary.get("status") == FAILURE:
             return FAILURE
         return BEGUN if (self.path / "config.yaml").is_file() else MISSING
 
