@@ -287,7 +287,8 @@ def test_keys_that_python_cannot_pickle_travel_too(tmp_path: Path) -> None:
     (tmp_path / "local.py").write_text(LOCAL)
     config = composed(
         tmp_path, "+experiment=continual_compare", *FAST, "model=small_cnn", "trainer.epochs=1",
-        "compare.seeds=[0]", "compare.methods=[mine,'mine strength=2']", "compare.jobs=2", f"extend=['{allow(tmp_path / 'local.py')}']",
+        "compare.seeds=[0]", "compare.methods=[mine,'mine strength=2']", "compare.jobs=2",
+        f"extend=['{allow(tmp_path / 'local.py')}']",
     )  # fmt: skip
     rows = list(csv.DictReader((go(config) / "runs.csv").open()))
     assert [row["status"] for row in rows] == ["complete", "complete"]

@@ -66,7 +66,7 @@ def _write_to(log_file: Path) -> None:
 
 
 def _packed(task: Entry) -> tuple[Entry, str]:
-    """An entry as it travels, its config as text: the keys of a user's own method are known in this process alone."""
+    """An entry as it travels, its config as text: a user's own keys are known in this process alone."""
     return replace(task, config=None), config_text(task.config)  # type: ignore[type-var]
 
 
