@@ -101,7 +101,7 @@ class PlannedRun:
         return job_in(self.path, root, number, dict(self.settings))
 
 
-def attempt(task: Attempt) -> Failure | None:
+def attempt(entry: Attempt) -> Failure | None:
     """Do one entry of a plan; a failure is recorded, so that the others go on, and returned.
 
     Raises:
@@ -109,7 +109,7 @@ def attempt(task: Attempt) -> Failure | None:
     """
     failure: Failure | None = None
     try:
-        why = task.perform()
+        why = entry.perform()
         if why is not None:
             failure = {"kind": TRAINING, "sentence": why}
     except (Stopped, KeyboardInterrupt):
@@ -122,16 +122,16 @@ def attempt(task: Attempt) -> Failure | None:
         failure = {"kind": UNEXPECTED, "sentence": sentence, "traceback": traceback.format_exc()}
     close_wandb(failed=failure is not None)
     gc.collect()  # a trainer is a ring of references that would hold the network while the next one trains
-    record(task, failure)
+    record(entry, failure)
     return failure
 
 
-def record(task: Attempt, failure: Failure | None) -> None:
+def record(entry: Attempt, failure: Failure | None) -> None:
     """Write why it failed, or take away why it failed before."""
     if failure is None:
-        task.failed.unlink(missing_ok=True)
+        entry.failed.unlink(missing_ok=True)
     else:
-        atomic_write_text(task.failed, json.dumps(failure, indent=2) + "\n")
+        atomic_write_text(entry.failed, json.dumps(failure, indent=2) + "\n")
 
 
 def close_wandb(*, failed: bool) -> None:
@@ -164,28 +164,28 @@ def run_plan(
         Stopped: by Ctrl-C, SIGTERM or a full disk, with no process left and every finished epoch saved.
         UserError: several at once, in a process that torchrun or srun started.
     """
-    rows = [task.row(number, root) for number, task in enumerate(plan)]
-    places = {id(task): number for number, task in enumerate(plan)}
-    waiting = [task for task in plan if not task.done]
+    rows = [entry.row(number, root) for number, entry in enumerate(plan)]
+    places = {id(entry): number for number, entry in enumerate(plan)}
+    waiting = [entry for entry in plan if not entry.done]
     jobs = min(jobs, max(1, len(waiting)))
     if jobs > 1 and launched_as()[1] > 1:
         raise UserError(f"{jobs} runs at once need one process, and a launcher started {launched_as()[1]}")
-    left = {id(task): task.weight for task in waiting}
+    left = {id(entry): entry.weight for entry in waiting}
     ended = zip(plan, rows, strict=True)
-    known = [(task.weight, row.summary["seconds"]) for task, row in ended if row.summary.get("seconds")]
-    total, written, shown = sum(task.weight for task in plan), 0.0, None if progress else True
+    known = [(entry.weight, row.summary["seconds"]) for entry, row in ended if row.summary.get("seconds")]
+    total, written, shown = sum(entry.weight for entry in plan), 0.0, None if progress else True
     bar = tqdm(total=total, initial=total - sum(left.values()), desc=name, bar_format=BAR, disable=shown)
 
-    def begun(task: Entry) -> None:
+    def begun(entry: Entry) -> None:
         words = in_words(seconds_left(known, list(left.values()), jobs))
-        bar.set_postfix_str(", ".join(filter(None, [words, str(task.path.relative_to(root))])))
+        bar.set_postfix_str(", ".join(filter(None, [words, str(entry.path.relative_to(root))])))
 
     try:
         with bar, closing(_results(waiting, jobs, root / f"{name}.log", begun)) as results:
-            for task, seconds in results:
-                known.append((task.weight, seconds))
-                rows[places[id(task)]] = task.row(places[id(task)], root)
-                bar.update(left.pop(id(task)))
+            for entry, seconds in results:
+                known.append((entry.weight, seconds))
+                rows[places[id(entry)]] = entry.row(places[id(entry)], root)
+                bar.update(left.pop(id(entry)))
                 if not left or time.monotonic() - written > TABLE_SECONDS:
                     write_runs(root, rows)
                     after(rows)
@@ -199,19 +199,19 @@ def run_plan(
 
 
 def _results(
-    tasks: Sequence[Entry], jobs: int, log_file: Path, begun: Callable[[Entry], None]
+    entries: Sequence[Entry], jobs: int, log_file: Path, begun: Callable[[Entry], None]
 ) -> Generator[tuple[Entry, float], None, None]:
-    """Each task with its seconds, as they end."""
+    """Each entry with its seconds, as they end."""
     if jobs > 1:
         from tlcl.sweeps.processes import in_processes
 
-        yield from in_processes(tasks, jobs, log_file, begun)
+        yield from in_processes(entries, jobs, log_file, begun)
         return
-    for task in tasks:
+    for entry in entries:
         start = time.monotonic()
-        begun(task)
-        attempt(task)
-        yield task, time.monotonic() - start
+        begun(entry)
+        attempt(entry)
+        yield entry, time.monotonic() - start
 
 
 def failures(rows: Sequence[RunRecord]) -> dict[str, str]:
@@ -225,7 +225,7 @@ def fault(root: Path, plan: Sequence[Entry], rows: Sequence[RunRecord]) -> Excep
     Returns:
         UserError: all of those failed by mistakes of the user (exit code 2); TrainingError: not all (exit code 1).
     """
-    failed = [task.failed for task, row in zip(plan, rows, strict=True) if row.status == FAILURE]
+    failed = [entry.failed for entry, row in zip(plan, rows, strict=True) if row.status == FAILURE]
     stored = [read_object(path) for path in failed]
     wrong = [failure for failure in stored if failure.get("kind") != TRAINING]
     if not wrong:

@@ -65,20 +65,20 @@ def _write_to(log_file: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=file, force=True)
 
 
-def _packed(task: Entry) -> tuple[Entry, str]:
+def _packed(entry: Entry) -> tuple[Entry, str]:
     """An entry as it travels, its config as text: a user's own keys are known in this process alone."""
-    return replace(task, config=None), config_text(task.config)  # type: ignore[type-var]
+    return replace(entry, config=None), config_text(entry.config)  # type: ignore[type-var]
 
 
-def _attempt(task: Entry, text: str) -> Failure | None:
+def _attempt(entry: Entry, text: str) -> Failure | None:
     """Unpack and do it; the user's own files run when the config is parsed."""
     try:
         config = parse_config(cast(DictConfig, OmegaConf.create(text)))
     except UserError as error:
         failure = {"kind": MISTAKE, "sentence": str(error)}
-        record(task, failure)
+        record(entry, failure)
         return failure
-    return attempt(replace(task, config=config))  # type: ignore[type-var]
+    return attempt(replace(entry, config=config))  # type: ignore[type-var]
 
 
 def _serve(pipe: Connection, log_file: Path, jobs: int) -> None:
@@ -128,7 +128,7 @@ class _Process:
         return {"kind": UNEXPECTED, "sentence": f"its process ended {how}"}
 
     def tell_to_end(self, *, now: bool) -> None:
-        self.pipe.close()  # one that waits for a task ends by this
+        self.pipe.close()  # one that waits for an entry ends by this
         if now:
             self._process.terminate()
 
@@ -150,45 +150,45 @@ def _living(idle: list[_Process]) -> _Process | None:
 
 
 def _ready(waiting: Sequence[Entry], busy: Sequence[Entry]) -> Entry | None:
-    """The first task none of whose own runs is still to be done: a comparison follows the runs that it compares."""
+    """The first entry none of whose own runs is still to be done: a comparison follows its runs."""
     undone = [*waiting, *busy]
-    free = (task for task in waiting if not any(task.path in other.path.parents for other in undone))
+    free = (entry for entry in waiting if not any(entry.path in other.path.parents for other in undone))
     return next(free, None)
 
 
 def in_processes(
-    tasks: Sequence[Entry], jobs: int, log_file: Path, begun: Callable[[Entry], None]
+    entries: Sequence[Entry], jobs: int, log_file: Path, begun: Callable[[Entry], None]
 ) -> Generator[tuple[Entry, float], None, None]:
-    """Each task with its seconds, as they end, in `jobs` processes; a process that dies costs its entry alone.
+    """Each entry with its seconds, as they end, in `jobs` processes; a process that dies costs its entry alone.
 
     Raises:
         Stopped: the disk is full.
     """
-    waiting, idle = list(tasks), list[_Process]()
+    waiting, idle = list(entries), list[_Process]()
     busy: dict[Connection, tuple[_Process, Entry, float]] = {}
     try:
         while waiting or busy:
-            while len(busy) < jobs and (task := _ready(waiting, [one for _, one, _ in busy.values()])) is not None:
-                waiting.remove(task)
+            while len(busy) < jobs and (entry := _ready(waiting, [one for _, one, _ in busy.values()])) is not None:
+                waiting.remove(entry)
                 process = _living(idle) or _Process(log_file, jobs)
-                busy[process.pipe] = process, task, time.monotonic()  # before it is told, so that it is ended
+                busy[process.pipe] = process, entry, time.monotonic()  # before it is told, so that it is ended
                 with suppress(OSError):  # it has died, which is seen below
-                    process.pipe.send(_packed(task))
-                begun(task)
+                    process.pipe.send(_packed(entry))
+                begun(entry)
             for pipe in wait(list(busy)):
                 assert isinstance(pipe, Connection)
-                process, task, start = busy[pipe]
+                process, entry, start = busy[pipe]
                 try:
                     answer = pipe.recv()
                 except (EOFError, ConnectionError):
                     answer = process.died()
-                    record(task, answer)
+                    record(entry, answer)
                 else:
                     idle.append(process)
                 if isinstance(answer, str):
-                    raise Stopped(answer, task.path)
+                    raise Stopped(answer, entry.path)
                 del busy[pipe]
-                yield task, time.monotonic() - start
+                yield entry, time.monotonic() - start
     finally:
         for process, _, _ in busy.values():
             process.tell_to_end(now=True)
