@@ -26,7 +26,7 @@ from tlcl.reports.render import render
 from tlcl.reports.tables.runs import write_runs
 from tlcl.sweeps.progress import in_words, seconds_left
 from tlcl.system.files import atomic_write_text
-from tlcl.tracking.finished_run import COMPLETE, FAILED, FAILURE
+from tlcl.tracking.finished_run import COMPLETE, FAILED, FAILURE, FinishedRun
 from tlcl.tracking.records import RunDirectory, read_object
 from tlcl.tracking.sweep_records import RunRecord, Value, described, job_in
 
@@ -90,8 +90,7 @@ class PlannedRun:
 
     @property
     def done(self) -> bool:
-        complete = job_in(self.path, self.path, 0, {}).status == COMPLETE
-        return complete and (self.path / "report.html").is_file()
+        return FinishedRun(self.path).drawn
 
     def perform(self) -> str | None:
         log.info("%s", described(self.settings, list(self.settings)) or self.path.name)

@@ -61,7 +61,7 @@ def run_sweep_job(composed: DictConfig) -> float | None:
     overrides = [str(item) for item in hydra.overrides.task]
     claim(path, number, overrides)
     run = FinishedRun(path)
-    if run.complete and (path / "report.html").is_file():
+    if run.drawn:
         log.info("%s: already complete", title(plan, number, overrides, path))
         return validation_figure(run.summary)
     log.info("%s%s", title(plan, number, overrides, path), time_left(root, parallel))

@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import cache
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import joblib
 import psutil
@@ -24,8 +24,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from tlcl.config.parse import parse_config
-from tlcl.errors import Interrupted, Stopped, UserError, sigterm_as_interrupt
-from tlcl.sweeps.engine import MISTAKE, UNEXPECTED, Entry, Failure, attempt, record
+from tlcl.errors import Interrupted, Stopped, sigterm_as_interrupt
+from tlcl.sweeps.engine import UNEXPECTED, Entry, Failure, attempt, record
 from tlcl.system.memory import keep_freed_memory
 from tlcl.tracking.records import config_text
 
@@ -65,20 +65,24 @@ def _write_to(log_file: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=file, force=True)
 
 
-def _packed(entry: Entry) -> tuple[Entry, str]:
-    """An entry as it travels, its config as text: a user's own keys are known in this process alone."""
-    return replace(entry, config=None), config_text(entry.config)  # type: ignore[type-var]
+class _Packed(NamedTuple):
+    """An entry as it travels, its config as text: a user's own keys are known where his files have run."""
 
+    entry: Entry
+    text: str
 
-def _attempt(entry: Entry, text: str) -> Failure | None:
-    """Unpack and do it; the user's own files run when the config is parsed."""
-    try:
-        config = parse_config(cast(DictConfig, OmegaConf.create(text)))
-    except UserError as error:
-        failure = {"kind": MISTAKE, "sentence": str(error)}
-        record(entry, failure)
-        return failure
-    return attempt(replace(entry, config=config))  # type: ignore[type-var]
+    @classmethod
+    def of(cls, entry: Entry) -> "_Packed":
+        return cls(replace(entry, config=None), config_text(entry.config))  # type: ignore[type-var]
+
+    @property
+    def failed(self) -> Path:
+        return self.entry.failed
+
+    def perform(self) -> str | None:
+        config = parse_config(cast(DictConfig, OmegaConf.create(self.text)))
+        why: str | None = replace(self.entry, config=config).perform()  # type: ignore[type-var]
+        return why
 
 
 def _serve(pipe: Connection, log_file: Path, jobs: int) -> None:
@@ -90,9 +94,9 @@ def _serve(pipe: Connection, log_file: Path, jobs: int) -> None:
     keep_freed_memory()
     with suppress(EOFError, Interrupted, KeyboardInterrupt), sigterm_as_interrupt():
         while True:
-            packed: tuple[Entry, str] = pipe.recv()
+            packed: _Packed = pipe.recv()
             try:
-                pipe.send(_attempt(*packed))
+                pipe.send(attempt(packed))
             except Interrupted:
                 raise
             except Stopped as stop:
@@ -173,7 +177,7 @@ def in_processes(
                 process = _living(idle) or _Process(log_file, jobs)
                 busy[process.pipe] = process, entry, time.monotonic()  # before it is told, so that it is ended
                 with suppress(OSError):  # it has died, which is seen below
-                    process.pipe.send(_packed(entry))
+                    process.pipe.send(_Packed.of(entry))
                 begun(entry)
             for pipe in wait(list(busy)):
                 assert isinstance(pipe, Connection)

@@ -79,6 +79,11 @@ class FinishedRun:
         return self.summary.get("status") == COMPLETE
 
     @property
+    def drawn(self) -> bool:
+        """Whether it is complete, its page too, so that nothing is left to do."""
+        return self.complete and (self.path / "report.html").is_file()
+
+    @property
     def failure(self) -> dict[str, Any]:
         """`failed.json` of a run among many: `kind` and `sentence`; empty when it did not fail."""
         return read_object(self.path / FAILED)
