@@ -10,7 +10,7 @@ from sklearn.metrics import precision_score, recall_score
 
 from tests.reports.conftest import metrics, predictions
 from tlcl.reports.finetune import RECORDS, blocks_not_in_checkpoint, write_report
-from tlcl.reports.page import confused_pairs, per_class, wilson_interval
+from tlcl.reports.page import confused_pairs, per_class
 from tlcl.reports.plots.training import save_plots
 
 CLASSES = ["<script>alert(1)</script>", "b & c", "d", "e"]
@@ -59,16 +59,6 @@ def run_dir(tmp_path: Path) -> Path:
     )
     save_plots(tmp_path)
     return tmp_path
-
-
-def test_wilson_interval_against_published_values() -> None:
-    # Newcombe 1998, table I: 81 of 263 gives 0.2553..0.3662; 0 of 20 gives 0..0.1611.
-    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
-    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
-    assert wilson_interval(0, 0) == (0.0, 1.0)
-    low, high = wilson_interval(20, 20)
-    assert high == 1.0
-    assert low == pytest.approx(1 - 0.1611, abs=1e-4)
 
 
 def test_class_figures_equal_sklearn() -> None:

@@ -1,7 +1,6 @@
 """What every page is made of: template, records, embedded pictures, figures by class."""
 
 import base64
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,12 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from sklearn.metrics import precision_recall_fscore_support
 
 from tlcl.reports.plots.predictions import confusion_counts
+from tlcl.statistics.accuracy import accuracy_interval
 from tlcl.system.files import atomic_write_text
 from tlcl.tracking.finished_run import FinishedRun
 from tlcl.tracking.predictions import Predictions
 
 CONFUSED_PAIRS = 8
-
-
-def wilson_interval(right: int, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % confidence interval of a proportion (Wilson 1927), in 0..1; (0, 1) for no observations."""
-    if total == 0:
-        return 0.0, 1.0
-    share, scale = right / total, z**2 / total
-    middle = (share + scale / 2) / (1 + scale)
-    half = z / (1 + scale) * math.sqrt(share * (1 - share) / total + scale / (4 * total))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
@@ -103,7 +93,7 @@ def tested_context(tested: Predictions | None) -> dict[str, Any]:
         return {"interval": None, "rows": [], "pairs": []}
     labels, probabilities, classes = tested[:3]
     return {
-        "interval": wilson_interval(right_answers(tested), len(labels)),
+        "interval": accuracy_interval(right_answers(tested), len(labels)),
         "rows": per_class(labels, probabilities, classes),
         "pairs": confused_pairs(labels, probabilities, classes),
     }

@@ -1,0 +1,70 @@
+"""Intervals and paired tests against the formulas, an enumeration and a simulation."""
+
+from itertools import product
+from math import comb, sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tlcl.statistics.accuracy import accuracy_interval, compare_accuracies
+
+
+@given(st.integers(1, 2000), st.data())
+def test_the_interval_is_wilsons(total, data):
+    right = data.draw(st.integers(0, total))
+    share, z = right / total, 1.959963984540054
+    middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z / (1 + z**2 / total) * sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    expected = max(0, middle - half), min(1, middle + half)
+    assert accuracy_interval(right, total) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_interval_against_published_values():
+    # Newcombe 1998, table I: 81 of 263 gives 0.2553..0.3662; 0 of 20 gives 0..0.1611.
+    assert accuracy_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert accuracy_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+    assert accuracy_interval(20, 20) == pytest.approx((1 - 0.1611, 1.0), abs=1e-4)
+    assert accuracy_interval(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("lost", "won"), [(0, 1), (0, 5), (0, 6), (3, 9), (10, 26), (7, 7), (0, 0)])
+def test_the_p_value_counts_what_is_as_unlikely(lost, won):
+    first = [True] * lost + [False] * won + [True] * 11 + [False] * 4
+    second = [False] * lost + [True] * won + [True] * 11 + [False] * 4
+    pair = compare_accuracies(first, second)
+    differing = lost + won
+    # Every way in which the images they differ on could have fallen, each as likely.
+    as_far = [k for k in range(differing + 1) if abs(2 * k - differing) >= abs(won - lost)]
+    assert pair.p == pytest.approx(sum(comb(differing, k) for k in as_far) / 2**differing)
+    assert (pair.first_only, pair.second_only, pair.images) == (lost, won, differing + 15)
+    assert pair.difference == pytest.approx(np.mean(second) - np.mean(first))
+    assert pair.low <= pair.difference <= pair.high
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=120))
+def test_interval_and_test_agree(answers):
+    first, second = zip(*answers, strict=True)
+    pair = compare_accuracies(first, second)
+    assert (pair.second_is_better or pair.first_is_better) == (pair.p < 0.05)
+    turned = compare_accuracies(second, first)
+    assert (turned.low, turned.high, turned.p) == pytest.approx((-pair.high, -pair.low, pair.p))
+
+
+def test_five_images_are_not_enough_and_six_are():
+    assert not compare_accuracies([False] * 5, [True] * 5).second_is_better
+    assert compare_accuracies([False] * 6, [True] * 6).second_is_better
+
+
+def test_of_equal_classifiers_one_in_twenty_at_most_is_called_better():
+    # Exact, over all outcomes of 12 images on which two equal classifiers differ.
+    outcomes = [np.array(outcome) for outcome in product((False, True), repeat=12)]
+    called = sum(compare_accuracies(outcome, ~outcome).p < 0.05 for outcome in outcomes)
+    assert called / 2**12 <= 0.05
+
+
+@pytest.mark.parametrize(("first", "second"), [([True], [True, False]), ([], []), ([[True]], [[True]])])
+def test_other_images_cannot_be_compared(first, second):
+    with pytest.raises(ValueError, match="same images"):
+        compare_accuracies(first, second)
