@@ -19,12 +19,13 @@ UNCACHED: dict[str, tuple[Any, ...]] = {
 
 def check_schedule(thaw: dict[str, Any], trainer: TrainerConfig, optim: OptimConfig) -> None:
     """That the thaw schedule and the learning rates fit the epochs and the blocks."""
-    schedule = ThawSchedule.from_config(thaw)
+    schedule = ThawSchedule.from_config(thaw, trainer.epochs)
     late = [epoch for epoch in schedule.milestones if epoch >= trainer.epochs and epoch > 0]
     if late and thaw.get("depth") is None:
         raise UserError(
             f"thaw.{late[0]} comes after the last epoch; raise trainer.epochs={trainer.epochs} "
-            f"above {late[0]} or drop the milestone with ~thaw.{late[0]}"
+            f"above {late[0]}, drop the milestone with ~thaw.{late[0]}, or let the milestones move with the run: "
+            f"thaw.of={late[-1] + 1}"
         )
     unknown = sorted(set(optim.block_lr) - set(schedule.order))
     if unknown:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
 from tlcl.config.adaptation import AdaptationConfig
 from tlcl.config.continual import CompareConfig, ContinualConfig, MethodConfig, Seed
@@ -37,6 +37,10 @@ class DataConfig:
     cache_gib: Annotated[float | None, Ge(0), Lt(1_000_000)] = None
     cache_dtype: Annotated[str, OneOf("float32", "bfloat16")] = "float32"
     cached_views: Annotated[int | None, Ge(2)] = None
+    crop_area: Annotated[float | None, Gt(0), Le(1)] = None
+    colour: Annotated[float, Ge(0), Le(1)] = 0.0
+    mixup: Annotated[float, Ge(0), Lt(100)] = 0.0
+    crop_head: bool = False
 
 
 @dataclass
@@ -58,6 +62,8 @@ class OptimConfig:
     weight_decay: Annotated[float, Ge(0)]
     schedule: Annotated[str, OneOf("constant", "cosine")]
     warmup_epochs: Annotated[int, Ge(0)]
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
+    head: Annotated[str, OneOf("new", "fitted")] = "new"
 
 
 @dataclass
@@ -70,6 +76,8 @@ class TrainerConfig:
     select: Annotated[str, OneOf("best", "last")]
     log_every: Annotated[int, Ge(1)]
     progress: bool
+    monitor: Annotated[str, OneOf("loss", "accuracy")] = "loss"
+    patience: Annotated[int | None, Ge(1)] = None
     num_nodes: Annotated[int, Ge(1)] = 1
     strategy: Annotated[str, OneOf("auto", "ddp")] = "auto"
 
@@ -128,7 +136,7 @@ class Config:
     @property
     def schedule(self) -> ThawSchedule:
         """The thaw schedule that `thaw` describes."""
-        return ThawSchedule.from_config(self.thaw)
+        return ThawSchedule.from_config(self.thaw, self.trainer.epochs)
 
 
 PLAIN: dict[str, type] = {
@@ -138,5 +146,18 @@ PLAIN: dict[str, type] = {
     "compare": CompareConfig,
 }
 # What runs from before there were these keys are read as.
-LATER: dict[str, Any] = {"trainer.num_nodes": 1, "trainer.strategy": "auto", "compare.jobs": 1}
+LATER: dict[str, Any] = {
+    "trainer.num_nodes": 1,
+    "trainer.strategy": "auto",
+    "trainer.monitor": "accuracy",
+    "trainer.patience": None,
+    "compare.jobs": 1,
+    "optim.label_smoothing": 0.0,
+    "optim.head": "new",
+    **{
+        f"{group}.{key}": value
+        for group in ("data", "source")
+        for key, value in (("crop_area", None), ("colour", 0.0), ("mixup", 0.0), ("crop_head", True))
+    },
+}
 OPTIONAL = ("continual", "method", "compare", "source", "adaptation", "extend")  # what a job may lack

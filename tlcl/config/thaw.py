@@ -67,22 +67,28 @@ class ThawSchedule:
         return cls({0: order[most - depth :]}, order)
 
     @classmethod
-    def from_config(cls, thaw: Mapping[str, Any], order: tuple[str, ...] = BLOCKS) -> "ThawSchedule":
+    def from_config(
+        cls, thaw: Mapping[str, Any], epochs: int, order: tuple[str, ...] = BLOCKS
+    ) -> "ThawSchedule":
         """From the `thaw` group: `depth` when it is given, else epoch -> blocks (null drops a milestone).
 
+        Args:
+            thaw: with `of`, the milestones are those of a run of so many epochs.
+            epochs: of the run.
+
         Raises:
-            UserError: as for the schedule itself, and for keys that are neither `depth` nor an epoch.
+            UserError: as for the schedule itself, and for keys that are neither `depth`, `of` nor an epoch.
         """
         milestones: dict[int, list[str]] = {}
         for key, blocks in thaw.items():
-            if key == "depth":
+            if key in ("depth", "of"):
                 continue
             try:
                 epoch = int(key)
                 if str(epoch) != str(key):  # "05" beside "5" would name one epoch twice
                     raise ValueError
             except ValueError:
-                raise UserError(f"thaw.{key[:80]} is neither 'depth' nor an epoch such as thaw.15") from None
+                raise UserError(f"thaw.{key[:80]} is neither 'depth', 'of' nor an epoch such as thaw.15") from None
             if blocks is None:
                 continue
             if not isinstance(blocks, list) or not all(isinstance(block, str) for block in blocks):
@@ -90,4 +96,23 @@ class ThawSchedule:
             milestones[epoch] = blocks
         if thaw.get("depth") is not None:
             return cls.from_depth(thaw["depth"], order)
-        return cls(milestones, order)
+        written = cls(milestones, order)
+        return written if thaw.get("of") is None else written.scaled(thaw["of"], epochs)
+
+    def scaled(self, of: int, epochs: int) -> "ThawSchedule":
+        """The milestones of a run of `of` epochs at the same shares of one of `epochs`, all within it.
+
+        Raises:
+            UserError: `of` is no number of epochs, or a milestone comes after them.
+        """
+        if isinstance(of, bool) or not isinstance(of, int) or of < 1:
+            raise UserError(f"thaw.of={shown(of)} must be a number of epochs, at least 1, or null")
+        late = [epoch for epoch in sorted(self.milestones) if epoch >= of]
+        if late:
+            raise UserError(f"thaw.{late[0]} comes after the last of the {of} epochs that thaw.of counts in")
+        scaled: dict[int, list[str]] = {}
+        for epoch in sorted(self.milestones):
+            # Half up, as round() would go to the even neighbour.
+            place = min((2 * epoch * epochs + of) // (2 * of), epochs - 1)
+            scaled.setdefault(place, []).extend(self.milestones[epoch])
+        return ThawSchedule(scaled, self.order)

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tlcl.config.schema import DataConfig
-from tlcl.data.augment import random_crop, random_flip, random_version
+from tlcl.data.augment import random_flip, random_version
 from tlcl.data.image_tensors import Source
 from tlcl.data.splits import Split, train_val_split
+from tlcl.data.versions import Crops
 from tlcl.errors import UserError
 from tlcl.seeding import generator
 
@@ -157,6 +158,7 @@ class IndexedDataModule(L.LightningDataModule):
             raise UserError(
                 f"data.crop_padding={config.crop_padding} must be smaller than the images ({height}x{width})"
             )
+        self.crops, self.cropped = Crops.of(config), True  # `cropped` is for a callback to change
         self._random: tuple[tuple[int, str], torch.Generator] | None = None
         self._train, self._val = GatheredBatches(inputs, labels), GatheredBatches(inputs, labels)
         self._versions = versions
@@ -207,7 +209,7 @@ class IndexedDataModule(L.LightningDataModule):
         random = self._random[1]
         if self._versions is not None:
             return random_version(inputs, random)
-        images = random_crop(inputs, self.config.crop_padding, random)
+        images = self.crops.draw(inputs, random) if self.cropped else inputs
         return random_flip(images, random) if self.config.flip else images
 
 

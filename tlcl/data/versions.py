@@ -1,13 +1,42 @@
 """The versions of each image that augmentation draws from, when they are few enough to be computed once."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
 
+import torch
+
 from tlcl.config.schema import DataConfig
-from tlcl.data.augment import random_crop, random_flip
+from tlcl.data.augment import random_colour, random_crop, random_flip, random_resized_crop
 from tlcl.seeding import generator
+
+
+@dataclass(frozen=True)
+class Crops:
+    """What training draws besides mirror images.
+
+    Attributes:
+        padding, area, colour: `data.crop_padding`, `data.crop_area` and `data.colour`.
+    """
+
+    padding: int = 0
+    area: float | None = None
+    colour: float = 0.0
+
+    @classmethod
+    def of(cls, config: DataConfig) -> "Crops":
+        return cls(config.crop_padding, config.crop_area, config.colour)
+
+    def __bool__(self) -> bool:
+        return self != Crops()
+
+    def draw(self, images: Tensor, random: torch.Generator) -> Tensor:
+        """A version of each image: uint8 (B, C, H, W) of the same shape; `random` on their device."""
+        images = random_crop(images, self.padding, random)
+        if self.area is not None:
+            images = random_resized_crop(images, self.area, random)
+        return random_colour(images, self.colour, random)
 
 
 @dataclass(frozen=True)
@@ -20,18 +49,23 @@ class Versions:
     """
 
     count: int
-    crop_padding: int = 0
+    crops: Crops = Crops()
     flip: bool = False
     seed: int = 0
 
     @classmethod
-    def of(cls, config: DataConfig, seed: int) -> "Versions | None":
-        """What the config's augmentation draws from; None when each epoch has crops of its own."""
-        if config.crop_padding == 0:
+    def of(cls, config: DataConfig, seed: int, *, cropped: bool) -> "Versions | None":
+        """What the config's augmentation draws from; None when each epoch has crops of its own.
+
+        Args:
+            cropped: whether there are crops, see `crops_in`.
+        """
+        crops = Crops.of(config)
+        if not cropped or not crops:
             return cls(2 if config.flip else 1)
         if config.cached_views is None:
             return None
-        return cls(config.cached_views, config.crop_padding, config.flip, seed)
+        return cls(config.cached_views, crops, config.flip, seed)
 
     def render(self, batches: Iterator[Tensor], version: int) -> Iterator[Tensor]:
         """That version of images that come batch by batch, always in the same order.
@@ -43,8 +77,17 @@ class Versions:
         for images in batches:
             if version == 0:
                 yield images
-            elif self.crop_padding == 0:
+            elif not self.crops:
                 yield images.flip(-1)
             else:
-                crops = random_crop(images, self.crop_padding, random)
-                yield random_flip(crops, random) if self.flip else crops
+                drawn = self.crops.draw(images, random)
+                yield random_flip(drawn, random) if self.flip else drawn
+
+
+def crops_in(config: DataConfig, trainable: Collection[str]) -> bool:
+    """Whether training draws crops while `trainable` blocks train: not for the head alone, whose inputs move on.
+
+    Unless `data.crop_head` says so. (On frozen features crops cost accuracy, and the frozen blocks would be computed
+    in every epoch.)
+    """
+    return config.crop_head or set(trainable) != {"head"}

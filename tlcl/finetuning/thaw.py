@@ -4,6 +4,8 @@ import lightning as L
 from torch import nn
 
 from tlcl.config.thaw import ThawSchedule
+from tlcl.data.datamodule import IndexedDataModule
+from tlcl.data.versions import crops_in
 from tlcl.distributed.ddp import ThawingDDP
 from tlcl.models.blocks import Blocks
 
@@ -44,5 +46,8 @@ class Thaw(L.Callback):
         trainable = self.schedule.trainable(trainer.current_epoch)
         pl_module.trainable_blocks = trainable  # type: ignore[assignment]
         set_trainable(pl_module.net, trainable)  # type: ignore[arg-type]
+        data = getattr(trainer, "datamodule", None)
+        if isinstance(data, IndexedDataModule):
+            data.cropped = crops_in(data.config, trainable)
         if isinstance(trainer.strategy, ThawingDDP):
             trainer.strategy.wrap_what_trains()
