@@ -1,3 +1,4 @@
+import html
 import json
 import re
 import shutil
@@ -9,6 +10,9 @@ import pytest
 from sklearn.metrics import precision_score, recall_score
 
 from tests.reports.conftest import metrics, predictions
+from tlcl.data.look import look
+from tlcl.data.sources.digits import load_digits
+from tlcl.data.splits import train_val_split
 from tlcl.reports.finetune import RECORDS, blocks_not_in_checkpoint, write_report
 from tlcl.reports.page import confused_pairs, per_class
 from tlcl.reports.plots.training import save_plots
@@ -155,6 +159,40 @@ def test_blocks_thawed_after_the_tested_epoch_are_not_claimed(run_dir: Path) -> 
     chosen = {"checkpoint": "best", "epoch": 1, "val_acc": 0.5, "val_loss": 1.0}
     rewrite(run_dir / "summary.json", selected=chosen)
     assert "(epoch 1) is from before layer2, layer3, layer4" in write_report(run_dir).read_text()
+
+
+def test_the_look_at_the_images_is_shown(run_dir: Path) -> None:
+    """Sentences, warnings and a table a class, all escaped; once what both say of unreadable files."""
+    assert "The images" not in write_report(run_dir).read_text()
+    count = 31
+    rows = [
+        {"name": f"<i>{label}</i>", "total": 1240, "train": 1234, "val": 5, "test": 1} for label in range(count)
+    ]
+    seen = {"facts": ["5 <images>.", "They are small."], "warnings": ["2 <b> files were left out.", "Odd & even."]}
+    rewrite(run_dir / "summary.json", look={**seen, "classes": rows[:30]})
+    page = write_report(run_dir).read_text()
+    assert "<p>5 &lt;images&gt;. They are small.</p>" in page
+    assert '<p class="warn">2 &lt;b&gt; files were left out.</p>' in page
+    assert '<p class="warn">Odd &amp; even.</p>' in page
+    assert "<td>&lt;i&gt;29&lt;/i&gt;</td><td>1,234</td><td>5</td><td>1</td>" in page
+    assert "<i>" not in page
+    assert "unreadable files were" not in page
+    assert "7 test images are also" in page
+    rewrite(run_dir / "summary.json", look={**seen, "classes": rows})
+    page = write_report(run_dir).read_text()
+    assert "They are small." in page
+    assert "1,234" not in page
+
+
+def test_a_real_look_is_shown_whole(run_dir: Path) -> None:
+    source = load_digits()
+    source.pool.images[7] = source.test.images[3]
+    split = train_val_split(source.pool.labels, train_size=90, val_size=20, seed=0)
+    seen = look(source, split)
+    rewrite(run_dir / "summary.json", look=seen.record())
+    page = html.unescape(write_report(run_dir).read_text())
+    assert all(line.strip() in page for line in seen.sentences())
+    assert all(f"<td>{one.name}</td><td>{one.train}</td><td>{one.val}</td>" in page for one in seen.classes)
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")

@@ -18,6 +18,8 @@ class ImageTensors:
         labels: int64 (N,), values 0..len(classes)-1.
         classes: class names, in the order of the labels.
         names: the files that the images come from, below the folder or in the tar file; empty where there are none.
+        sizes: int32 (N, 2), width and height in pixels of those files' images, turned upright by EXIF; None where
+            there are no files.
 
     Raises:
         UserError: fewer than two classes, no images, or shapes and types other than these.
@@ -27,6 +29,7 @@ class ImageTensors:
     labels: Tensor
     classes: tuple[str, ...]
     names: tuple[str, ...] = ()
+    sizes: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] not in (1, 3):
@@ -37,6 +40,12 @@ class ImageTensors:
             raise UserError(f"a classifier needs at least two classes; found {list(self.classes)}")
         if self.names and len(self.names) != len(self.labels):
             raise UserError(f"{len(self.labels)} images cannot have {len(self.names)} names")
+        if self.sizes is not None and (
+            self.sizes.dtype != torch.int32 or self.sizes.shape != (len(self.labels), 2)
+        ):
+            raise UserError(
+                f"sizes must be int32 ({len(self.labels)}, 2), not {self.sizes.dtype} {self.sizes.shape}"
+            )
         if len(self.labels) == 0:
             raise UserError("the data set holds no images")
         if not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
@@ -50,12 +59,16 @@ class ImageTensors:
 class Source:
     """What a data source yields: a pool to train and validate on, and a test set that is never touched by either.
 
-    `skipped` counts unreadable files left out on the user's word.
+    Attributes:
+        skipped: how many unreadable files were left out on the user's word.
+        test_origin: where the test images come from, as what follows "100 to test"; empty where that is known of
+            the data set.
     """
 
     pool: ImageTensors
     test: ImageTensors
     skipped: int = 0
+    test_origin: str = ""
 
     def __post_init__(self) -> None:
         if self.pool.classes != self.test.classes:

@@ -6,6 +6,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tlcl.config.schema import Config
+from tlcl.data.equal_images import digests
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.weights import RUN_MODEL, file_sha256
@@ -17,8 +18,8 @@ MISTAKES = 25
 
 def duplicates(source: Source) -> int:
     """How many test images are also, pixel for pixel, among the training and validation images."""
-    pool = {image.numpy().tobytes() for image in source.pool.images}
-    return sum(image.numpy().tobytes() in pool for image in source.test.images)
+    pool = set(digests(source.pool.images))
+    return sum(digest in pool for digest in digests(source.test.images))
 
 
 def export(

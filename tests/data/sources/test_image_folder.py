@@ -486,7 +486,7 @@ def explode(*_: object) -> None:
 
 def test_a_second_load_decodes_nothing(images: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(images)
-    monkeypatch.setattr(image_folder, "decode_image", explode)
+    monkeypatch.setattr(image_folder, "decode_sized", explode)
     second = load(images)
     assert torch.equal(first.data.images, second.data.images)
     assert torch.equal(first.data.labels, second.data.labels)
@@ -556,6 +556,40 @@ def test_every_image_has_the_name_of_its_file(images: Path, load: Load, tmp_path
         assert [part.classes[label] for label in part.labels] == [name.split("/")[0] for name in part.names]
     with pytest.raises(UserError, match="8 images cannot have 7 names"):
         replace(fresh, names=fresh.names[1:])
+
+
+def test_every_image_has_the_size_of_its_file(images: Path, load: Load, tmp_path: Path) -> None:
+    """Upright, decoded and from the cache, and in both parts of a split."""
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a quarter turn
+    write(
+        images,
+        {
+            "cat/wide.png": encoded(noise(60, 30, 20)),
+            "dog/turned.jpg": encoded(noise(61, 30, 20), "JPEG", exif=turned),
+        },
+    )
+    wanted = {name: (8, 8) for name in two_classes()} | {"cat/wide.png": (30, 20), "dog/turned.jpg": (20, 30)}
+    fresh, cached = (load(images).data for _ in range(2))
+    halves = source(tmp_path, images, fraction=0.4)
+    for part in (fresh, cached, halves.pool, halves.test):
+        assert part.sizes is not None
+        assert part.sizes.dtype == torch.int32
+        assert list(map(tuple, part.sizes.tolist())) == [wanted[name] for name in part.names]
+    assert sorted(halves.pool.names + halves.test.names) == sorted(wanted)
+    for odd in (fresh.sizes[1:], fresh.sizes.long(), fresh.sizes[:, :1]):
+        with pytest.raises(UserError, match=r"sizes must be int32 \(8, 2\)"):
+            replace(fresh, sizes=odd)
+
+
+def test_it_is_known_where_the_test_images_come_from(images: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "images.tar"
+    with tarfile.open(packed, "w") as archive:
+        archive.add(images, ".")
+    assert source(tmp_path, images).test_origin == "held out of the same folder"
+    assert source(tmp_path, packed).test_origin == "held out of the same tar file"
+    assert source(tmp_path, packed, images).test_origin == "in a separate folder"
+    assert source(tmp_path, images, packed).test_origin == "in a separate tar file"
 
 
 def test_a_cache_that_cannot_be_written_is_only_a_warning(

@@ -2,6 +2,7 @@
 
 import warnings
 from io import BytesIO
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +24,19 @@ class BadImage(Exception):
     """The bytes are no whole image; the message says why in a few words."""
 
 
+class SizedImage(NamedTuple):
+    """uint8 (channels, size, size), and the original's width and height in pixels, turned upright by EXIF."""
+
+    pixels: Tensor
+    original: tuple[int, int]
+
+
 def decode_image(content: bytes, size: int, channels: int) -> Tensor:
+    """The pixels of `decode_sized`."""
+    return decode_sized(content, size, channels).pixels
+
+
+def decode_sized(content: bytes, size: int, channels: int) -> SizedImage:
     """Decode, turn upright by EXIF, crop the centre square and resize it.
 
     16-bit greys are scaled to 8 bits, transparent images are laid on white.
@@ -32,9 +45,6 @@ def decode_image(content: bytes, size: int, channels: int) -> Tensor:
         content: the bytes of a file of one of `FORMATS`.
         size: height and width of the result in pixels.
         channels: 3 for RGB, 1 for grey.
-
-    Returns:
-        uint8 (channels, size, size).
 
     Raises:
         BadImage: not an image, truncated, beyond Pillow's limit on pixels, or with pixels that are no numbers.
@@ -46,6 +56,7 @@ def decode_image(content: bytes, size: int, channels: int) -> Tensor:
             raise Image.DecompressionBombError
         image.load()
         image = ImageOps.exif_transpose(image)
+        original = image.size
         if image.mode.startswith("I") or image.mode == "F":
             values = np.asarray(image, dtype=np.float64)
             if not np.isfinite(values).all():
@@ -66,4 +77,4 @@ def decode_image(content: bytes, size: int, channels: int) -> Tensor:
     except Exception as error:  # damaged files make Pillow raise nearly anything, struct.error for one
         raise BadImage(str(error).splitlines()[0] if str(error) else type(error).__name__) from None
     array = np.array(image, dtype=np.uint8).reshape(size, size, channels)
-    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+    return SizedImage(torch.from_numpy(array).permute(2, 0, 1).contiguous(), original)

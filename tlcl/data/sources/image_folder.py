@@ -20,7 +20,7 @@ from tlcl.config.ranges import OneOf
 from tlcl.config.registry import register
 from tlcl.config.schema import DataConfig
 from tlcl.data.image_tensors import ImageTensors, Source
-from tlcl.data.images.decode import BadImage, decode_image
+from tlcl.data.images.decode import BadImage, SizedImage, decode_sized
 from tlcl.data.images.files import Content, read_files
 from tlcl.data.images.walk import class_folders
 from tlcl.data.splits import stratified_order
@@ -29,7 +29,7 @@ from tlcl.system.files import atomic_open, remove_partials
 from tlcl.system.text import plain
 
 log = logging.getLogger(__name__)
-DECODER = "4"  # part of every cache key: raise it when decode_image gives other pixels, or the files other parts
+DECODER = "5"  # part of every cache key: raise it when decode_image gives other pixels, or the files other parts
 LISTED = 20
 
 
@@ -90,12 +90,12 @@ def _check_classes(path: Path, found: set[str]) -> None:
 
 
 def _decode_all(path: Path, files: list[tuple[PurePosixPath, Content]], size: int, channels: int) -> Decoded:
-    def attempt(item: tuple[PurePosixPath, Content]) -> Tensor | str:
+    def attempt(item: tuple[PurePosixPath, Content]) -> SizedImage | str:
         name, content = item
         try:
             if isinstance(content, BadImage):
                 raise content
-            return decode_image(content, size, channels)
+            return decode_sized(content, size, channels)
         except BadImage as bad:
             return f"{str(name)!r} ({bad})"
 
@@ -114,7 +114,9 @@ def _decode_all(path: Path, files: list[tuple[PurePosixPath, Content]], size: in
     stray = [f"{str(name)!r} (not in a class folder)" for name, _ in files if len(name.parts) < 2]
     bad = stray + [result for result in results if isinstance(result, str)]
     good = [
-        (name, result) for (name, _), result in zip(in_class, results, strict=True) if isinstance(result, Tensor)
+        (name, result)
+        for (name, _), result in zip(in_class, results, strict=True)
+        if isinstance(result, SizedImage)
     ]
     classes = tuple(sorted({name.parts[0] for name, _ in in_class}))
     empty = sorted(set(classes) - {name.parts[0] for name, _ in good})
@@ -133,10 +135,11 @@ def _decode_all(path: Path, files: list[tuple[PurePosixPath, Content]], size: in
     number = {label: index for index, label in enumerate(classes)}
     return Decoded(
         ImageTensors(
-            torch.stack([image for _, image in good]),
+            torch.stack([image.pixels for _, image in good]),
             torch.tensor([number[name.parts[0]] for name, _ in good]),
             tuple(map(plain, classes)),
             tuple(map(str, (name for name, _ in good))),
+            torch.tensor([image.original for _, image in good], dtype=torch.int32),
         ),
         tuple(bad),
     )
@@ -147,6 +150,8 @@ def _to_cache(cached: Path, decoded: Decoded) -> None:
     # A tensor, as the header is limited; JSON, as bytes of a name that are no UTF-8 come back.
     names = torch.frombuffer(bytearray(json.dumps(decoded.data.names).encode()), dtype=torch.uint8)
     tensors = {"images": decoded.data.images, "labels": decoded.data.labels, "names": names}
+    if decoded.data.sizes is not None:
+        tensors["sizes"] = decoded.data.sizes
     try:
         remove_partials(cached.parent)
         with atomic_open(cached) as file:
@@ -166,6 +171,7 @@ def _from_cache(cached: Path) -> Decoded | None:
                 file.get_tensor("labels"),
                 tuple(json.loads(about["classes"])),
                 tuple(json.loads(file.get_tensor("names").numpy().tobytes())),
+                file.get_tensor("sizes"),
             )
             return Decoded(data, tuple(json.loads(about["skipped"])))
     except (SafetensorError, OSError, KeyError, ValueError, UserError):
@@ -199,21 +205,28 @@ def load_image_folder(config: ImageFolderConfig, cache_dir: str | Path) -> Sourc
     pool = read(config.train)
     if config.test is not None:
         test = read(config.test)
-        return Source(pool.data, test.data, len(pool.skipped) + len(test.skipped))
+        origin = f"in a separate {_kind(config.test)}"
+        return Source(pool.data, test.data, len(pool.skipped) + len(test.skipped), origin)
     held_out = round(len(pool.data) * config.test_fraction)
     if not 0 < held_out < len(pool.data):
         raise UserError(
             f"data.test_fraction={config.test_fraction} of {len(pool.data)} images leaves a split empty"
         )
     order = stratified_order(pool.data.labels, 0, "split/test")
-    parts = [order[held_out:].sort().values, order[:held_out].sort().values]
-    train, test_part = (
-        ImageTensors(
-            pool.data.images[part],
-            pool.data.labels[part],
-            pool.data.classes,
-            tuple(pool.data.names[index] for index in part.tolist()),
-        )
-        for part in parts
+    train, test_part = (_part(pool.data, part.sort().values) for part in (order[held_out:], order[:held_out]))
+    return Source(train, test_part, len(pool.skipped), f"held out of the same {_kind(config.train)}")
+
+
+def _kind(path: str) -> str:
+    return "folder" if Path(path).expanduser().is_dir() else "tar file"
+
+
+def _part(data: ImageTensors, indices: Tensor) -> ImageTensors:
+    """A copy of the images `indices` (n,) with all that belongs to them."""
+    return ImageTensors(
+        data.images[indices],
+        data.labels[indices],
+        data.classes,
+        tuple(data.names[index] for index in indices.tolist()),
+        None if data.sizes is None else data.sizes[indices],
     )
-    return Source(train, test_part, len(pool.skipped))
