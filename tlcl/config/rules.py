@@ -7,6 +7,7 @@ from tlcl.config.adaptation import AdaptationConfig
 from tlcl.config.schema import Config, DataConfig, OptimConfig, TrainerConfig
 from tlcl.config.thaw import ThawSchedule
 from tlcl.errors import UserError
+from tlcl.system.text import shown
 
 # keys of `data` and `source` -> the values that ask for no cache
 UNCACHED: dict[str, tuple[Any, ...]] = {
@@ -39,21 +40,27 @@ def check_schedule(thaw: dict[str, Any], trainer: TrainerConfig, optim: OptimCon
         )
 
 
+DRAWN = {"crop_padding": 0, "crop_area": None, "colour": 0.0}  # keys of `data` -> the value that draws nothing
+
+
 def check_cache(config: Config) -> None:
     """That the augmentation leaves something to cache where a cache is asked for."""
     data = config.data
-    if data.cached_views is not None and data.crop_padding == 0:
+    drawn = [key for key, nothing in DRAWN.items() if getattr(data, key) != nothing]
+    if data.cached_views is not None and not drawn:
         raise UserError(
-            f"data.cached_views={data.cached_views} is for random crops, and data.crop_padding=0: leave it out; "
-            "without crops an image and its mirror image are cached as they are"
+            f"data.cached_views={data.cached_views} is for random crops and colours, of which there are none: leave "
+            "it out; without them an image and its mirror image are cached as they are"
         )
     if data.cache_prefix not in ("ram", "disk"):
         return
-    if data.crop_padding > 0 and data.cached_views is None:
+    always = data.crop_head or config.schedule.trainable(0) != {"head"}
+    if drawn and data.cached_views is None and always:
+        key = drawn[0]
         raise UserError(
-            f"data.cache_prefix={data.cache_prefix} cannot hold the new crops that data.crop_padding="
-            f"{data.crop_padding} draws in every epoch; set data.cached_views=8 for as many fixed ones, "
-            "data.crop_padding=0, or data.cache_prefix=off"
+            f"data.cache_prefix={data.cache_prefix} cannot hold what data.{key}={getattr(data, key)} draws anew in "
+            f"every epoch; set data.cached_views=8 for as many fixed views, data.{key}={shown(DRAWN[key])}, or "
+            "data.cache_prefix=off"
         )
     if config.trainer.shared and config.trainer.processes == 1:
         raise UserError(

@@ -10,7 +10,7 @@ from tlcl.config.schema import Config
 from tlcl.continual.methods.base import Method
 from tlcl.continual.methods.registry import method_class
 from tlcl.data.image_tensors import Source
-from tlcl.data.versions import Versions
+from tlcl.data.versions import Versions, crops_in
 from tlcl.errors import UserError
 from tlcl.models.blocks import FEATURES, Blocks
 from tlcl.models.tail import last_frozen
@@ -35,8 +35,9 @@ def frozen_for(config: Config, net: Blocks, method: type[Method]) -> Frozen | No
         return Frozen(FEATURES, Versions(1))
     if config.trainer.shared or config.data.cache_prefix == "off":
         return None
-    versions = Versions.of(config.data, config.seed)
-    place = last_frozen(net, config.schedule.trainable(config.trainer.epochs - 1))
+    trainable = config.schedule.trainable(config.trainer.epochs - 1)
+    versions = Versions.of(config.data, config.seed, cropped=crops_in(config.data, trainable))
+    place = last_frozen(net, trainable)
     return None if versions is None or place is None else Frozen(place, versions)
 
 

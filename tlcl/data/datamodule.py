@@ -167,6 +167,10 @@ class IndexedDataModule(L.LightningDataModule):
         """From the next epoch on, batches of these inputs; validation's have one version alone."""
         self._train.served, self._val.served, self._versions = train, val, versions
 
+    @property
+    def served_for_validation(self) -> Rows:
+        return self._val.served
+
     def _loader(
         self, batches: GatheredBatches, indices: Tensor, batch_size: int, *, shuffle: bool
     ) -> "DataLoader[Batch]":

@@ -10,13 +10,14 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from tlcl.config.schema import OptimConfig
+from tlcl.data.augment import mixup_pairs
 from tlcl.data.datamodule import Batch
 from tlcl.distributed.collectives import gathered
 from tlcl.errors import TrainingError
 from tlcl.finetuning.optimizer import build_optimizer, build_scheduler
 from tlcl.finetuning.thaw import modes_for
 from tlcl.models.blocks import Blocks
-from tlcl.seeding import derive_seed
+from tlcl.seeding import derive_seed, generator
 
 # Loggers get the whole epoch in one row from `EpochRecords`.
 ONCE_AN_EPOCH: dict[str, Any] = {"on_step": False, "on_epoch": True, "logger": False}
@@ -32,11 +33,21 @@ class FinetuningModule(L.LightningModule):
     """
 
     bad_batch: Tensor
-    start: str | None = None  # the place whose outputs the batches are; None: images
+    start: str | None = None  # the place whose outputs the training batches are; None: images
+    val_start: str | None = None  # the same of the validation batches
     hint = ""  # one more remedy for a loss that is not finite
 
-    def __init__(self, net: Blocks, num_classes: int, optim: OptimConfig, seed: int, log_every: int = 50) -> None:
+    def __init__(
+        self,
+        net: Blocks,
+        num_classes: int,
+        optim: OptimConfig,
+        seed: int,
+        log_every: int = 50,
+        mixup: float = 0.0,
+    ) -> None:
         super().__init__()
+        self.mixup, self._mixing = mixup, generator(seed, "mixup")
         self.net, self.optim, self.seed, self.log_every = net, optim, seed, log_every
         self.trainable_blocks: frozenset[str] = frozenset(net.names)
         self.train_acc = MulticlassAccuracy(num_classes, average="micro")
@@ -72,16 +83,35 @@ class FinetuningModule(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         # Dropout is the only thing left that draws from the global generator.
         torch.manual_seed(derive_seed(self.seed, "global", epoch=self.current_epoch, rank=self.global_rank))
+        self._mixing = generator(self.seed, "mixup", epoch=self.current_epoch, rank=self.global_rank)
         self.bad_batch.fill_(-1)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        logits = self(batch.images)
-        loss = nn.functional.cross_entropy(logits.float(), batch.labels)
+        logits, loss = self.answer(batch)
         self.note_loss(loss, batch_idx)
         self.train_acc(logits.detach(), batch.labels)
         self.log("train/loss", loss, batch_size=len(batch.labels), sync_dist=True, **ONCE_AN_EPOCH)
         self.log("train/acc", self.train_acc, **ONCE_AN_EPOCH)
         return loss
+
+    def answer(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits (B, classes) and training loss, by `optim.label_smoothing` and `data.mixup`.
+
+        What is mixed is what the batch holds: images, or outputs of frozen blocks ("manifold mixup", Verma et al.
+        2019). The loss is mixed as in Zhang et al. 2018, which for cross-entropy is mixing the labels.
+        """
+
+        def loss(logits: Tensor, labels: Tensor) -> Tensor:
+            return nn.functional.cross_entropy(logits.float(), labels, label_smoothing=self.optim.label_smoothing)
+
+        if self.mixup == 0:
+            logits = self(batch.images)
+            return logits, loss(logits, batch.labels)
+        others, share = mixup_pairs(len(batch.labels), self.mixup, self._mixing)
+        others = others.to(batch.labels.device)
+        inputs = batch.images.float()
+        logits = self(share * inputs + (1 - share) * inputs[others])
+        return logits, share * loss(logits, batch.labels) + (1 - share) * loss(logits, batch.labels[others])
 
     def note_loss(self, loss: Tensor, batch_idx: int) -> None:
         """Remember the first loss that is not finite; every `log_every` batches, stop because of it."""
@@ -94,7 +124,7 @@ class FinetuningModule(L.LightningModule):
         self._stop_if_not_finite()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        logits = self(batch.images)
+        logits = self.net(batch.images, start=self.val_start)
         loss = nn.functional.cross_entropy(logits.float(), batch.labels)
         self.val_acc(logits, batch.labels)
         self.val_loss.update(loss, len(batch.labels))

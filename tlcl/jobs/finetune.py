@@ -1,30 +1,46 @@
 """Fine-tuning: what it has of its own in the order that `run_job` keeps."""
 
+import logging
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from tlcl.config.schema import Config
 from tlcl.data.datamodule import EVAL_BATCH, ImageDataModule
+from tlcl.data.look import look
 from tlcl.data.sources.registry import load_source
+from tlcl.distributed.collectives import leads
 from tlcl.explain.cka import copy_before_training, similarities_on
+from tlcl.finetuning.fitted_head import FittedHead
 from tlcl.finetuning.module import FinetuningModule
-from tlcl.jobs.fit import select_weights, train
+from tlcl.jobs.deeper import evidence_words, is_deeper_better
+from tlcl.jobs.first_answer import FirstAnswer, first_answer
+from tlcl.jobs.fit import loggers_for, select_weights, train
 from tlcl.jobs.job import Job, run_job
+from tlcl.jobs.outcome import accuracy_words
 from tlcl.jobs.pretrain import start_weights
+from tlcl.models.blocks import FEATURES
 from tlcl.models.build import build_model
-from tlcl.prefix_cache.callback import ServePrefix, versions_for
-from tlcl.prefix_cache.probabilities import predict_probabilities, split_at_frozen
-from tlcl.tracking.checkpoint import BestWeights
+from tlcl.prefix_cache.callback import ServePrefix, can_serve
+from tlcl.prefix_cache.probabilities import predict_probabilities, probabilities_from, split_at_frozen
+from tlcl.tracking.checkpoint import SCORES, BestWeights
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.timings import Stopwatch
 
+log = logging.getLogger(__name__)
+RULES = {"loss": "the epoch with the lowest validation loss", "accuracy": "the epoch with the highest validation accuracy"}
+LISTED = 10  # classes whose accuracy is said in the terminal
+
 
 class Finetune(Job):
-    """A pretrained network, its last blocks trained on new images."""
+    """A pretrained network, its last blocks trained on new images; with optim.head=fitted, as far as that helps."""
 
     name = "finetune"
+    first: FirstAnswer | None = None
+    deeper: dict[str, Any] | None = None  # what came of the comparison of the head with a deeper model
 
     @classmethod
     def check(cls, configs: Sequence[Config]) -> None:
@@ -37,27 +53,85 @@ class Finetune(Job):
         self.source = load_source(config.data, config.cache_dir)
         self.data = ImageDataModule(self.source, config.data, config.seed)
         self.classes = len(self.data.classes)
+        self.look = look(self.source, self.data.split)
+        if leads():
+            for line in self.look.sentences():
+                log.info("%s", line)
         self.net, self.backbone = build_model(config.model, self.classes, config.seed)
 
     def load_weights(self) -> dict[str, Any]:
         return vars(start_weights(self.config, self.net, self.backbone))
 
+    @property
+    def trained(self) -> frozenset[str]:
+        return frozenset({"head"}) if self.head_stays else super().trained
+
+    @property
+    def head_stays(self) -> bool:
+        """Whether the fitted head on the frozen network is the answer."""
+        return self.first is not None and not (self.deeper or {}).get("kept", False)
+
+    def _module(self) -> FinetuningModule:
+        config = self.config
+        return FinetuningModule(
+            self.net, self.classes, config.optim, config.seed, config.trainer.log_every, config.data.mixup
+        )
+
     def train(self) -> list[Any]:
         config = self.config
-        self.before = copy_before_training(self.net, self.trained)
-        module = FinetuningModule(self.net, self.classes, config.optim, config.seed, config.trainer.log_every)
-        watch, versions = Stopwatch(), versions_for(config)
-        self.prefix = [] if versions is None else [ServePrefix(config, self.data, versions, watch)]
-        best = BestWeights(self.directory.checkpoints, watch)
-        trainer = train(config, self.directory, module, self.data, watch, prefix=self.prefix, best=[best])
+        self.prefix: list[ServePrefix] = []
+        self.before = copy_before_training(self.net, super().trained)
+        if config.optim.head == "fitted":
+            self._answer_first()
+            if self.head_stays:
+                return loggers_for(config, self.directory)
+        watch = Stopwatch()
+        self.prefix = [ServePrefix(config, self.data, watch)] if can_serve(config) else []
+        best = BestWeights(self.directory.checkpoints, watch, SCORES[config.trainer.monitor])
+        trainer = train(config, self.directory, self._module(), self.data, watch, prefix=self.prefix, best=[best])
         return trainer.loggers
 
+    def _answer_first(self) -> None:
+        """The head on the frozen network; where more than it may train, whether that helps; then the start of it."""
+        config, net = self.config, self.net
+        start = {key: value.clone() for key, value in net.state_dict().items()}
+        self.first = first = first_answer(net, self.data, self.source.test, config, self.device)
+        self.directory.write_json("first_answer.json", first.record)
+        if super().trained == {"head"}:
+            return
+        net.load_state_dict(start)
+        self.deeper = is_deeper_better(
+            config, self.directory, net, self.data, first, self._module, self.device
+        )
+        net.load_state_dict(start)
+        head = first.head if self.head_stays else self._head_of_training(first)
+        head.put_into(net.classifier)
+
+    def _head_of_training(self, first: FirstAnswer) -> FittedHead:
+        """Fitted without the validation images, which then choose the epoch."""
+        return first.fit(torch.isin(first.indices, self.data.split.train), self.data.labels, self.classes)
+
     def choose(self) -> None:
-        self.chosen = select_weights(self.config, self.directory, self.net)
+        if self.head_stays:
+            assert self.first is not None
+            figures = {"val_acc": self.first.record["cv_acc"], "val_loss": self.first.record["cv_loss"]}
+            self.chosen = {name: {"checkpoint": "head", "epoch": None, **figures} for name in ("best", "last")}
+        else:
+            self.chosen = select_weights(self.config, self.directory, self.net)
 
     def test(self) -> Tensor:
+        probabilities = self._probabilities()
+        self.right = probabilities.argmax(1) == self.source.test.labels
+        return probabilities
+
+    def _probabilities(self) -> Tensor:
+        network = split_at_frozen(self.net, self.config)
+        if self.first is not None:
+            held = self.first.test.get(FEATURES if self.head_stays else network.place or "")
+            if held is not None:
+                return probabilities_from(self.net, held, self.config, self.device)
         return predict_probabilities(
-            split_at_frozen(self.net, self.config),
+            network,
             self.source.test.images,
             self.config,
             self.device,
@@ -67,10 +141,11 @@ class Finetune(Job):
 
     def summary(self) -> dict[str, Any]:
         trainer = self.config.trainer
-        return {
+        summary: dict[str, Any] = {
             "selected": self.chosen[trainer.select],
             "best": self.chosen["best"],
             "last": self.chosen["last"],
+            "selected_by": self._rule(),
             "train_size": len(self.data.split.train),
             "val_size": len(self.data.split.val),
             "cka": similarities_on(
@@ -78,14 +153,79 @@ class Finetune(Job):
             ),
             "processes": trainer.processes,
             "prefix_cache": [record for callback in self.prefix for record in callback.records],
+            "look": self.look.record(),
         }
+        if self.first is not None:
+            summary["first_answer"] = self.first.record
+            summary["answer"] = "head" if self.head_stays else "deeper"
+            if self.head_stays:
+                summary["train_size"], summary["val_size"] = self.first.record["fitted_on"], 0
+        if self.deeper is not None:
+            summary["deeper"] = {**self.deeper, "words": evidence_words(self.deeper)}
+        return summary
+
+    def _rule(self) -> str:
+        if self.head_stays:
+            return "the head alone; its penalty by the lowest loss of held-out images in cross-validation"
+        if self.config.trainer.select == "last":
+            return "the last epoch"
+        return RULES[self.config.trainer.monitor]
 
     def sentence(self, summary: dict[str, Any]) -> str:
-        chosen = summary["selected"]
-        return (
-            f"test accuracy {summary['test_acc']:.4f} on {summary['test_size']} images "
-            f"({chosen['checkpoint']} epoch {chosen['epoch']})"
-        )
+        size = summary["test_size"]
+        words = accuracy_words(round(summary["test_acc"] * size), size)
+        if self.first is None:
+            chosen = summary["selected"]
+            return (
+                f"test accuracy {summary['test_acc']:.4f}: {words} "
+                f"({chosen['checkpoint']} epoch {chosen['epoch']})"
+            )
+        model = f"{self.config.model.name} with a new head, all else frozen"
+        if not self.head_stays:
+            model = f"{self.config.model.name}, {', '.join(summary['trained_blocks'])} retrained"
+        lines = [f"answer: {model}: {words}", *self._class_lines(), *self._next_lines(summary)]
+        return "\n".join(lines)
+
+    def _class_lines(self) -> list[str]:
+        """How many test images of each class are right, the worst first where they are many."""
+        labels, classes = self.source.test.labels, self.data.classes
+        right = self.right
+        rows = []
+        for number, name in enumerate(classes):
+            of = labels == number
+            total, hits = int(of.sum()), int((right & of).sum())
+            rows.append((hits / total if total else 2.0, name, hits, total))
+        if len(rows) > LISTED:
+            rows = sorted(rows)[:LISTED]
+        width = max(len(name) for _, name, _, _ in rows)
+        more = [f"  (the {LISTED} hardest of {len(classes)} classes)"] if len(classes) > LISTED else []
+        return [
+            f"  {name:<{width}}  {f'{100 * share:5.1f} %  {hits} of {total}' if total else '   –    no test image'}"
+            for share, name, hits, total in rows
+        ] + more
+
+    def _next_lines(self, summary: dict[str, Any]) -> list[str]:
+        path = shlex.quote(str(self.directory.path))
+        return [
+            f"what to do next: {next_step(summary)}",
+            f"  classify images:    tlcl predict {path} IMAGES --csv predictions.csv",
+            f"  see why:            tlcl explain {path} IMAGES",
+        ]
+
+
+def next_step(summary: dict[str, Any]) -> str:
+    """One piece of advice that follows from the figures."""
+    look, deeper = summary["look"], summary.get("deeper", {})
+    low, high = summary["first_answer"]["interval"]
+    if look.get("between", {}).get("groups"):
+        return "equal images with different classes are named above: put their labels right first"
+    if high - low > 0.1:
+        return "more test images: the interval is wider than 10 points"
+    if deeper.get("kept"):
+        return "try to thaw more, e.g. thaw.depth=3, or more labelled images"
+    if summary["test_acc"] >= 0.98:
+        return "look at the mistakes in the report: there is little left to gain"
+    return "more labelled images of the classes that are most often wrong; see the report"
 
 
 def run(config: Config, directory: RunDirectory) -> dict[str, Any]:

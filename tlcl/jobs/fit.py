@@ -9,6 +9,7 @@ import lightning as L
 
 from tlcl.config.schema import Config
 from tlcl.distributed.collectives import leads
+from tlcl.finetuning.early_stop import EarlyStop
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.finetuning.thaw import Thaw
 from tlcl.finetuning.trainer import build_trainer, fit
@@ -66,6 +67,7 @@ def train(
         Thaw(config.schedule),
         EpochRecords(directory),
         *best,
+        *([EarlyStop(config)] if config.trainer.patience is not None else []),
         LastCheckpoint(directory.checkpoints, watch),
         EpochTimings(directory, watch),
     ]

@@ -50,6 +50,11 @@ class Keeping:
         budget = quarter if data.cache_gib is None else int(data.cache_gib * 2**30)
         return cls(data.cache_prefix, budget, data.cache_dtype, Path(config.cache_dir) / "prefix")
 
+    def release(self, held: "Held") -> None:
+        """What these outputs took of the memory is there for others."""
+        if held.where == "memory":
+            self.budget += held.values.nbytes
+
     def where(self, place: str, size: int) -> str:
         """`memory`, `file` or `nowhere` for `size` bytes of the outputs of `place`."""
         if self.mode == "disk" or (self.mode == "auto" and place == FEATURES):

@@ -1,6 +1,8 @@
 """The frozen blocks computed once: which of their outputs are worth it, and the callback that serves them."""
 
 import logging
+from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -8,9 +10,8 @@ import torch
 from torch import Tensor
 
 from tlcl.config.schema import Config
-from tlcl.config.thaw import ThawSchedule
 from tlcl.data.datamodule import ImageDataModule, Rows
-from tlcl.data.versions import Versions
+from tlcl.data.versions import Versions, crops_in
 from tlcl.models.blocks import Blocks
 from tlcl.models.tail import last_frozen
 from tlcl.prefix_cache.activations import FrozenBlocks, Held, Keeping, activations
@@ -19,93 +20,141 @@ from tlcl.tracking.timings import Stopwatch
 log = logging.getLogger(__name__)
 
 
-def versions_for(config: Config) -> Versions | None:
-    """What a prefix cache holds of each training image; None, with the reason logged, where there is none."""
-    data, trainer = config.data, config.trainer
-    if data.cache_prefix == "off":
-        return None
-    if trainer.shared:
+@dataclass(frozen=True)
+class Start:
+    """What an epoch's training starts from.
+
+    Attributes:
+        place: the last frozen one; None: nothing is frozen.
+        versions: of the training images; None: new crops are drawn in every epoch.
+    """
+
+    place: str | None
+    versions: Versions | None
+
+
+def starts(net: Blocks, config: Config) -> list[Start]:
+    """Of every epoch of the run."""
+    found = []
+    for epoch in range(config.trainer.epochs):
+        trainable = config.schedule.trainable(epoch)
+        cropped = crops_in(config.data, trainable)
+        versions = Versions.of(config.data, config.seed, cropped=cropped)
+        found.append(Start(last_frozen(net, trainable), versions))
+    return found
+
+
+def worth_caching(planned: list[Start], first: int = 0) -> dict[Versions, list[str]]:
+    """The places whose outputs of the training images are computed once, by their versions, in the planned order.
+
+    Not those that would so be computed as often as in training without a cache. The whole run's epochs count,
+    whatever `first`, the epoch that it goes on from, is: a resumed run has the same views and the same rounding.
+    """
+    uses = Counter(start.versions for start in planned if start.place is not None)
+    places: dict[Versions, list[str]] = {}
+    for start in planned[first:]:
+        if start.place is None or start.versions is None or uses[start.versions] <= start.versions.count:
+            continue
+        known = places.setdefault(start.versions, [])
+        if start.place not in known:
+            known.append(start.place)
+    return places
+
+
+def can_serve(config: Config) -> bool:
+    """Whether frozen blocks are computed once at all; when they cannot be, the reason is logged."""
+    if config.data.cache_prefix == "off":
+        return False
+    if config.trainer.shared:
         log.info(
             "with trainer.devices=%d and trainer.strategy=%s the frozen blocks are computed in every epoch",
-            trainer.devices, trainer.strategy,
+            config.trainer.devices, config.trainer.strategy,
         )  # fmt: skip
-        return None
-    versions = Versions.of(data, config.seed)
-    if versions is None and config.schedule.trainable(0) != frozenset(config.schedule.order):
-        log.info(
-            "data.crop_padding=%d draws new crops, so the frozen blocks are computed in every epoch; "
-            "once would do with data.crop_padding=0, or with a fixed number of crops, e.g. data.cached_views=8",
-            data.crop_padding,
-        )
-    return versions
-
-
-def worth_caching(net: Blocks, schedule: ThawSchedule, epochs: int, versions: int, first: int = 0) -> list[str]:
-    """The places that training starts from in the epochs from `first` on, in the network's order.
-
-    None of them when that would compute the frozen blocks as often as training without a cache. The whole run's
-    epochs count, whatever `first` is: a resumed run has the same views and the same rounding.
-    """
-    starts = [last_frozen(net, schedule.trainable(epoch)) for epoch in range(epochs)]
-    if sum(start is not None for start in starts) <= versions:
-        return []
-    return sorted({start for start in starts[first:] if start is not None}, key=net.places.index)
+        return False
+    return True
 
 
 class ServePrefix(L.Callback):
     """At the start of each epoch, serve the outputs of its last frozen place and train the rest of the network.
 
-    Before the first epoch, the outputs of every place that an epoch to come starts from are computed, each from
-    the one before; when a block thaws, the next is taken and the last let go. Listed before `Thaw`, which puts the
-    blocks in their modes.
+    When versions of the training images are first needed, the outputs of every place that an epoch to come starts
+    from are computed of them, each from the one before; when a block thaws, the next is taken and the last let go.
+    The validation images' are always computed once. Listed before `Thaw`, which puts the blocks in their modes.
     """
 
-    def __init__(self, config: Config, data: ImageDataModule, versions: Versions, watch: Stopwatch) -> None:
-        self.config, self.data, self.versions, self.watch = config, data, versions, watch
-        self.held: dict[str, tuple[Held, Held]] | None = None
+    def __init__(self, config: Config, data: ImageDataModule, watch: Stopwatch) -> None:
+        self.config, self.data, self.watch = config, data, watch
+        self.keeping = Keeping.of(config)
+        self.train: dict[Versions, dict[str, Held]] = {}
+        self.val: dict[str, Held] | None = None
         self.records: list[dict[str, Any]] = []
-        self._place: str | None = None
+        self._serving: tuple[str | None, str | None, Versions | None] | None = (None, None, None)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         net: Blocks = pl_module.net  # type: ignore[assignment]
-        if self.held is None:
-            with self.watch.measure("prefix"):
-                self.held = self._compute(net, pl_module.device, trainer.current_epoch)
-        place = last_frozen(net, self.config.schedule.trainable(trainer.current_epoch))
-        place = place if place in self.held else None
-        if place == self._place:
+        epoch, planned = trainer.current_epoch, starts(net, self.config)
+        start = planned[epoch]
+        self._let_go(net, start)
+        train, val = self._train(net, pl_module.device, planned, epoch), self._val(net, pl_module.device, planned, epoch)
+        held, held_val = train.get(start.place or ""), val.get(start.place or "")
+        serving = (held.place if held else None, held_val.place if held_val else None, start.versions if held else None)
+        if serving == self._serving:
             return
-        if place is None:
-            everything = Rows(self.data.inputs)
-            self.data.serve(everything, everything, None)
-        else:
-            train, val = self.held[place]
-            self.data.serve(self._rows(train, "train"), self._rows(val, "val"), self.versions.count)
-        # Places nearer to the head are of weights that change from now on.
-        kept = net.places.index(place) + 1 if place else 0
-        self.held = {name: pair for name, pair in self.held.items() if name in net.places[:kept]}
-        pl_module.start = self._place = place  # type: ignore[assignment]
+        self._serving = serving
+        everything = Rows(self.data.inputs)
+        self.data.serve(
+            self._rows(held, "train") if held else everything,
+            self._rows(held_val, "val") if held_val else everything,
+            serving[2].count if serving[2] else None,
+        )
+        pl_module.start, pl_module.val_start = serving[:2]  # type: ignore[assignment]
 
-    def _compute(self, net: Blocks, device: torch.device, first: int) -> dict[str, tuple[Held, Held]]:
-        trainer, keeping = self.config.trainer, Keeping.of(self.config)
-        places = worth_caching(net, self.config.schedule, trainer.epochs, self.versions.count, first)
-        if not places:
-            if self.versions.count > 1:
+    def _train(self, net: Blocks, device: torch.device, planned: list[Start], epoch: int) -> dict[str, Held]:
+        """The outputs of the training images in the versions of this epoch."""
+        versions = planned[epoch].versions
+        if versions is None:
+            return {}
+        if versions not in self.train:
+            places = worth_caching(planned, epoch).get(versions, [])
+            if not places and versions.count > 1 and versions.crops and planned[epoch].place is not None:
                 log.info(
                     "the frozen blocks are computed in every epoch: in so few epochs that is less than "
-                    "computing %d versions of each image once", self.versions.count,
+                    "computing %d versions of each image once", versions.count,
                 )  # fmt: skip
+            self.train[versions] = self._compute(net, device, "train", versions, places)
+        return self.train[versions]
+
+    def _val(self, net: Blocks, device: torch.device, planned: list[Start], epoch: int) -> dict[str, Held]:
+        """The outputs of the validation images, in all places to come: computed in the first epoch."""
+        if self.val is None:
+            later = [Start(start.place, Versions(1)) for start in planned]
+            places = worth_caching(later, epoch).get(Versions(1), [])
+            self.val = self._compute(net, device, "val", Versions(1), places)
+        return self.val
+
+    def _compute(
+        self, net: Blocks, device: torch.device, side: str, versions: Versions, places: list[str]
+    ) -> dict[str, Held]:
+        if not places:
             return {}
-        sides = []
-        for indices, versions in ((self.data.split.train, self.versions), (self.data.split.val, Versions(1))):
-            images = self.data.inputs[indices]
+        trainer = self.config.trainer
+        places = sorted(places, key=net.places.index)
+        with self.watch.measure("prefix"):
+            images = self.data.inputs[getattr(self.data.split, side)]
             blocks = FrozenBlocks(net, images, versions, device, trainer.precision, trainer.progress)
-            sides.append(activations(blocks, places, keeping))
-            places = list(sides[0])  # validation without training would serve nothing
-        train, val = sides
-        self.records += [{"of": "train", **held.record()} for held in train.values() if held.place in val]
-        self.records += [{"of": "val", **held.record()} for held in val.values()]
-        return {place: (train[place], val[place]) for place in val}
+            held = activations(blocks, places, self.keeping)
+        self.records += [{"of": side, **one.record()} for one in held.values()]
+        return held
+
+    def _let_go(self, net: Blocks, start: Start) -> None:
+        """Places nearer to the head than this epoch's are of weights that change from now on."""
+        kept = net.places[: net.places.index(start.place) + 1] if start.place else ()
+        for known in (*self.train.values(), self.val or {}):
+            for place in [place for place in known if place not in kept]:
+                self.keeping.release(known.pop(place))
+        for versions in [versions for versions in self.train if versions != start.versions]:
+            for held in self.train.pop(versions).values():
+                self.keeping.release(held)
 
     def _rows(self, held: Held, side: str) -> Rows:
         indices: Tensor = getattr(self.data.split, side)

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from tlcl.config.schema import Config
+from tlcl.data.datamodule import EVAL_BATCH
 from tlcl.data.versions import Versions
 from tlcl.models.blocks import Blocks
 from tlcl.models.inference import predict
 from tlcl.models.tail import SplitNetwork, Tail, last_frozen
-from tlcl.prefix_cache.activations import FrozenBlocks, Keeping, activations
+from tlcl.prefix_cache.activations import FrozenBlocks, Held, Keeping, activations
 
 
 def split_at_frozen(net: Blocks, config: Config) -> SplitNetwork:
@@ -19,6 +20,18 @@ def split_at_frozen(net: Blocks, config: Config) -> SplitNetwork:
     if place is None:
         return SplitNetwork(net, None, net)
     return SplitNetwork(net, place, Tail(net, place, ndim=4, channels_last=config.trainer.channels_last))
+
+
+def probabilities_from(net: Blocks, held: Held, config: Config, device: torch.device) -> Tensor:
+    """Class probabilities float32 (n, K) of images whose outputs of a place are there."""
+    channels_last = config.trainer.channels_last
+    return predict(
+        Tail(net, held.place, ndim=held.values.ndim, channels_last=channels_last),
+        held.values,
+        batch_size=EVAL_BATCH,
+        device=device,
+        precision=config.trainer.precision,
+    )
 
 
 def predict_probabilities(

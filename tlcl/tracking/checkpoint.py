@@ -121,6 +121,14 @@ def validation_score(metrics: Mapping[str, Any]) -> list[float]:
     return [float(metrics["val/acc"]), -float(metrics["val/loss"])]
 
 
+def validation_loss_score(metrics: Mapping[str, Any]) -> list[float]:
+    """The lowest validation loss is best; it tells more of few images than how many of them are right."""
+    return [-float(metrics["val/loss"])]
+
+
+SCORES = {"loss": validation_loss_score, "accuracy": validation_score}  # by trainer.monitor
+
+
 class BestWeights(Checkpoint):
     """After each epoch, if its `score` is the highest so far, `best.ckpt` with the network's weights.
 

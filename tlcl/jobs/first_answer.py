@@ -1,0 +1,121 @@
+"""The first answer of a fine-tuning run: a head fitted to convergence on what the frozen network makes of the images.
+
+No labelled image is given away to validation: cross-validation chooses the one number there is to choose.
+"""
+
+import logging
+import sys
+import time
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tlcl.config.schema import Config
+from tlcl.data.datamodule import ImageDataModule
+from tlcl.data.image_tensors import ImageTensors
+from tlcl.data.versions import Versions
+from tlcl.finetuning.fitted_head import ChosenPenalty, FittedHead, choose_penalty, fit_head
+from tlcl.jobs.outcome import accuracy_words
+from tlcl.models.blocks import FEATURES, Blocks
+from tlcl.models.tail import last_frozen
+from tlcl.prefix_cache.activations import FrozenBlocks, Held, Keeping, activations
+from tlcl.prefix_cache.probabilities import probabilities_from
+from tlcl.statistics.accuracy import accuracy_interval
+
+log = logging.getLogger(__name__)
+KEPT = "first_answer.json"
+
+
+class FirstAnswer(NamedTuple):
+    """What the frozen network and a fitted head answer.
+
+    Attributes:
+        head: fitted on all labelled images.
+        chosen: how its penalty was chosen.
+        indices: int64 (N,), the labelled images in the pool.
+        features: float32 (N, V, D), of each image and, with data.flip, its mirror image.
+        test: the test images' outputs that later answers start from, by place.
+        record: for the summary.
+    """
+
+    head: FittedHead
+    chosen: ChosenPenalty
+    indices: Tensor
+    features: Tensor
+    test: dict[str, Held]
+    record: dict[str, Any]
+
+    def fit(self, which: Tensor, labels: Tensor, classes: int) -> FittedHead:
+        """A head fitted on some of the labelled images, by their numbers among them."""
+        return fit_head(self.features[which].mean(1), labels[self.indices[which]], classes, self.chosen.penalty)
+
+
+def labelled_images(data: ImageDataModule) -> Tensor:
+    """All images of the pool that have a say: int64 (N,), sorted.
+
+    The validation images are among them; not with data.train_size, which says how many labels there are.
+    """
+    split = data.split
+    parts = [split.train] if data.config.train_size is not None else [split.train, split.val]
+    return torch.cat(parts).sort().values
+
+
+def outputs_of(
+    net: Blocks, images: Tensor, versions: Versions, places: list[str], config: Config, device: torch.device
+) -> dict[str, Held]:
+    """The outputs of `places`, in the network's order: in the cache if there is one, else in memory."""
+    keeping = Keeping.of(config)
+    if keeping.mode == "off":
+        keeping = replace(keeping, mode="ram", budget=sys.maxsize)
+    # The features are few numbers, and every digit of them counts in a fit.
+    keeping = replace(keeping, dtype="float32")
+    trainer = config.trainer
+    blocks = FrozenBlocks(net, images, versions, device, trainer.precision, trainer.progress)
+    held = activations(blocks, places, keeping)
+    if FEATURES not in held:
+        held |= activations(blocks, [FEATURES], replace(keeping, mode="ram", budget=sys.maxsize))
+    return held
+
+
+def first_answer(
+    net: Blocks, data: ImageDataModule, test: ImageTensors, config: Config, device: torch.device
+) -> FirstAnswer:
+    """Fit the head, put it into `net`, and say at once how good it is on the test images."""
+    began = time.perf_counter()
+    indices = labelled_images(data)
+    labels, classes = data.labels[indices], len(data.classes)
+    versions = Versions.of(config.data, config.seed, cropped=False)
+    assert versions is not None
+    held = outputs_of(net, data.inputs[indices], versions, [FEATURES], config, device)[FEATURES]
+    features = held.values if versions.count > 1 else held.values[:, None]
+    deepest = last_frozen(net, config.schedule.trainable(config.trainer.epochs - 1))
+    places = [place for place in (deepest, FEATURES) if place is not None]
+    asked = outputs_of(net, test.images, Versions(1), list(dict.fromkeys(places)), config, device)
+
+    fitted = features.mean(1)
+    chosen = choose_penalty(fitted, features[:, 0], labels, classes, config.seed)
+    head = fit_head(fitted, labels, classes, chosen.penalty)
+    head.put_into(net.classifier)
+    probabilities = probabilities_from(net, asked[FEATURES], config, device)
+    right = int((probabilities.argmax(1) == test.labels).sum())
+    low, high = accuracy_interval(right, len(test))
+    seconds = time.perf_counter() - began
+    record = {
+        "test_acc": right / len(test),
+        "interval": [low, high],
+        "fitted_on": len(indices),
+        "penalty": chosen.penalty,
+        "tried": dict(zip(map(str, chosen.tried), chosen.losses, strict=True)),
+        "folds": chosen.folds,
+        "cv_acc": chosen.accuracy if chosen.folds else None,
+        "cv_loss": chosen.loss if chosen.folds else None,
+        "seconds": round(seconds, 2),
+    }
+    log.info(
+        "first answer, after %.1f s: %s; a new head on the frozen %s, fitted to %s images%s",
+        seconds, accuracy_words(right, len(test)), config.model.name, f"{len(indices):,}",
+        f" (cross-validation: {100 * chosen.accuracy:.1f} %)" if chosen.folds else "",
+    )  # fmt: skip
+    return FirstAnswer(head, chosen, indices, features, asked, record)
