@@ -30,7 +30,6 @@ from benchmarks.finetune import OPTIM, EpochTimes, ours, plain_trainer
 from tlcl.config.schema import Config, DataConfig, LoggerConfig, TrainerConfig
 from tlcl.data.datamodule import ImageDataModule
 from tlcl.data.image_tensors import Source
-from tlcl.data.versions import Versions
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.finetuning.thaw import Thaw
 from tlcl.prefix_cache.callback import ServePrefix
@@ -88,7 +87,7 @@ def cached(data: ImageDataModule, depth: int, precision: str, size: int) -> floa
             LoggerConfig("none"), {"depth": depth},
         )  # fmt: skip
         times = EpochTimes()
-        callbacks = [ServePrefix(config, data, Versions(2), Stopwatch()), Thaw(config.schedule), times]
+        callbacks = [ServePrefix(config, data, Stopwatch()), Thaw(config.schedule), times]
         plain_trainer(precision, callbacks, CACHED_EPOCHS).fit(FinetuningModule(net, 10, OPTIM, 0), datamodule=data)
     return times.seconds[-1]
 

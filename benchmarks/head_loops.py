@@ -27,7 +27,7 @@ from tlcl.finetuning.module import FinetuningModule
 from tlcl.finetuning.optimizer import build_scheduler
 from tlcl.finetuning.thaw import Thaw
 from tlcl.models.blocks import Blocks
-from tlcl.prefix_cache.callback import ServePrefix, versions_for
+from tlcl.prefix_cache.callback import ServePrefix, can_serve
 from tlcl.tracking.timings import Stopwatch
 
 FIRST_IMAGES = 256  # that BatchNorm's statistics are of
@@ -87,8 +87,7 @@ def train_head(net: Blocks, setup: Setup, precision: str, cache: str, folder: Pa
     module = FinetuningModule(net, 10, OPTIM, 0)
     data = ImageDataModule(setup.source, data_config, 0)
     start = time.perf_counter()
-    versions = versions_for(config)
-    prefix = [] if versions is None else [ServePrefix(config, data, versions, Stopwatch())]
+    prefix = [ServePrefix(config, data, Stopwatch())] if can_serve(config) else []
     trainer = plain_trainer(precision, [*prefix, Thaw(config.schedule)], setup.epochs)
     trainer.fit(module, datamodule=data)
     return Phase(time.perf_counter() - start, float(trainer.callback_metrics["train/loss"]))

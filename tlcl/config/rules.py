@@ -49,8 +49,8 @@ def check_cache(config: Config) -> None:
     drawn = [key for key, nothing in DRAWN.items() if getattr(data, key) != nothing]
     if data.cached_views is not None and not drawn:
         raise UserError(
-            f"data.cached_views={data.cached_views} is for random crops and colours, of which there are none: leave "
-            "it out; without them an image and its mirror image are cached as they are"
+            f"data.cached_views={data.cached_views} is for random crops and colours, of which there are none: "
+            "leave it out; without them an image and its mirror image are cached as they are"
         )
     if data.cache_prefix not in ("ram", "disk"):
         return

@@ -76,6 +76,7 @@ class TrainerConfig:
     select: Annotated[str, OneOf("best", "last")]
     log_every: Annotated[int, Ge(1)]
     progress: bool
+    frozen_precision: Annotated[str, OneOf("auto", "32-true", "bf16-mixed", "16-mixed")] = "auto"
     monitor: Annotated[str, OneOf("loss", "accuracy")] = "loss"
     patience: Annotated[int | None, Ge(1)] = None
     num_nodes: Annotated[int, Ge(1)] = 1
@@ -85,6 +86,11 @@ class TrainerConfig:
     def processes(self) -> int:
         """One for each device of each node."""
         return self.devices * self.num_nodes
+
+    @property
+    def of_frozen(self) -> str:
+        """The precision of frozen blocks that are computed once; an unresolved auto is the training's."""
+        return self.precision if self.frozen_precision == "auto" else self.frozen_precision
 
     @property
     def shared(self) -> bool:
@@ -149,6 +155,7 @@ PLAIN: dict[str, type] = {
 LATER: dict[str, Any] = {
     "trainer.num_nodes": 1,
     "trainer.strategy": "auto",
+    "trainer.frozen_precision": "auto",
     "trainer.monitor": "accuracy",
     "trainer.patience": None,
     "compare.jobs": 1,

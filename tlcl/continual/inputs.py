@@ -60,7 +60,7 @@ def frozen_outputs(
         keeping = replace(keeping, mode="ram", budget=sys.maxsize)  # it has no other inputs
     held: list[Held] = []
     for images, which in ((source.pool.images, frozen.versions), (source.test.images, Versions(1))):
-        blocks = FrozenBlocks(net, images, which, device, config.trainer.precision, config.trainer.progress)
+        blocks = FrozenBlocks(net, images, which, device, config.trainer.of_frozen, config.trainer.progress)
         held += activations(blocks, [frozen.place], keeping).values()
     return (held[0], held[1]) if len(held) == 2 else None
 

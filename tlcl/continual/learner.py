@@ -42,7 +42,7 @@ def method_for(
         images = torch.zeros((2, *image_shape), dtype=torch.uint8)
         device = net.inputs.mean.device
         blocks = FrozenBlocks(
-            net.eval(), images, frozen.versions, device, config.trainer.precision, progress=False
+            net.eval(), images, frozen.versions, device, config.trainer.of_frozen, progress=False
         )
         layout = blocks.layout(frozen.place, cache_dtype(config, method_class(config.method)))
         shape, dtype = layout.example_shape, layout.dtype

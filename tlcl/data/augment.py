@@ -36,8 +36,8 @@ def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Ten
 def random_resized_crop(images: Tensor, area: float, generator: torch.Generator) -> Tensor:
     """A random part of each image, enlarged to the whole size.
 
-    Its area is uniform in `area`..1 of the image's, its ratio of sides log-uniform in 3/4..4/3 (Szegedy et al. 2015,
-    "Going deeper with convolutions", section 6); a side longer than the image's is cut to it. Bilinear; never
+    Its area is uniform in `area`..1 of the image's, its ratio of sides log-uniform in 3/4..4/3 (Szegedy et al.
+    2015, "Going deeper with convolutions", section 6); a side longer than the image's is cut to it. Bilinear; never
     reduced, so that nothing aliases.
 
     Args:
@@ -67,8 +67,8 @@ def random_resized_crop(images: Tensor, area: float, generator: torch.Generator)
 def random_colour(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     """Brightness, contrast and saturation of each image changed by factors of its own, uniform in 1 ± `strength`.
 
-    One after the other, as torchvision's ColorJitter blends: with black, with the mean of the image's grey, and with
-    its grey (ITU-R 601 luma). Grey images keep their saturation.
+    One after the other, as torchvision's ColorJitter blends: with black, with the mean of the image's grey, and
+    with its grey (ITU-R 601 luma). Grey images keep their saturation.
 
     Args:
         images: uint8 (B, 1 or 3, H, W).

@@ -3,9 +3,8 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from torch import Tensor
-
 import torch
+from torch import Tensor
 
 from tlcl.config.schema import DataConfig
 from tlcl.data.augment import random_colour, random_crop, random_flip, random_resized_crop
@@ -87,7 +86,7 @@ class Versions:
 def crops_in(config: DataConfig, trainable: Collection[str]) -> bool:
     """Whether training draws crops while `trainable` blocks train: not for the head alone, whose inputs move on.
 
-    Unless `data.crop_head` says so. (On frozen features crops cost accuracy, and the frozen blocks would be computed
-    in every epoch.)
+    Unless `data.crop_head` says so. (On frozen features crops cost accuracy, and the frozen blocks would be
+    computed in every epoch.)
     """
     return config.crop_head or set(trainable) != {"head"}

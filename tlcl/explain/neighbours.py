@@ -89,7 +89,7 @@ def features_of(net: Blocks, images: Tensor, config: Config, device: torch.devic
     """
     mode = "ram" if config.data.cache_prefix in ("off", "ram") else "auto"
     keeping = replace(Keeping.of(config), mode=mode, budget=sys.maxsize, dtype="float32")
-    blocks = FrozenBlocks(net, images, Versions(1), device, config.trainer.precision, progress)
+    blocks = FrozenBlocks(net, images, Versions(1), device, config.trainer.of_frozen, progress)
     return activations(blocks, [FEATURES], keeping)[FEATURES].values.float()
 
 

@@ -4,6 +4,7 @@ The first half of LP-FT (Kumar et al. 2022, "Fine-tuning can distort pretrained 
 out-of-distribution", section 4): a linear probe, from which the deeper blocks then train.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from tlcl.data.splits import stratified_order
 from tlcl.seeding import derive_seed
 
 FOLDS = 5
-PENALTIES = tuple(float(value) for value in np.logspace(1, -4, 11))  # on the mean loss, the strongest first
+PENALTIES = tuple(float(value) for value in np.logspace(1.5, -4, 12))  # on the mean loss, the strongest first
 RISES = 2  # penalties in a row with a higher loss, after which weaker ones are not tried
 MOST = 10_000  # images that cross-validation takes at most: it chooses one number, and the fit takes all
 ABSENT = -30.0  # bias of a class of which there is no image
@@ -58,7 +59,7 @@ class ChosenPenalty:
     """What cross-validation made of the penalties that it tried.
 
     Attributes:
-        penalty: the one with the lowest mean loss.
+        penalty: the strongest whose mean loss is within one standard error of the lowest.
         losses: mean cross-entropy of held-out images by penalty, in the order of `tried`; empty without folds.
         accuracy, loss: of held-out images at `penalty`; NaN without folds.
         folds: how many; 0 where no class has two images.
@@ -125,9 +126,12 @@ def choose_penalty(
     seed: int,
     step: Callable[[], object] = lambda: None,
 ) -> ChosenPenalty:
-    """The penalty under which held-out images have the lowest loss: stratified cross-validation in up to 5 folds.
+    """A penalty by the loss of held-out images: stratified cross-validation in up to 5 folds.
 
-    Penalties are tried from the strongest on, each from the last one's solution, until the loss has risen twice.
+    Of all penalties that do as well as the best one, within its standard error, the strongest (Breiman et al. 1984,
+    "Classification and regression trees", section 3.4.3: the one-standard-error rule), as the lowest of several
+    noisy losses is often that of too weak a penalty. They are tried from the strongest on, each from the last one's
+    solution, until the loss has risen twice.
 
     Args:
         features: float (N, D), of the images as they are fitted.
@@ -146,23 +150,26 @@ def choose_penalty(
         splitter = StratifiedKFold(folds, shuffle=True, random_state=derive_seed(seed, "folds") % 2**32)
         parts = list(splitter.split(inputs, targets))
     models = [_Regression(inputs[train], targets[train], classes) for train, _ in parts]
-    losses: list[float] = []
-    accuracies: list[float] = []
+    losses, accuracies, errors = [], [], []
     for penalty in PENALTIES:
-        loss, right = 0.0, 0
+        mine, right = torch.empty(len(targets)), 0
         for model, (_, held) in zip(models, parts, strict=True):
             logits = model.fit(penalty).logits(asked[held])
             answers = torch.from_numpy(targets[held])
-            loss += float(nn.functional.cross_entropy(logits, answers, reduction="sum"))
+            mine[held] = nn.functional.cross_entropy(logits, answers, reduction="none")
             right += int((logits.argmax(1) == answers).sum())
             step()
-        losses.append(loss / len(targets))
+        losses.append(float(mine.double().mean()))
         accuracies.append(right / len(targets))
+        errors.append(float(mine.double().std()) / math.sqrt(len(targets)))
         best = min(range(len(losses)), key=losses.__getitem__)
         if len(losses) - 1 - best >= RISES:
             break
+    chosen = next(place for place, loss in enumerate(losses) if loss <= losses[best] + errors[best])
     tried = PENALTIES[: len(losses)]
-    return ChosenPenalty(tried[best], tried, tuple(losses), accuracies[best], losses[best], folds, len(targets))
+    return ChosenPenalty(
+        tried[chosen], tried, tuple(losses), accuracies[chosen], losses[chosen], folds, len(targets)
+    )
 
 
 def _at_most(labels: Tensor, most: int, seed: int) -> Tensor:

@@ -13,22 +13,31 @@ from tlcl.config.schema import Config
 from tlcl.distributed.ddp import InStep
 from tlcl.distributed.devices import lightning_devices, root_device
 from tlcl.errors import Interrupted
+from tlcl.models.build import backbone_of
 from tlcl.tracking.checkpoint import AtomicCheckpointIO, Misfit
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its import has set it to INFO
 
 
 def choose_device(config: Config) -> torch.device:
-    """The device of a run; writes what `trainer.precision=auto` means on it into the config, for the record.
+    """The device of a run; writes what `auto` precisions mean on it into the config, for the record.
 
-    `auto` is bf16-mixed where the device computes in bfloat16, else 32-true.
+    `trainer.precision=auto` is bf16-mixed where the device computes in bfloat16, else 32-true; so it is for
+    training depthwise convolutions on a processor, where their gradients take twice as long in bfloat16.
 
     Raises:
         UserError: see `root_device`.
     """
     device = root_device(config)
-    if config.trainer.precision == "auto":
-        config.trainer.precision = "bf16-mixed" if computes_in_bfloat16(device) else "32-true"
+    trainer = config.trainer
+    if trainer.precision == "auto":
+        fast = "bf16-mixed" if computes_in_bfloat16(device) else "32-true"
+        slow = device.type == "cpu" and backbone_of(config.model).depthwise
+        trainer.precision = "32-true" if slow else fast
+        if trainer.frozen_precision == "auto":
+            trainer.frozen_precision = fast
+    elif trainer.frozen_precision == "auto":
+        trainer.frozen_precision = trainer.precision
     return device
 
 

@@ -1,7 +1,7 @@
 """Whether a deeper model is better than the head alone: tested on the labelled images, by two halves of them.
 
-Each half is trained on and answered about by what was trained on the other, so that every labelled image is held out
-once, and none is a test image (cross-fitting). A validation set of a tenth would be too small to tell the two apart.
+Each half is trained on, and answered about by what was trained on the other, so that every labelled image is held
+out once, and none is a test image (cross-fitting). A tenth of the images would be too few to tell the two apart.
 """
 
 import logging
@@ -17,8 +17,8 @@ from tlcl.config.schema import Config, LoggerConfig
 from tlcl.data.datamodule import ImageDataModule, IndexedDataModule
 from tlcl.data.splits import Split, stratified_order
 from tlcl.finetuning.module import FinetuningModule
-from tlcl.jobs.fit import train
 from tlcl.jobs.first_answer import FirstAnswer
+from tlcl.jobs.fit import train
 from tlcl.models.blocks import Blocks
 from tlcl.models.inference import in_batches
 from tlcl.prefix_cache.callback import ServePrefix, can_serve
@@ -36,7 +36,9 @@ MOST = 5_000  # images that take part; a difference of one point shows among the
 def halves(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Two stratified halves of 0..N-1, or of as many as take part: int64, sorted."""
     order = stratified_order(labels, seed, "halves")[:MOST]
-    return order[::2].sort().values, order[1::2].sort().values
+    # Beginning and end: where classes are equally large they take turns, and every second image has half of them.
+    middle = len(order) // 2
+    return order[:middle].sort().values, order[middle:].sort().values
 
 
 def is_deeper_better(
@@ -80,7 +82,7 @@ def _compared(
     parts = halves(labels, config.seed)
     blocks = sorted(config.schedule.trainable(config.trainer.epochs - 1), key=net.names.index)
     log.info(
-        "is a deeper model better? %s trained on one half of %s images and tested on the other, then the halves change",
+        "is a deeper model better? %s: trained on one half of %s images, tested on the other, and the reverse",
         ", ".join(blocks), f"{sum(map(len, parts)):,}",
     )  # fmt: skip
     start = {key: value.clone() for key, value in net.state_dict().items()}

@@ -31,7 +31,10 @@ from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.timings import Stopwatch
 
 log = logging.getLogger(__name__)
-RULES = {"loss": "the epoch with the lowest validation loss", "accuracy": "the epoch with the highest validation accuracy"}
+RULES = {
+    "loss": "the epoch with the lowest validation loss",
+    "accuracy": "the epoch with the highest validation accuracy",
+}
 LISTED = 10  # classes whose accuracy is said in the terminal
 
 
@@ -92,7 +95,7 @@ class Finetune(Job):
         return trainer.loggers
 
     def _answer_first(self) -> None:
-        """The head on the frozen network; where more than it may train, whether that helps; then the start of it."""
+        """The head on the frozen network; where more may train, whether that helps, and the start of it."""
         config, net = self.config, self.net
         start = {key: value.clone() for key, value in net.state_dict().items()}
         self.first = first = first_answer(net, self.data, self.source.test, config, self.device)

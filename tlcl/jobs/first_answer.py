@@ -1,4 +1,4 @@
-"""The first answer of a fine-tuning run: a head fitted to convergence on what the frozen network makes of the images.
+"""The first answer of a fine-tuning run: a head fitted to convergence on the frozen network's features.
 
 No labelled image is given away to validation: cross-validation chooses the one number there is to choose.
 """
@@ -72,7 +72,7 @@ def outputs_of(
     # The features are few numbers, and every digit of them counts in a fit.
     keeping = replace(keeping, dtype="float32")
     trainer = config.trainer
-    blocks = FrozenBlocks(net, images, versions, device, trainer.precision, trainer.progress)
+    blocks = FrozenBlocks(net, images, versions, device, trainer.of_frozen, trainer.progress)
     held = activations(blocks, places, keeping)
     if FEATURES not in held:
         held |= activations(blocks, [FEATURES], replace(keeping, mode="ram", budget=sys.maxsize))

@@ -140,6 +140,7 @@ class Backbone:
         imagenet: the ImageNet state dict in native keys.
         foreign_key: key of another well-known format of the same network -> native key; the identity by default.
         head: prefix of the classifier in native keys, which is never loaded: the head is new for each target.
+        depthwise: whether its convolutions are depthwise, whose gradients processors compute slower in bfloat16.
         code: hash of the user's own file that the backbone comes from, empty for those of this package: what was
             computed with an older version of the file is not used with a newer one.
     """
@@ -152,6 +153,7 @@ class Backbone:
     imagenet: Callable[[], dict[str, Tensor]]
     head: str
     foreign_key: Callable[[str], str] = str
+    depthwise: bool = False
     code: str = ""
 
     def native_state(self, net: Blocks) -> dict[str, Tensor]:

@@ -101,5 +101,6 @@ BACKBONE = Backbone(
     imagenet=imagenet,
     head="classifier.",
     foreign_key=foreign_key,
+    depthwise=True,
 )
 register("model", BACKBONE.name, EfficientNetLite0Config)(BACKBONE)

@@ -9,14 +9,18 @@ from tqdm import tqdm
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
+def autocast(device: torch.device | str, precision: str) -> torch.autocast:
+    """The context in which `trainer.precision` computes on a device."""
+    return torch.autocast(torch.device(device).type, AUTOCAST.get(precision), enabled=precision in AUTOCAST)
+
+
 def outputs(
     function: Callable[[Tensor], Tensor], batches: Iterable[Tensor], *, device: torch.device | str, precision: str
 ) -> Iterator[Tensor]:
     """`function` of each batch on `device`, without gradients, in the dtype that `precision` gives it."""
-    kind = torch.device(device).type
     for batch in batches:
         # Entered for each batch: a generator's open context would reach into its caller.
-        with torch.inference_mode(), torch.autocast(kind, AUTOCAST.get(precision), enabled=precision in AUTOCAST):
+        with torch.inference_mode(), autocast(device, precision):
             result = function(batch.to(device))
         yield result
 

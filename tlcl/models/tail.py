@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from tlcl.models.blocks import FEATURES, Blocks
+from tlcl.models.inference import autocast
 
 
 class Tail(nn.Module):
@@ -50,17 +51,24 @@ class SplitNetwork(nn.Module):
 
     Args:
         place: None: `rest` takes images.
+        precision: of the first part, as `trainer.precision`; None: that of the whole.
     """
 
-    def __init__(self, net: Blocks, place: str | None, rest: nn.Module) -> None:
+    def __init__(self, net: Blocks, place: str | None, rest: nn.Module, precision: str | None = None) -> None:
         super().__init__()
-        self.net, self.place, self.rest = net, place, rest
+        self.net, self.place, self.rest, self.precision = net, place, rest, precision
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 (B, C, H, W) -> scores (B, K)."""
-        inputs = images if self.place is None else self.net(images, stop=self.place)
+        inputs = images if self.place is None else self._first(images, self.place)
         scores: Tensor = self.rest(inputs.float() if self.place == FEATURES else inputs)
         return scores
+
+    def _first(self, images: Tensor, place: str) -> Tensor:
+        if self.precision is None:
+            return self.net(images, stop=place)
+        with autocast(images.device, self.precision):
+            return self.net(images, stop=place)
 
 
 def last_frozen(net: Blocks, trainable: frozenset[str]) -> str | None:

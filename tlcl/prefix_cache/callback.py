@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tlcl.config.schema import Config
-from tlcl.data.datamodule import ImageDataModule, Rows
+from tlcl.data.datamodule import IndexedDataModule, Rows
 from tlcl.data.versions import Versions, crops_in
 from tlcl.models.blocks import Blocks
 from tlcl.models.tail import last_frozen
@@ -82,30 +82,32 @@ class ServePrefix(L.Callback):
     The validation images' are always computed once. Listed before `Thaw`, which puts the blocks in their modes.
     """
 
-    def __init__(self, config: Config, data: ImageDataModule, watch: Stopwatch) -> None:
+    def __init__(self, config: Config, data: IndexedDataModule, watch: Stopwatch) -> None:
         self.config, self.data, self.watch = config, data, watch
         self.keeping = Keeping.of(config)
         self.train: dict[Versions, dict[str, Held]] = {}
         self.val: dict[str, Held] | None = None
         self.records: list[dict[str, Any]] = []
-        self._serving: tuple[str | None, str | None, Versions | None] | None = (None, None, None)
+        self._serving: tuple[str | None, str | None, Versions | None] = (None, None, None)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         net: Blocks = pl_module.net  # type: ignore[assignment]
         epoch, planned = trainer.current_epoch, starts(net, self.config)
         start = planned[epoch]
         self._let_go(net, start)
-        train, val = self._train(net, pl_module.device, planned, epoch), self._val(net, pl_module.device, planned, epoch)
-        held, held_val = train.get(start.place or ""), val.get(start.place or "")
-        serving = (held.place if held else None, held_val.place if held_val else None, start.versions if held else None)
+        place, device = start.place or "", pl_module.device
+        train = self._train(net, device, planned, epoch).get(place)
+        val = self._val(net, device, planned, epoch).get(place)
+        versions = start.versions if train and start.versions else None
+        serving = (train.place if train else None, val.place if val else None, versions)
         if serving == self._serving:
             return
         self._serving = serving
         everything = Rows(self.data.inputs)
         self.data.serve(
-            self._rows(held, "train") if held else everything,
-            self._rows(held_val, "val") if held_val else everything,
-            serving[2].count if serving[2] else None,
+            self._rows(train, "train") if train else everything,
+            self._rows(val, "val") if val else everything,
+            versions.count if versions else None,
         )
         pl_module.start, pl_module.val_start = serving[:2]  # type: ignore[assignment]
 
@@ -141,7 +143,7 @@ class ServePrefix(L.Callback):
         places = sorted(places, key=net.places.index)
         with self.watch.measure("prefix"):
             images = self.data.inputs[getattr(self.data.split, side)]
-            blocks = FrozenBlocks(net, images, versions, device, trainer.precision, trainer.progress)
+            blocks = FrozenBlocks(net, images, versions, device, trainer.of_frozen, trainer.progress)
             held = activations(blocks, places, self.keeping)
         self.records += [{"of": side, **one.record()} for one in held.values()]
         return held

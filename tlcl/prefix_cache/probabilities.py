@@ -19,7 +19,8 @@ def split_at_frozen(net: Blocks, config: Config) -> SplitNetwork:
     place = last_frozen(net, config.schedule.trainable(config.trainer.epochs - 1))
     if place is None:
         return SplitNetwork(net, None, net)
-    return SplitNetwork(net, place, Tail(net, place, ndim=4, channels_last=config.trainer.channels_last))
+    rest = Tail(net, place, ndim=4, channels_last=config.trainer.channels_last)
+    return SplitNetwork(net, place, rest, config.trainer.of_frozen)
 
 
 def probabilities_from(net: Blocks, held: Held, config: Config, device: torch.device) -> Tensor:
@@ -56,7 +57,7 @@ def predict_probabilities(
     chosen: nn.Module = network
     if keeping.mode != "off" and place is not None and keeping.where(place, 0) == "file":
         shown = progress is not None
-        blocks = FrozenBlocks(network.net, images, Versions(1), device, config.trainer.precision, shown)
+        blocks = FrozenBlocks(network.net, images, Versions(1), device, config.trainer.of_frozen, shown)
         held = activations(blocks, [place], keeping)
         if place in held:
             images, chosen = held[place].values, network.rest
