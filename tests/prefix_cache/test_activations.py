@@ -20,7 +20,7 @@ from tlcl.config.parse import parse_config
 from tlcl.config.schema import DataConfig
 from tlcl.config.thaw import ThawSchedule
 from tlcl.data.augment import random_flip, random_version
-from tlcl.data.versions import Versions
+from tlcl.data.versions import Crops, Versions
 from tlcl.models.blocks import FEATURES, Blocks
 from tlcl.models.build import build_model
 from tlcl.models.efficientnet_lite0 import EfficientNetLite0Config
@@ -33,7 +33,7 @@ from tlcl.prefix_cache.mapped_file import UNUSED_DAYS, build_mapped, open_mapped
 IMAGES = torch.randint(0, 256, (11, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 ORIGINAL = Versions(1)
 MIRRORED = Versions(2)
-VIEWS = Versions(3, crop_padding=2, flip=True, seed=5)
+VIEWS = Versions(3, Crops(2), flip=True, seed=5)
 FIVE_SIGMA = 5.0
 HASH = "0" * 32
 
@@ -136,11 +136,11 @@ def test_fixed_views_follow_from_the_seed_and_not_from_the_place(tmp_path: Path,
         ({"flip": True}, MIRRORED),
         ({"crop_padding": 1}, None),
         ({"crop_padding": 1, "flip": True}, None),
-        ({"crop_padding": 2, "flip": True, "cached_views": 4}, Versions(4, 2, True, seed=7)),
+        ({"crop_padding": 2, "flip": True, "cached_views": 4}, Versions(4, Crops(2), True, seed=7)),
     ],
 )
 def test_versions_are_what_the_augmentation_draws_from(settings: dict[str, int], versions: Versions | None) -> None:
-    assert Versions.of(DataConfig("digits", **settings), seed=7) == versions  # type: ignore[arg-type]
+    assert Versions.of(DataConfig("digits", **settings), seed=7, cropped=True) == versions  # type: ignore[arg-type]
 
 
 def test_two_versions_are_drawn_as_flips_are() -> None:

@@ -19,16 +19,18 @@ from tlcl.config.parse import parse_config
 from tlcl.config.thaw import ThawSchedule
 from tlcl.data.image_tensors import Source
 from tlcl.data.sources.registry import load_source
+from tlcl.data.versions import Crops, Versions
 from tlcl.errors import UserError
 from tlcl.jobs import finetune as module
 from tlcl.jobs import job
 from tlcl.jobs.finetune import run
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
+from tlcl.models.tail import last_frozen
 from tlcl.prefix_cache import callback as prefix
 from tlcl.prefix_cache import probabilities
 from tlcl.prefix_cache.activations import Held
-from tlcl.prefix_cache.callback import versions_for, worth_caching
+from tlcl.prefix_cache.callback import Start, can_serve, starts, worth_caching
 
 TRAIN, VAL, TEST = 64, 20, 50
 SMALL = [f"data.train_size={TRAIN}", f"data.val_size={VAL}", "data.crop_padding=0", "trainer.epochs=4"]
@@ -143,12 +145,13 @@ def test_a_cached_run_equals_an_uncached_one(
 def test_epochs_whose_outputs_have_no_room_train_on_images(
     tmp_path: Path, uncached: Callable[[str], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Room for the features, and for layer3 of the validation images alone, which would serve nothing."""
+    """Room for the features, and for layer3 of the validation images alone, which serve validation."""
     room = ["data.cache_prefix=ram", f"data.cache_gib={240_000 / 2**30}"]
     path = trained(tmp_path, *THAWING, *room)
     same_run(uncached("plain"), path)
     records = summary(path)["prefix_cache"]
-    assert [(line["of"], line["place"]) for line in records] == [("train", "features"), ("val", "features")]
+    places = [(line["of"], line["place"]) for line in records]
+    assert places == [("train", "features"), ("val", "layer3"), ("val", "features")]
     (warning,) = [record.getMessage() for record in caplog.records if "data.cache_gib" in record.getMessage()]
     assert "layer3" in warning
 
@@ -248,6 +251,13 @@ def net() -> Blocks:
     return build_model(parse_config(composed(Path())).model, 10, 0)[0]
 
 
+def cached(net: Blocks, schedule: ThawSchedule, epochs: int, count: int, first: int = 0) -> list[str]:
+    """Where all epochs have the same `count` versions; in the network's order."""
+    versions = Versions(count)
+    planned = [Start(last_frozen(net, schedule.trainable(epoch)), versions) for epoch in range(epochs)]
+    return sorted(worth_caching(planned, first).get(versions, []), key=net.places.index)
+
+
 SCHEDULE = ThawSchedule({0: ["head"], 2: ["layer4"], 5: ["layer3", "layer2"], 8: ["layer1", "stem"]})
 
 
@@ -265,8 +275,8 @@ SCHEDULE = ThawSchedule({0: ["head"], 2: ["layer4"], 5: ["layer3", "layer2"], 8:
 def test_caching_is_worth_it_when_it_saves_epochs(
     net: Blocks, epochs: int, versions: int, places: list[str]
 ) -> None:
-    assert worth_caching(net, SCHEDULE, epochs, versions) == places
-    assert worth_caching(net, ThawSchedule.from_depth(5), epochs, versions) == []
+    assert cached(net, SCHEDULE, epochs, versions) == places
+    assert cached(net, ThawSchedule.from_depth(5), epochs, versions) == []
 
 
 @pytest.mark.parametrize(
@@ -279,8 +289,23 @@ def test_caching_is_worth_it_when_it_saves_epochs(
     ],
 )
 def test_a_resumed_run_caches_what_is_still_to_come(net: Blocks, first: int, places: list[str]) -> None:
-    assert worth_caching(net, SCHEDULE, 10, 7, first) == places
-    assert worth_caching(net, SCHEDULE, 10, 8, first) == []
+    assert cached(net, SCHEDULE, 10, 7, first) == places
+    assert cached(net, SCHEDULE, 10, 8, first) == []
+
+
+def test_the_head_alone_and_deeper_epochs_have_versions_of_their_own(net: Blocks) -> None:
+    """The image and its mirror image first; views once something thaws; each counted by its own epochs."""
+    config = parse_config(composed(
+        Path(), "data.crop_area=0.5", "data.flip=true", "data.cached_views=3", "trainer.epochs=8",
+        "thaw=milestones", "+thaw.0=[head]", "+thaw.3=[layer4]", "+thaw.7=[layer3,layer2,layer1,stem]",
+    ))  # fmt: skip
+    planned = starts(net, config)
+    mirrored, views = Versions(2), Versions(3, Crops(1, 0.5), True, config.seed)  # 1: the digits' own padding
+    assert planned == [Start("features", mirrored)] * 3 + [Start("layer3", views)] * 4 + [Start(None, views)]
+    assert worth_caching(planned) == {mirrored: ["features"], views: ["layer3"]}
+    assert worth_caching(planned[1:]) == {views: ["layer3"]}  # two epochs of two versions
+    always = starts(net, replace(config, data=replace(config.data, crop_head=True)))
+    assert always[0] == Start("features", views)
 
 
 # What can be cached
@@ -290,24 +315,57 @@ def test_new_crops_are_not_cached_and_one_sentence_says_what_could_be(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    path = trained(tmp_path, *SMALL, "data.crop_padding=1", "thaw.depth=0", "trainer.epochs=2")
-    assert summary(path)["prefix_cache"] == []
+    """Of the training images; those of validation are."""
+    path = trained(tmp_path, *SMALL, "data.crop_padding=1", "thaw.depth=1", "trainer.epochs=2")
+    assert [line["of"] for line in summary(path)["prefix_cache"]] == ["val"]
     (line,) = [record.getMessage() for record in caplog.records if "data.cached_views" in record.getMessage()]
     assert "data.crop_padding=1" in line
     caplog.clear()
-    assert versions_for(parse_config(composed(tmp_path, "data.crop_padding=1", "thaw.depth=5"))) is None
-    assert versions_for(parse_config(composed(tmp_path, "data.crop_padding=1", "data.cache_prefix=off"))) is None
+    assert not can_serve(parse_config(composed(tmp_path, "data.cache_prefix=off")))
+    assert can_serve(parse_config(composed(tmp_path, "data.crop_padding=1", "thaw.depth=5")))
     assert caplog.text == ""
-    assert versions_for(parse_config(composed(tmp_path, "data.crop_padding=0", "trainer.devices=2"))) is None
+    assert not can_serve(parse_config(composed(tmp_path, "data.crop_padding=0", "trainer.devices=2")))
     assert "trainer.devices=2" in caplog.text
+
+
+def test_the_head_alone_learns_from_images_without_crops(tmp_path: Path) -> None:
+    """With and without a cache, and the same as where there are none; with crops by key it is another run."""
+    runs = {
+        name: trained(tmp_path, *SMALL, "thaw.depth=0", "data.flip=true", *overrides, name=name)
+        for name, overrides in {
+            "none": ["data.crop_padding=0"],
+            "cached": ["data.crop_padding=2"],
+            "uncached": ["data.crop_padding=2", "data.crop_area=0.5", "data.colour=0.2", "data.cache_prefix=off"],
+            "cropped": ["data.crop_padding=2", "data.crop_head=true"],
+        }.items()
+    }
+    same_run(runs["none"], runs["cached"])
+    same_run(runs["none"], runs["uncached"])
+    assert (runs["none"] / "metrics.jsonl").read_text() != (runs["cropped"] / "metrics.jsonl").read_text()
+
+
+def test_with_new_crops_validation_is_computed_once_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crops = [*SMALL, "data.crop_area=0.5", "thaw.depth=1"]
+    without = trained(tmp_path, *crops, "data.cache_prefix=off", name="without")
+    counter = Counter(monkeypatch)
+    same_run(without, trained(tmp_path, *crops, name="with"))
+    assert counter.sizes["stem"] == [VAL, *EPOCH[:2] * 4, TEST]
 
 
 @pytest.mark.parametrize(
     ("overrides", "parts"),
     [
-        (["data.cache_prefix=ram", "data.crop_padding=2"], ["data.cache_prefix=ram", "data.cached_views"]),
-        (["data.cache_prefix=disk", "data.crop_padding=2"], ["data.cache_prefix=disk", "data.crop_padding=2"]),
-        (["data.cached_views=4", "data.crop_padding=0"], ["data.cached_views=4", "data.crop_padding=0"]),
+        (
+            ["data.cache_prefix=ram", "data.crop_padding=2", "thaw.depth=1"],
+            ["data.cache_prefix=ram", "data.cached_views"],
+        ),
+        (
+            ["data.cache_prefix=disk", "data.crop_area=0.5", "data.crop_padding=0", "data.crop_head=true"],
+            ["data.cache_prefix=disk", "data.crop_area=0.5", "data.crop_area=null"],
+        ),
+        (["data.cached_views=4", "data.crop_padding=0"], ["data.cached_views=4", "leave it out"]),
         (["data.cached_views=1", "data.crop_padding=2"], ["data.cached_views=1", "at least 2"]),
         (
             ["data.cache_prefix=disk", "data.crop_padding=0", "trainer.devices=2"],

@@ -7,7 +7,6 @@ from tlcl.config.adaptation import AdaptationConfig
 from tlcl.config.schema import Config, DataConfig, OptimConfig, TrainerConfig
 from tlcl.config.thaw import ThawSchedule
 from tlcl.errors import UserError
-from tlcl.system.text import shown
 
 # keys of `data` and `source` -> the values that ask for no cache
 UNCACHED: dict[str, tuple[Any, ...]] = {
@@ -40,7 +39,9 @@ def check_schedule(thaw: dict[str, Any], trainer: TrainerConfig, optim: OptimCon
         )
 
 
-DRAWN = {"crop_padding": 0, "crop_area": None, "colour": 0.0}  # keys of `data` -> the value that draws nothing
+# keys of `data` -> the value that draws nothing, and how it is typed
+DRAWN: dict[str, Any] = {"crop_padding": 0, "crop_area": None, "colour": 0.0}
+NOTHING = {"crop_padding": "0", "crop_area": "null", "colour": "0"}
 
 
 def check_cache(config: Config) -> None:
@@ -59,7 +60,7 @@ def check_cache(config: Config) -> None:
         key = drawn[0]
         raise UserError(
             f"data.cache_prefix={data.cache_prefix} cannot hold what data.{key}={getattr(data, key)} draws anew in "
-            f"every epoch; set data.cached_views=8 for as many fixed views, data.{key}={shown(DRAWN[key])}, or "
+            f"every epoch; set data.cached_views=8 for as many fixed views, data.{key}={NOTHING[key]}, or "
             "data.cache_prefix=off"
         )
     if config.trainer.shared and config.trainer.processes == 1:

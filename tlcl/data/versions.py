@@ -30,6 +30,11 @@ class Crops:
     def __bool__(self) -> bool:
         return self != Crops()
 
+    def named(self) -> str:
+        """The keys that are not as in `Crops()`, with their values."""
+        keys = {"crop_padding": self.padding, "crop_area": self.area, "colour": self.colour}
+        return " ".join(f"data.{key}={value}" for key, value in keys.items() if value)
+
     def draw(self, images: Tensor, random: torch.Generator) -> Tensor:
         """A version of each image: uint8 (B, C, H, W) of the same shape; `random` on their device."""
         images = random_crop(images, self.padding, random)

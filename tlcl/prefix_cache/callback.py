@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tlcl.config.schema import Config
 from tlcl.data.datamodule import IndexedDataModule, Rows
-from tlcl.data.versions import Versions, crops_in
+from tlcl.data.versions import Crops, Versions, crops_in
 from tlcl.models.blocks import Blocks
 from tlcl.models.tail import last_frozen
 from tlcl.prefix_cache.activations import FrozenBlocks, Held, Keeping, activations
@@ -61,6 +61,15 @@ def worth_caching(planned: list[Start], first: int = 0) -> dict[Versions, list[s
     return places
 
 
+def new_crops(config: Config) -> str:
+    """Why training images are not computed once, and with what they would be."""
+    drawn = Crops.of(config.data).named()
+    return (
+        f"{drawn} draws new views, so the frozen blocks compute the training images in every epoch; once would do "
+        "with a fixed number of them, e.g. data.cached_views=8"
+    )
+
+
 def can_serve(config: Config) -> bool:
     """Whether frozen blocks are computed once at all; when they cannot be, the reason is logged."""
     if config.data.cache_prefix == "off":
@@ -88,6 +97,7 @@ class ServePrefix(L.Callback):
         self.train: dict[Versions, dict[str, Held]] = {}
         self.val: dict[str, Held] | None = None
         self.records: list[dict[str, Any]] = []
+        self._told = False
         self._serving: tuple[str | None, str | None, Versions | None] = (None, None, None)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -115,6 +125,9 @@ class ServePrefix(L.Callback):
         """The outputs of the training images in the versions of this epoch."""
         versions = planned[epoch].versions
         if versions is None:
+            if planned[epoch].place is not None and not self._told:
+                self._told = True
+                log.info("%s", new_crops(self.config))
             return {}
         if versions not in self.train:
             places = worth_caching(planned, epoch).get(versions, [])
