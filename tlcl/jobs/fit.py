@@ -10,6 +10,7 @@ import lightning as L
 from tlcl.config.schema import Config
 from tlcl.distributed.collectives import leads
 from tlcl.finetuning.module import FinetuningModule
+from tlcl.finetuning.progress import RunProgress
 from tlcl.finetuning.thaw import Thaw
 from tlcl.finetuning.trainer import build_trainer, fit
 from tlcl.models.blocks import Blocks
@@ -64,6 +65,7 @@ def train(
     callbacks: list[L.Callback] = [
         *prefix,
         Thaw(config.schedule),
+        RunProgress(config.trainer.progress),
         EpochRecords(directory),
         *best,
         LastCheckpoint(directory.checkpoints, watch),
