@@ -118,6 +118,7 @@ class TaskLoop:
             history.val_rows.append(self.accuracies(index, self.inputs, test=False))
             # Records first: a task whose checkpoint is there has them all, one without is measured again.
             self.on_task(index, history, time.perf_counter() - began)
+            self.directory.keep_seconds()
             save_between_tasks(self.directory.checkpoints, index + 1, self.net, self.method, history, self.given)
         return history
 

