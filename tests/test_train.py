@@ -24,7 +24,8 @@ from tlcl.jobs.pretrain import letters_recipe, pretrained_on_letters
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
 from tlcl.models.inference import predict
-from tlcl.tracking.records import RunDirectory, environment, read_lines
+from tlcl.tracking.environment import environment
+from tlcl.tracking.records import RunDirectory, read_lines
 from tlcl.train import main
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]

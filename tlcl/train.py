@@ -60,11 +60,8 @@ def start(composed: DictConfig) -> dict[str, Any]:
                 log.info("this run is complete; report: %s", render(path))
             directory.close()
             return finished
-    try:
-        with as_sentences(config, directory.path):
-            return run(config, directory)
-    finally:
-        directory.close()
+    with directory, as_sentences(config, directory.path):
+        return run(config, directory)
 
 
 def _beside_resume(composed: DictConfig) -> dict[str, Any]:

@@ -41,7 +41,9 @@ class Continual(Job):
     def check(cls, configs: Sequence[Config]) -> None:
         source = load_source(configs[0].data, configs[0].cache_dir)
         for config in configs:
-            prepare(config, source)
+            learner = prepare(config, source)
+            if config.continual is not None and config.continual.head == "kept":
+                load_kept_head(learner.net, learner.backbone, config.model.weights, learner.stream.names)
 
     @classmethod
     def shares(cls, config: Config) -> bool:

@@ -21,7 +21,7 @@ from tlcl.data.splits import Split
 from tlcl.errors import Stopped, TrainingError, as_sentences
 from tlcl.finetuning.thaw import Thaw
 from tlcl.finetuning.trainer import build_trainer, choose_device, fit
-from tlcl.jobs.pretrain import start_weights
+from tlcl.jobs.pretrain import check_weights, start_weights
 from tlcl.models.build import build_model
 from tlcl.models.inference import predict
 from tlcl.reports.tables.few_labels import CELLS, write_few_label_table
@@ -175,6 +175,7 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     for _, _, child in planned:  # a mistake in the last method shows at once
         assert child.adaptation is not None
         build_method(child.adaptation, build_model(child.model, 2, child.seed)[0], child.seed)
+    check_weights(config)
     directory.begin(config)
     (root / "summary.json").unlink(missing_ok=True)  # of a time when some failed
     (root / CELLS).mkdir(exist_ok=True)

@@ -32,6 +32,16 @@ def resolve_mode(mode: str) -> Literal["online", "offline"]:
     return "online" if has_key else "offline"
 
 
+def check_key(config: Config) -> None:
+    """See that there is a key where the config needs one.
+
+    Raises:
+        UserError: there is none.
+    """
+    if isinstance(config.logger, WandbConfig) and config.logger.mode == "online":
+        resolve_mode("online")
+
+
 def _connect(config: Config, mode: Literal["online", "offline"], run_id: str, save_dir: str) -> RunLogger:
     """Start the W&B run; an online one that cannot reach its server fails after `PATIENCE`."""
     import wandb
