@@ -174,8 +174,8 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
     directory.write_json("summary.json", summary)  # last, as it says that the run is complete
     directory.stop_clock()
     report = render(directory.path)
+    log.info("%s", job.sentence(summary))
     for logger in loggers:
         finish_wandb(logger, directory, summary)
-    log.info("%s", job.sentence(summary))
     log.info("report: %s", report)
     return summary
