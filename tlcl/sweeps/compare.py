@@ -17,6 +17,8 @@ from tlcl.config.schema import Config, conf_dir
 from tlcl.errors import UserError
 from tlcl.finetuning.trainer import choose_device
 from tlcl.jobs.pretrain import check_weights
+from tlcl.reports.compare import COLUMNS
+from tlcl.reports.tables.aligned import aligned
 from tlcl.reports.tables.compare import write_table
 from tlcl.sweeps.engine import PlannedRun, conclude_job, run_plan
 from tlcl.system.text import shown
@@ -120,5 +122,6 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
         after=lambda rows: write_table(root, rows, family.compared),
     )  # fmt: skip
     table = write_table(root, rows, family.compared)
+    log.info("%s", aligned(table, COLUMNS))
     about = {"name": config.name, "job": "compare", "methods": table, "seeds": sorted(config.compare.seeds)}
     return conclude_job(directory, plan, rows, about)

@@ -121,6 +121,10 @@ class Cell:
     def done(self) -> bool:
         return self.path.is_file()
 
+    @property
+    def title(self) -> str:
+        return ""  # said with its figure when it has ended
+
     def perform(self) -> str | None:
         assert self.config.adaptation is not None
         adaptation = replace(self.config.adaptation)
