@@ -39,6 +39,38 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return go(config)
 
 
+def test_what_takes_long_is_said_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        go(composed(tmp_path, "model=small_cnn", "trainer.epochs=2", "data.crop_padding=0"))
+    said = [line for line in caplog.messages if not line.startswith(("report: ", "test accuracy "))]
+    assert said == [
+        "loading the data: digits",
+        "computing the outputs of features of 96 images, once",
+        "computing the outputs of features of 40 images, once",
+        "testing on 400 images",
+        "computing the outputs of features of 400 images, once",
+        "drawing the report",
+    ]
+
+
+def test_something_is_said_before_torch_is_loaded(tmp_path: Path) -> None:
+    code = """
+import sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print("torch", flush=True)
+            raise SystemExit(0)
+sys.meta_path.insert(0, Finder())
+from tlcl.train import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *FAST, "run_dir=run"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines() == ["starting", "torch"], done.stderr
+
+
 def test_every_record_is_there(finished: Path) -> None:
     names = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
     assert names >= {

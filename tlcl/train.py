@@ -39,6 +39,7 @@ def start(composed: DictConfig) -> dict[str, Any]:
     """Open the run directory that the config names, or the one to resume, and run there."""
     OmegaConf.set_struct(composed, False)
     resume = composed.pop("resume", None)
+    log.info("starting")  # torch takes seconds to load
     if resume is None:  # a mistake is said before torch is imported
         config = parse_config(composed)
         check_launched(config.trainer)

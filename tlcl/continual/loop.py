@@ -142,6 +142,8 @@ class TaskLoop:
         else:
             self._fit(task, checkpoint, history)
         self._ready()
+        if leads():
+            log.info("task %d of %d is trained; testing on all tasks", index + 1, len(self.stream.tasks))
         self.method.random.manual_seed(derive_seed(self.config.seed, "method/end", task=index))
         with torch.no_grad():
             self.method.end_task(self.network, data)

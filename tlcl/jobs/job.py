@@ -139,6 +139,8 @@ def run_job(kind: type[Job], config: Config, directory: RunDirectory) -> dict[st
 
 def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, Any]:
     job = kind(config, directory, choose_device(config))
+    if leads():
+        log.info("loading the data: %s", config.data.source)
     job.build()
     weights = job.load_weights()
     directory.begin(config)
@@ -147,6 +149,7 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
     loggers = job.train()
     if not leads():
         return {}
+    log.info("testing on %s images", f"{len(job.source.test):,}")
     job.choose()
     tested = record_test(directory, job.test(), job.source.test)
     pool, trained = job.source.pool, job.trained
@@ -173,6 +176,7 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
         (directory.checkpoints / name).unlink(missing_ok=True)
     directory.write_json("summary.json", summary)  # last, as it says that the run is complete
     directory.stop_clock()
+    log.info("drawing the report")
     report = render(directory.path)
     log.info("%s", job.sentence(summary))
     for logger in loggers:
