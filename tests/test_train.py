@@ -24,7 +24,8 @@ from tlcl.jobs.pretrain import letters_recipe, pretrained_on_letters
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
 from tlcl.models.inference import predict
-from tlcl.tracking.records import RunDirectory, environment, read_lines
+from tlcl.tracking.environment import environment
+from tlcl.tracking.records import RunDirectory, read_lines
 from tlcl.train import main
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -36,6 +37,38 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("finished")
     config = composed(path, "thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer4]", "trainer.epochs=3")
     return go(config)
+
+
+def test_what_takes_long_is_said_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        go(composed(tmp_path, "model=small_cnn", "trainer.epochs=2", "data.crop_padding=0"))
+    said = [line for line in caplog.messages if not line.startswith(("report: ", "test accuracy "))]
+    assert said == [
+        "loading the data: digits",
+        "computing the outputs of features of 96 images, once",
+        "computing the outputs of features of 40 images, once",
+        "testing on 400 images",
+        "computing the outputs of features of 400 images, once",
+        "drawing the report",
+    ]
+
+
+def test_something_is_said_before_torch_is_loaded(tmp_path: Path) -> None:
+    code = """
+import sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print("torch", flush=True)
+            raise SystemExit(0)
+sys.meta_path.insert(0, Finder())
+from tlcl.train import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *FAST, "run_dir=run"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines() == ["starting", "torch"], done.stderr
 
 
 def test_every_record_is_there(finished: Path) -> None:

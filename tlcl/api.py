@@ -30,6 +30,7 @@ from tlcl.jobs.finished import predictions
 from tlcl.jobs.registry import run_or_resume
 from tlcl.reports.tables.compare import read_table
 from tlcl.reports.tables.sweep import Row, rows_of
+from tlcl.system.folders import make_folders, remove_empty
 from tlcl.system.memory import keep_freed_memory
 from tlcl.tracking.accuracy_matrix import Measured
 from tlcl.tracking.csv_cells import from_cell
@@ -244,10 +245,13 @@ def _called(*arguments: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet(path: Path) -> Iterator[None]:
-    """What is printed and logged at level INFO goes to the file; warnings are shown as well."""
+    """What is printed and logged at level INFO goes to the file; warnings are shown as well.
+
+    Where a user's mistake has left nothing else, the file goes too.
+    """
     ours = logging.getLogger("tlcl")
     level = ours.level
-    with _opened(path / LOG) as file, contextlib.redirect_stdout(file), warnings.catch_warnings():
+    with _log_in(path) as file, contextlib.redirect_stdout(file), warnings.catch_warnings():
         # timm's import asks for a notebook's progress bars, which no run draws
         warnings.filterwarnings("ignore", message="IProgress not found")
         handler = logging.StreamHandler(file)
@@ -261,9 +265,21 @@ def _quiet(path: Path) -> Iterator[None]:
             ours.setLevel(level)
 
 
-def _opened(path: Path) -> IO[str]:
+@contextlib.contextmanager
+def _log_in(folder: Path) -> Iterator[IO[str]]:
+    path, made = folder / LOG, list[Path]()
+    new = not path.exists()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return open(path, "a", buffering=1)
+        made = make_folders(folder)
+        file = open(path, "a", buffering=1)  # noqa: SIM115 (closed below)
     except OSError as error:
-        raise UserError(f"run_dir={path.parent} cannot be written: {error.strerror or error}") from None
+        remove_empty(made)
+        raise UserError(f"run_dir={folder} cannot be written: {error.strerror or error}") from None
+    try:
+        with file:
+            yield file
+    except UserError:
+        if new and not (folder / "config.yaml").exists():
+            path.unlink()
+            remove_empty(made)
+        raise

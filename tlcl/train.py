@@ -39,6 +39,7 @@ def start(composed: DictConfig) -> dict[str, Any]:
     """Open the run directory that the config names, or the one to resume, and run there."""
     OmegaConf.set_struct(composed, False)
     resume = composed.pop("resume", None)
+    log.info("starting")  # torch takes seconds to load
     if resume is None:  # a mistake is said before torch is imported
         config = parse_config(composed)
         check_launched(config.trainer)
@@ -60,11 +61,8 @@ def start(composed: DictConfig) -> dict[str, Any]:
                 log.info("this run is complete; report: %s", render(path))
             directory.close()
             return finished
-    try:
-        with as_sentences(config, directory.path):
-            return run(config, directory)
-    finally:
-        directory.close()
+    with directory, as_sentences(config, directory.path):
+        return run(config, directory)
 
 
 def _beside_resume(composed: DictConfig) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -268,10 +269,17 @@ def test_validation_images_have_a_matrix_of_their_own(finished: Path) -> None:
     assert summary["val_size"] == 40
 
 
-def test_comparison_is_the_mean_of_its_runs(tmp_path: Path) -> None:
+def test_comparison_is_the_mean_of_its_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     options = ["compare=default", "compare.methods=[joint,'er buffer_size=30']", "compare.seeds=[3,4]"]
     config = composed(tmp_path, *TASKS, "model=small_cnn", *options, "data.train_size=150", "optim.lr=0.005")
-    path = go(config, compare.run)
+    with caplog.at_level("INFO"):
+        path = go(config, compare.run)
+    said = caplog.messages
+    begun = [line for line in said if line.startswith("run ")]
+    assert begun[0] == "run 1 of 4: method=joint seed=3"
+    assert re.fullmatch(r"run 4 of 4, .* left: method=er buffer_size=30 seed=4", begun[-1])
+    assert said[-2].splitlines()[0] == "in %: mean ± standard deviation over 2 seeds"
+    assert said[-1].startswith("report: ")
     rows = {row["method"]: row for row in json.loads((path / "compare.json").read_text())}
     assert set(rows) == {"joint", "er buffer_size=30"}
     for method, row in rows.items():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -37,6 +38,7 @@ class Scripted:
     script: str = "write"
     weight: float = 1.0
     config: Config | None = field(default_factory=lambda: CONFIG)
+    title: str = ""
 
     @property
     def failed(self) -> Path:
@@ -145,6 +147,19 @@ def test_a_process_that_dies_costs_its_task_alone_and_a_comparison_waits_for_its
     ended = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("done")}
     assert max(ended, key=ended.__getitem__) == whole.path / "done"
     assert str(os.getpid()) not in [path.read_text() for path in ended]
+
+
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_each_run_is_said_when_it_begins(tmp_path: Path, jobs: int, caplog: pytest.LogCaptureFixture) -> None:
+    plan = [Scripted(tmp_path / name, title=f"method={name} seed=1") for name in "abc"]
+    with caplog.at_level(logging.INFO):
+        run_plan(tmp_path, plan[:1], "some", progress=False)
+        run_plan(tmp_path, plan, "some", jobs=jobs, progress=False)
+    assert caplog.messages == [
+        "run 1 of 1: method=a seed=1",
+        "run 2 of 3, less than a minute left: method=b seed=1",
+        "run 3 of 3, less than a minute left: method=c seed=1",
+    ]
 
 
 def test_the_time_that_is_left() -> None:

@@ -8,9 +8,11 @@ import pytest
 from torch import nn
 
 from tests.conftest import composed, go
+from tests.jobs.conftest import Killed, configured, kill_at_batch, kill_at_call
+from tlcl.continual.loop import TaskLoop
 from tlcl.jobs.finetune import run
 from tlcl.tracking.checkpoint import LastCheckpoint
-from tlcl.tracking.records import read_lines
+from tlcl.tracking.records import CLOCK, RunDirectory, read_lines, read_object
 from tlcl.tracking.timings import PARTS, Stopwatch, seconds_by_part
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -63,3 +65,51 @@ def test_stopwatch_adds_up() -> None:
             time.sleep(0.02)
     assert 0.04 <= watch.seconds["data"] < 1
     assert seconds_by_part([{"seconds": 3.0, "data": 1.0}])["between"] == 2.0
+
+
+def test_the_seconds_of_a_resumed_run_are_those_of_all_its_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The part before took as long as its finished epochs at least; a longer one is not forgotten either."""
+    config = composed(tmp_path, "model=small_cnn", "trainer.epochs=3")
+    kill_at_batch(monkeypatch, 2, 0)
+    with pytest.raises(Killed):
+        go(config)
+    path = tmp_path / "run"
+    first = read_object(path / CLOCK)["seconds"]
+    assert first >= sum(line["seconds"] for line in read_lines(path / "timings.jsonl")) - 0.1
+    (path / CLOCK).write_text(json.dumps({"seconds": first + 1000}))
+    kill_at_batch(monkeypatch, 2, 1)  # a part without a finished epoch takes nothing away
+    with pytest.raises(Killed):
+        go(config)
+    time.sleep(0.5)  # between the parts
+    began = time.perf_counter()
+    go(config)
+    seconds = json.loads((path / "summary.json").read_text())["seconds"]
+    assert first + 1000 < seconds < first + 1000 + time.perf_counter() - began + 0.1
+    assert not (path / CLOCK).exists()
+
+
+def test_the_seconds_of_a_continual_run_are_those_of_all_its_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without epochs, too: a closed-form method is killed in its second task."""
+    config = configured(tmp_path, "slda", "model=small_cnn")
+    kill_at_call(monkeypatch, TaskLoop, "_train", 1)
+    with pytest.raises(Killed):
+        go(config)
+    path = tmp_path / "run"
+    (task,) = read_lines(path / "tasks.jsonl")
+    assert read_object(path / CLOCK)["seconds"] >= task["seconds"] - 0.1
+    (path / CLOCK).write_text(json.dumps({"seconds": 1000}))
+    go(config)
+    assert json.loads((path / "summary.json").read_text())["seconds"] > 1000
+
+
+def test_a_damaged_clock_costs_the_seconds_before_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("")
+    for content in ("", "[]", '{"seconds": "x"}', '{"seconds": null}'):
+        (tmp_path / CLOCK).write_text(content)
+        directory = RunDirectory(tmp_path, resume=True)
+        assert 0 <= directory.seconds < 60
+        directory.close()

@@ -205,3 +205,25 @@ def test_without_its_server_wandb_records_offline(
     directory.close()
     assert "W&B cannot be reached" in caplog.text
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
+
+
+def test_one_line_at_the_end_says_where_the_run_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        go(composed(tmp_path, "logger=wandb", "logger.mode=offline", "model=small_cnn", "trainer.epochs=1"))
+    said = [record.message for record in caplog.records if record.name.startswith("tlcl")]
+    *_, figures, where, report = said
+    assert figures.startswith("test accuracy")
+    assert report.startswith("report: ")
+    folder = tmp_path / "run" / "wandb"
+    assert where == f"W&B: in {folder}, offline; upload with: wandb sync {folder}/offline-run-*"
+    assert sum("W&B" in line for line in said) == 1
+
+
+def test_online_it_is_the_address(runs: tuple[Path, Path], caplog: pytest.LogCaptureFixture) -> None:
+    logger = RunLogger("none", experiment=Experiment(broken=False))  # type: ignore[arg-type]
+    logger.address = "https://wandb.ai/me/digits/runs/1"
+    directory = RunDirectory(runs[1], resume=True)
+    with caplog.at_level(logging.INFO):
+        finish_wandb(logger, directory, directory.read_json("summary.json") or {})
+    directory.close()
+    assert caplog.messages[-1] == "W&B: https://wandb.ai/me/digits/runs/1"

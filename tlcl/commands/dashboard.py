@@ -24,7 +24,6 @@ def _write_page(runs_dir: Path, out: Path) -> None:
     except OSError as error:
         raise UserError(f"--out={out} cannot be written: {error.strerror or error}") from None
     if count == 0:
-        out.unlink()
         raise UserError(f"there are no runs below RUNS_DIR={runs_dir}")
     print(f"dashboard of {count} runs: {out}")
 

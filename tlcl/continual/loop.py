@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,9 +17,10 @@ from tlcl.continual.metrics import average_accuracy, cumulative_accuracy, forget
 from tlcl.continual.module import ContinualModule
 from tlcl.continual.state import History, Resumption, resume_point, save_between_tasks
 from tlcl.continual.stream import Stream, Task
-from tlcl.data.datamodule import EVAL_BATCH, IndexedDataModule
+from tlcl.data.datamodule import EVAL_BATCH, BatchIndices, IndexedDataModule
 from tlcl.data.splits import Split
-from tlcl.distributed.collectives import leads, take_from_first
+from tlcl.distributed.collectives import leads, take_from_first, world
+from tlcl.finetuning.progress import RunProgress
 from tlcl.finetuning.thaw import Thaw
 from tlcl.finetuning.trainer import build_trainer, fit
 from tlcl.models.blocks import Blocks
@@ -76,10 +77,30 @@ class TaskLoop:
     on_task: Callable[[int, History, float], None]
     versions: int | None = None
     given: str = IMAGES
+    progress: RunProgress = field(init=False)
 
     def run(self) -> History:
         """Train what is not trained yet; returns the whole history."""
         where = resume_point(self.directory.checkpoints, self.net, self.method)
+        self.progress = RunProgress(self.config.trainer.progress, self._steps_from(where))
+        try:
+            return self._run(where)
+        finally:
+            self.progress.close()
+
+    def _steps_from(self, where: Resumption) -> int:
+        """Of all tasks that are not trained yet."""
+        count, epochs, total = len(self.stream.tasks), self.config.trainer.epochs, 0
+        for index in range(max(where.task, count - 1 if self.method.trains_on == "all" else 0), count):
+            indices = training_task(self.stream, index, self.method.trains_on).split.train
+            if self.method.closed_form:
+                total += math.ceil(len(indices) / EVAL_BATCH)
+                continue
+            batches = BatchIndices(indices, self.config.data.batch_size, shuffle=True, world=world())
+            total += len(batches) * (epochs - (where.epochs if index == where.task else 0))
+        return total
+
+    def _run(self, where: Resumption) -> History:
         self._forget_lines_after(where)
         history = where.history
         if leads() and not history.untrained:
@@ -97,6 +118,7 @@ class TaskLoop:
             history.val_rows.append(self.accuracies(index, self.inputs, test=False))
             # Records first: a task whose checkpoint is there has them all, one without is measured again.
             self.on_task(index, history, time.perf_counter() - began)
+            self.directory.keep_seconds()
             save_between_tasks(self.directory.checkpoints, index + 1, self.net, self.method, history, self.given)
         return history
 
@@ -107,6 +129,7 @@ class TaskLoop:
 
     def _train(self, index: int, where: Resumption | None, history: History) -> None:
         task = training_task(self.stream, index, self.method.trains_on)
+        self.progress.label = f"task {index + 1} of {len(self.stream.tasks)}"
         checkpoint = where.checkpoint if where else None
         if checkpoint is None:
             self.method.begin_task(self.network, task)
@@ -115,9 +138,12 @@ class TaskLoop:
         if self.method.closed_form:
             for inputs, labels in data.batches(EVAL_BATCH, self.device):
                 self.method.observe_features(inputs, labels)
+                self.progress.step()
         else:
             self._fit(task, checkpoint, history)
         self._ready()
+        if leads():
+            log.info("task %d of %d is trained; testing on all tasks", index + 1, len(self.stream.tasks))
         self.method.random.manual_seed(derive_seed(self.config.seed, "method/end", task=index))
         with torch.no_grad():
             self.method.end_task(self.network, data)
@@ -139,6 +165,7 @@ class TaskLoop:
             self.directory.path,
             [
                 Thaw(config.schedule),
+                self.progress,
                 EpochRecords(self.directory, task.index),
                 LastCheckpoint(folder, watch),
                 EpochTimings(self.directory, watch, task.index),

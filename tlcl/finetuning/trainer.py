@@ -1,7 +1,6 @@
 """The Lightning Trainer that every gradient training of the project uses, and its fit."""
 
 import logging
-import sys
 import warnings
 from pathlib import Path
 from typing import Any, cast
@@ -66,7 +65,7 @@ def build_trainer(
         plugins=plugins,
         log_every_n_steps=chosen.log_every,
         num_sanity_val_steps=0,
-        enable_progress_bar=chosen.progress and sys.stdout.isatty(),
+        enable_progress_bar=False,  # one an epoch: see `RunProgress`
         enable_model_summary=False,
         use_distributed_sampler=False,
         default_root_dir=str(run_dir),

@@ -1,5 +1,6 @@
 """Domain adaptation: what it has of its own in the order that `run_job` keeps."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from tlcl.jobs.job import Job, run_job
 from tlcl.jobs.pretrain import start_weights
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.timings import Stopwatch
+
+log = logging.getLogger(__name__)
 
 
 class Adapt(Job):
@@ -46,6 +49,7 @@ class Adapt(Job):
 
     def train(self) -> list[Any]:
         config = self.config
+        log.info("testing on both domains before the adaptation")
         self.before = self._responses()
         module = AdaptationModule(
             self.net, self.method, self.classes, config.optim, config.seed, config.trainer.log_every
@@ -60,6 +64,7 @@ class Adapt(Job):
 
     def test(self) -> Tensor:
         self.after = self._responses()
+        log.info("making a map of both domains")  # t-SNE
         maps = {"before": embedded(*self.before), "after": embedded(*self.after)}
         write_embedding(self.directory, maps, *(domain.test.labels for domain in self.domains))
         return self.after[1].probabilities

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from tlcl.config.schema import Config
 from tlcl.continual.inputs import IMAGES, check_inputs, frozen_outputs
@@ -18,7 +17,6 @@ from tlcl.continual.methods.registry import method_class
 from tlcl.continual.metrics import summarise
 from tlcl.continual.state import History, begun_on
 from tlcl.data.sources.registry import load_source
-from tlcl.distributed.collectives import leads
 from tlcl.jobs.fit import loggers_for
 from tlcl.jobs.job import Job, run_job
 from tlcl.jobs.pretrain import start_weights
@@ -43,7 +41,9 @@ class Continual(Job):
     def check(cls, configs: Sequence[Config]) -> None:
         source = load_source(configs[0].data, configs[0].cache_dir)
         for config in configs:
-            prepare(config, source)
+            learner = prepare(config, source)
+            if config.continual is not None and config.continual.head == "kept":
+                load_kept_head(learner.net, learner.backbone, config.model.weights, learner.stream.names)
 
     @classmethod
     def shares(cls, config: Config) -> bool:
@@ -99,19 +99,11 @@ class Continual(Job):
         assert config.method is not None
         inputs, self.test_inputs, versions = self._inputs()
         self.loggers = loggers_for(config, self.directory)
-        shown = config.trainer.progress and leads()
-        bar = tqdm(total=len(self.tasks), desc=config.method.name, unit="task", disable=not shown or None)
-
-        def on_task(index: int, history: History, seconds: float) -> None:
-            self._record_task(index, history, seconds)
-            bar.update(index + 1 - bar.n)
-
         self.loop = TaskLoop(
             config, self.directory, self.stream, self.net, self.learner.network, self.learner.method, inputs,
-            self.test_inputs, self.device, self.loggers, on_task, versions, self.given,
+            self.test_inputs, self.device, self.loggers, self._record_task, versions, self.given,
         )  # fmt: skip
         self.history = self.loop.run()
-        bar.close()
         return self.loggers
 
     def _record_task(self, index: int, history: History, seconds: float) -> None:

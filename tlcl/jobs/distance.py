@@ -96,6 +96,11 @@ def distances(source: Responses, target: Responses, labels: torch.Tensor, seed: 
     }
 
 
+def _check_block(block: str, net: Blocks) -> None:
+    if block not in net.places[:-1]:
+        raise UserError(f"--block={block} is not one of {', '.join(net.places[:-1])}")
+
+
 def measure(
     source: str,
     target: str,
@@ -120,9 +125,10 @@ def measure(
     config = parse_config(composed_config(["logger=none", f"trainer.progress={sys.stderr.isatty()}"]))
     cache = Path(config.cache_dir)
     domains = [some(load_domain(name, size, cache), images, seed) for name in (source, target)]
+    if model == "letters":  # before it is pretrained, which takes a minute
+        _check_block(block, build_model(config.model, 2, config.seed)[0])
     network = load_model(model, config)
-    if block not in network.net.places[:-1]:
-        raise UserError(f"--block={block} is not one of {', '.join(network.net.places[:-1])}")
+    _check_block(block, network.net)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bars = ["source", "target"] if sys.stderr.isatty() else [None, None]
     answers = [

@@ -11,6 +11,7 @@ from tlcl.config.schema import Config
 from tlcl.distributed.collectives import leads
 from tlcl.finetuning.early_stop import EarlyStop
 from tlcl.finetuning.module import FinetuningModule
+from tlcl.finetuning.progress import RunProgress
 from tlcl.finetuning.thaw import Thaw
 from tlcl.finetuning.trainer import build_trainer, fit
 from tlcl.models.blocks import Blocks
@@ -65,6 +66,7 @@ def train(
     callbacks: list[L.Callback] = [
         *prefix,
         Thaw(config.schedule),
+        RunProgress(config.trainer.progress),
         EpochRecords(directory),
         *best,
         *([EarlyStop(config)] if config.trainer.patience is not None else []),

@@ -4,7 +4,6 @@ A kind of job says what is its own; `run_job` keeps the order and writes what al
 """
 
 import logging
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
@@ -139,8 +138,9 @@ def run_job(kind: type[Job], config: Config, directory: RunDirectory) -> dict[st
 
 
 def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, Any]:
-    started = time.perf_counter()
     job = kind(config, directory, choose_device(config))
+    if leads():
+        log.info("loading the data: %s", config.data.source)
     job.build()
     weights = job.load_weights()
     directory.begin(config)
@@ -149,6 +149,7 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
     loggers = job.train()
     if not leads():
         return {}
+    log.info("testing on %s images", f"{len(job.source.test):,}")
     job.choose()
     tested = record_test(directory, job.test(), job.source.test)
     pool, trained = job.source.pool, job.trained
@@ -169,14 +170,16 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
         "trained_blocks": [name for name in job.net.names if name in trained],
         "precision": config.trainer.precision,
         "seconds_by_part": seconds_by_part(read_lines(directory.path / "timings.jsonl")),
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds": round(directory.seconds, 1),
     }
     for name in job.surplus:
         (directory.checkpoints / name).unlink(missing_ok=True)
     directory.write_json("summary.json", summary)  # last, as it says that the run is complete
+    directory.stop_clock()
+    log.info("drawing the report")
     report = render(directory.path)
+    log.info("%s", job.sentence(summary))
     for logger in loggers:
         finish_wandb(logger, directory, summary)
-    log.info("%s", job.sentence(summary))
     log.info("report: %s", report)
     return summary

@@ -17,7 +17,7 @@ from tlcl.distributed.collectives import in_group
 from tlcl.errors import UserError
 from tlcl.jobs.registry import run as run_here
 from tlcl.models.blocks import Backbone, Blocks
-from tlcl.models.build import backbone_of
+from tlcl.models.build import backbone_of, build_model
 from tlcl.models.weights import RUN_MODEL, Origin, apply_weights, file_sha256
 from tlcl.system.files import one_at_a_time
 from tlcl.tracking.records import RunDirectory, read_object
@@ -38,6 +38,16 @@ def ready_weights(config: Config) -> None:
     """Train the letters' backbone, when it is wanted and not there: alone, before other processes join."""
     if config.model.weights == "letters":
         pretrained_on_letters(config)
+
+
+def check_weights(config: Config) -> None:
+    """See that what `model.weights` names can be had; the letters' backbone need not be there yet.
+
+    Raises:
+        UserError: it cannot, or does not fit the model.
+    """
+    if config.model.weights not in ("letters", "none"):
+        apply_weights(*build_model(config.model, 2, config.seed), config.model.weights)
 
 
 def letters_recipe(config: Config) -> DictConfig:

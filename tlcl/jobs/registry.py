@@ -67,20 +67,18 @@ def resume(path: Path, processes: TrainerConfig | None = None) -> str | None:
 
 
 def _complete(path: Path, config_of: Callable[[], Config], *, begun: bool) -> str | None:
-    directory = RunDirectory(path, resume=begun)
     try:
-        finished = directory.read_json("summary.json") or {}
-        if finished.get("status") != "complete":
-            config = config_of()
-            with as_sentences(config, path):
-                run(config, directory)
-        elif not (path / "report.html").is_file():  # killed before it was drawn
-            render(path)
+        with RunDirectory(path, resume=begun) as directory:
+            finished = directory.read_json("summary.json") or {}
+            if finished.get("status") != "complete":
+                config = config_of()
+                with as_sentences(config, path):
+                    run(config, directory)
+            elif not (path / "report.html").is_file():  # killed before it was drawn
+                render(path)
     except Stopped:
         raise
     except TrainingError as error:
         log.warning("warning: %s stopped: %s", path.name, error)
         return str(error)
-    finally:
-        directory.close()
     return None

@@ -174,6 +174,8 @@ class FrozenBlocks:
         label = f"{place} of {len(self.images)} images, once"
         total = len(slices) * self.versions.count
         with tqdm(total=total, desc=label, unit=" batches", disable=not self.progress or None) as bar:
+            if bar.disable:
+                log.info("computing the outputs of %s", label)
             for number in range(self.versions.count):
                 source = self.images if before is None else before.version(number)
                 batches: Iterator[Tensor] = (source[part] for part in slices)

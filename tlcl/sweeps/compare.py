@@ -16,10 +16,14 @@ from tlcl.config.registry import GROUPS
 from tlcl.config.schema import Config, conf_dir
 from tlcl.errors import UserError
 from tlcl.finetuning.trainer import choose_device
+from tlcl.jobs.pretrain import check_weights
+from tlcl.reports.compare import COLUMNS
+from tlcl.reports.tables.aligned import aligned
 from tlcl.reports.tables.compare import write_table
 from tlcl.sweeps.engine import PlannedRun, conclude_job, run_plan
 from tlcl.system.text import shown
 from tlcl.tracking.records import RunDirectory, config_record
+from tlcl.tracking.wandb import check_key
 
 log = logging.getLogger(__name__)
 
@@ -85,14 +89,16 @@ def children(config: Config, root: Path, weight: float = 1.0) -> list[PlannedRun
     return runs
 
 
-def _check_against_data(family: Kind, plan: Sequence[PlannedRun]) -> None:
-    """That each method fits the data; what could be wrong is the same for every seed.
+def _check_beginning(family: Kind, plan: Sequence[PlannedRun]) -> None:
+    """That each method fits the data, and the weights the model; what could be wrong is the same for every seed.
 
     Raises:
         UserError: one does not.
     """
     first = [run.config for run in plan if run.settings["seed"] == plan[0].settings["seed"]]
+    check_key(plan[0].config)
     load(f"{family.job}:check")(first)
+    check_weights(plan[0].config)
 
 
 def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
@@ -108,7 +114,7 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     choose_device(config)
     plan = children(config, root)
     if not directory.begun:
-        _check_against_data(family, plan)
+        _check_beginning(family, plan)
     directory.begin(config)
     (root / "summary.json").unlink(missing_ok=True)  # of a time when some failed
     rows = run_plan(
@@ -116,5 +122,6 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
         after=lambda rows: write_table(root, rows, family.compared),
     )  # fmt: skip
     table = write_table(root, rows, family.compared)
+    log.info("%s", aligned(table, COLUMNS))
     about = {"name": config.name, "job": "compare", "methods": table, "seeds": sorted(config.compare.seeds)}
     return conclude_job(directory, plan, rows, about)

@@ -14,6 +14,7 @@ from tlcl.data.sources.letters import LettersConfig
 from tlcl.data.sources.registry import load_source
 from tlcl.errors import UserError
 from tlcl.jobs.distance import distances, load_model, some
+from tlcl.jobs.finetune import Finetune
 from tlcl.models.blocks import FEATURES
 from tlcl.reports.depth_grid import write_depth_grid_report
 from tlcl.reports.tables.depth_grid import DISTANCES, RUNS
@@ -104,8 +105,13 @@ def depth_grid(
         UserError, TrainingError: see `run_study`.
     """
 
+    plan = planned_runs(root, targets, sizes, seeds)
+    for target in targets:
+        if target not in EMBEDDED:  # before the runs of the other targets
+            Finetune.check([run.config for run in plan if run.settings["name"] == target.name])
+
     def page(root: Path, stopped: Sequence[str]) -> Path:
         measure_distances(root, targets)
         return write_depth_grid_report(root, stopped)
 
-    return run_study(root, planned_runs(root, targets, sizes, seeds), "depth-grid", page, jobs)
+    return run_study(root, plan, "depth-grid", page, jobs)

@@ -11,12 +11,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from tlcl.config.schema import Config
 from tlcl.distributed.launcher import launched_as
@@ -60,6 +61,7 @@ class Entry(Attempt, Protocol):
         config: by which it is done.
         weight: about its seconds, in proportion to those of the others.
         done: whether nothing is left to do.
+        title: what is said of it when it begins; empty where it is over in seconds.
     """
 
     @property
@@ -70,6 +72,8 @@ class Entry(Attempt, Protocol):
     def weight(self) -> float: ...
     @property
     def done(self) -> bool: ...
+    @property
+    def title(self) -> str: ...
 
     def row(self, number: int, root: Path) -> RunRecord:
         """How it stands, from its records."""
@@ -92,8 +96,11 @@ class PlannedRun:
     def done(self) -> bool:
         return FinishedRun(self.path).drawn
 
+    @property
+    def title(self) -> str:
+        return described(self.settings, list(self.settings)) or self.path.name
+
     def perform(self) -> str | None:
-        log.info("%s", described(self.settings, list(self.settings)) or self.path.name)
         return run_or_resume(self.config, self.path)
 
     def row(self, number: int, root: Path) -> RunRecord:
@@ -177,10 +184,13 @@ def run_plan(
 
     def begun(entry: Entry) -> None:
         words = in_words(seconds_left(known, list(left.values()), jobs))
+        if entry.title:
+            said = ", ".join(filter(None, [f"run {places[id(entry)] + 1} of {len(plan)}", words]))
+            log.info("%s: %s", said, entry.title)
         bar.set_postfix_str(", ".join(filter(None, [words, str(entry.path.relative_to(root))])))
 
     try:
-        with bar, closing(_results(waiting, jobs, root / f"{name}.log", begun)) as results:
+        with bar, _below_log(bar), closing(_results(waiting, jobs, root / f"{name}.log", begun)) as results:
             for entry, seconds in results:
                 known.append((entry.weight, seconds))
                 rows[places[id(entry)]] = entry.row(places[id(entry)], root)
@@ -195,6 +205,11 @@ def run_plan(
         raise stop.at(root) from None
     write_runs(root, rows)
     return rows
+
+
+def _below_log(bar: Any) -> AbstractContextManager[None]:
+    """A line of the log does not end on the bar, where there is one."""
+    return nullcontext() if bar.disable else logging_redirect_tqdm()
 
 
 def _results(

@@ -21,7 +21,7 @@ from tlcl.data.splits import Split
 from tlcl.errors import Stopped, TrainingError, as_sentences
 from tlcl.finetuning.thaw import Thaw
 from tlcl.finetuning.trainer import build_trainer, choose_device, fit
-from tlcl.jobs.pretrain import start_weights
+from tlcl.jobs.pretrain import check_weights, start_weights
 from tlcl.models.build import build_model
 from tlcl.models.inference import predict
 from tlcl.reports.tables.few_labels import CELLS, write_few_label_table
@@ -121,6 +121,10 @@ class Cell:
     def done(self) -> bool:
         return self.path.is_file()
 
+    @property
+    def title(self) -> str:
+        return ""  # said with its figure when it has ended
+
     def perform(self) -> str | None:
         assert self.config.adaptation is not None
         adaptation = replace(self.config.adaptation)
@@ -168,24 +172,30 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     Raises:
         UserError, TrainingError: see `conclude_job`.
     """
-    started, root = time.perf_counter(), directory.path
+    root = directory.path
     assert isinstance(config.data, FewLabelSplitsConfig)
     device, places = choose_device(config), find_splits(config.data)
     planned = planned_trainings(config, root)
     for _, _, child in planned:  # a mistake in the last method shows at once
         assert child.adaptation is not None
         build_method(child.adaptation, build_model(child.model, 2, child.seed)[0], child.seed)
+    check_weights(config)
     directory.begin(config)
     (root / "summary.json").unlink(missing_ok=True)  # of a time when some failed
     (root / CELLS).mkdir(exist_ok=True)
     loaded.cache_clear()
     plan = [Cell(place, text, seed, child, root, device) for place in places for text, seed, child in planned]
     jobs = 1 if config.compare is None else config.compare.jobs
-    rows = run_plan(root, plan, "splits", jobs=jobs, progress=config.trainer.progress)
+    rows = run_plan(
+        root, plan, "splits", jobs=jobs, progress=config.trainer.progress,
+        after=lambda rows: directory.keep_seconds(),
+    )  # fmt: skip
     about = {
         "name": config.name,
         "job": "few_labels",
         "table": write_few_label_table(root),
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds": round(directory.seconds, 1),
     }
-    return conclude_job(directory, plan, rows, about)
+    summary = conclude_job(directory, plan, rows, about)
+    directory.stop_clock()
+    return summary

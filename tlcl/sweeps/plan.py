@@ -28,15 +28,18 @@ from tlcl.reports.tables.sweep import rows_of
 from tlcl.security.untrusted import check_command
 from tlcl.sweeps.engine import MISTAKE
 from tlcl.system.files import atomic_write_text
+from tlcl.system.folders import make_folders, remove_empty
 from tlcl.system.paths import expanded
+from tlcl.tracking.environment import environment
 from tlcl.tracking.finished_run import COMPLETE, FAILED, FAILURE
-from tlcl.tracking.records import environment, read_object
+from tlcl.tracking.records import read_object
 from tlcl.tracking.sweep_records import JOB, SWEEP, failure_sentences, read_plan, read_sweep, settings_of, varying
 
 log = logging.getLogger(__name__)
 LAUNCHER = ("hydra/launcher", "hydra.launcher")
 # What decides which jobs a sweep has; how many trials a search makes may change when it is resumed.
 DECISIVE, COUNT = ("hydra/sweeper", "hydra.sweeper", "hydra.sweep.subdir"), "hydra.sweeper.n_trials"
+_made: dict[Path, list[Path]] = {}  # the folders that this process made for a sweep's directory
 
 
 def _grid(config: DictConfig) -> list[list[str]] | None:
@@ -144,6 +147,7 @@ def begin(config: DictConfig, command: Sequence[str]) -> Path:
         for old in [*root.rglob(JOB), *root.rglob(FAILED)]:  # of a sweep in which no job began
             old.unlink()
     try:
+        _made[root] = make_folders(root)
         atomic_write_text(root / SWEEP, json.dumps(plan, indent=2) + "\n")
     except OSError as error:
         raise UserError(f"hydra.sweep.dir={root} cannot be written: {error.strerror or error}") from None
@@ -153,18 +157,40 @@ def begin(config: DictConfig, command: Sequence[str]) -> Path:
     return root
 
 
+def _take_away(root: Path) -> bool:
+    """Take away a sweep that this process made a folder for, when none of its runs began; whether it has.
+
+    Nothing but what sweeps write goes.
+    """
+    made = _made.pop(root, [])
+    if root not in made or any(root.rglob("config.yaml")):
+        return False
+    for name in (JOB, FAILED):
+        for path in list(root.rglob(name)):
+            path.unlink()
+            inner = [folder for folder in path.parents if root in folder.parents]
+            remove_empty(inner[::-1])
+    for name in (SWEEP, "environment.json", "multirun.yaml", "optimization_results.yaml"):
+        (root / name).unlink(missing_ok=True)
+    remove_empty(made)
+    return True
+
+
 def conclude(root: Path) -> None:
-    """Write the sweep's report and say which jobs failed.
+    """Write the sweep's report and say which jobs failed; nothing stays where no run began by mistakes of the user.
 
     Raises:
         UserError: some failed, all by mistakes of the user (exit code 2).
         TrainingError: some failed, not all of them so, or never began (exit code 1).
     """
     sweep = read_sweep(root)
-    report = write_sweep_report(root)
     failed = [job for job in sweep.jobs if job.status == FAILURE]
+    kinds = {read_object(root / job.path / FAILED).get("kind") for job in failed if job.path}
     for sentence in failure_sentences(sweep):
         log.warning("failed: %s", sentence)
+    if len(failed) == sweep.planned and kinds == {MISTAKE} and _take_away(root):
+        raise UserError(f"all {sweep.planned} jobs failed; put that right and give the same command again")
+    report = write_sweep_report(root)
     for line in sentences(rows_of(sweep.jobs, sweep.keys), *meaning(sweep)):
         log.info("%s", line)
     done = sum(job.status == COMPLETE for job in sweep.jobs)
@@ -177,7 +203,6 @@ def conclude(root: Path) -> None:
     if left:
         what += f", {left} did not end"
     sentence = f"{what}; try them again with +resume={root}"
-    kinds = {read_object(root / job.path / FAILED).get("kind") for job in failed if job.path}
     raise UserError(sentence) if kinds == {MISTAKE} and not left else TrainingError(sentence)
 
 

@@ -29,6 +29,7 @@ from tlcl.sweeps.engine import UNEXPECTED, Entry, Failure, attempt, record
 from tlcl.system.memory import keep_freed_memory
 from tlcl.tracking.records import config_text
 
+log = logging.getLogger(__name__)
 PATIENCE = 20.0  # seconds in which a process that is told to end does so
 THREADS = "OMP_NUM_THREADS"
 
@@ -80,6 +81,8 @@ class _Packed(NamedTuple):
         return self.entry.failed
 
     def perform(self) -> str | None:
+        if self.entry.title:
+            log.info("%s", self.entry.title)
         config = parse_config(cast(DictConfig, OmegaConf.create(self.text)))
         why: str | None = replace(self.entry, config=config).perform()  # type: ignore[type-var]
         return why

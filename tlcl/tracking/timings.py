@@ -101,6 +101,7 @@ class EpochTimings(Checkpoint):
         line = {**place, "epoch": trainer.current_epoch, "seconds": round(now - self._epoch, 3), **parts}
         if trainer.is_global_zero:
             self.directory.append("timings.jsonl", line)
+            self.directory.keep_seconds()
         self.watch.seconds.clear()
         self._epoch = now
 

@@ -32,6 +32,16 @@ def resolve_mode(mode: str) -> Literal["online", "offline"]:
     return "online" if has_key else "offline"
 
 
+def check_key(config: Config) -> None:
+    """See that there is a key where the config needs one.
+
+    Raises:
+        UserError: there is none.
+    """
+    if isinstance(config.logger, WandbConfig) and config.logger.mode == "online":
+        resolve_mode("online")
+
+
 def _connect(config: Config, mode: Literal["online", "offline"], run_id: str, save_dir: str) -> RunLogger:
     """Start the W&B run; an online one that cannot reach its server fails after `PATIENCE`."""
     import wandb
@@ -105,15 +115,14 @@ def build_wandb(config: Config, directory: RunDirectory) -> RunLogger:
         logger = _connect(config, mode, run_id, str(directory.path))
     with logger.spared():
         logger.experiment.config.update(config_record(config), allow_val_change=True)
-    uploaded = f"offline; upload with: wandb sync {directory.path}/wandb/offline-run-*"
-    log.info("W&B: %s", logger.experiment.url if mode == "online" else uploaded)
+        logger.address = logger.experiment.url if mode == "online" else None
     return logger
 
 
 def finish_wandb(logger: Any, directory: RunDirectory, summary: dict[str, Any]) -> None:
     """Send the final figures, plots, tables and models, and close the run so that the next of a sweep is its own.
 
-    Called when the run directory is complete: what W&B does not take costs a warning.
+    Says where the run is recorded. Called when its directory is complete: what W&B does not take costs a warning.
     """
     from tlcl.tracking.wandb_artifacts import log_lineage
     from tlcl.tracking.wandb_media import run_media
@@ -125,3 +134,5 @@ def finish_wandb(logger: Any, directory: RunDirectory, summary: dict[str, Any]) 
         if logger.model_kept_as != "none":
             log_lineage(logger.experiment, directory.path, summary, upload=logger.model_kept_as == "file")
     logger.close()
+    folder = directory.path / "wandb"
+    log.info("W&B: %s", logger.address or f"in {folder}, offline; upload with: wandb sync {folder}/offline-run-*")

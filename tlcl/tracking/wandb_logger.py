@@ -67,6 +67,7 @@ class RunLogger(WandbLogger):
         self.model_kept_as = log_model
         self._with_axis: set[str] = set()
         self._failed = False
+        self.address: str | None = None  # of the run's page, where it has one
 
     @contextmanager
     def spared(self) -> Iterator[None]:

@@ -190,10 +190,16 @@ def _section(view: View, every: Sequence[FinishedRun], root: Path, out: Path) ->
 
 
 def write_dashboard(root: Path, out: Path) -> int:
-    """Write the page `out`, no outside resource and no script in it; returns how many runs it shows."""
+    """Write the page `out`, no outside resource and no script in it, unless there are no runs.
+
+    Returns:
+        How many runs it shows.
+    """
     runs = find_runs(root)
     sections = [section for view in VIEWS if (section := _section(view, runs, root, out)) is not None]
     shown = {run.path for run in runs if run.job in {view.job for view in VIEWS}}
+    if not shown:
+        return 0
     render_page(
         out.parent, "dashboard.html.j2", {"root": str(root), "sections": sections, "runs": len(shown)}, out.name
     )
