@@ -81,13 +81,34 @@ def check_finetuning(config: Config) -> None:
     for group in ("method", "compare"):
         if getattr(config, group) is not None:
             raise UserError(f"{group} needs tasks; add continual=class_incremental, or leave out {group}")
+    if config.optim.head == "fitted" and config.trainer.shared:
+        raise UserError(
+            "optim.head=fitted works in one process; set trainer.devices=1 and trainer.strategy=auto, "
+            "or optim.head=new"
+        )
     if config.data.val_size == 0:
         raise UserError("data.val_size=0 leaves fine-tuning no images to choose the checkpoint on")
+
+
+# What only fine-tuning has: key -> the value that other jobs have it at.
+FINETUNING_ONLY: dict[str, Any] = {
+    "optim.head": "new", "optim.label_smoothing": 0.0, "data.mixup": 0.0, "source.mixup": 0.0,
+    "trainer.patience": None,
+}  # fmt: skip
+
+
+def _check_finetuning_only(config: Config) -> None:
+    for key, only in FINETUNING_ONLY.items():
+        group, _, name = key.partition(".")
+        given = getattr(getattr(config, group), name, only)
+        if given != only:
+            raise UserError(f"{key}={given} is for fine-tuning alone; leave it out")
 
 
 def check_continual(config: Config) -> None:
     """That a stream of tasks has one method, or several to compare, and settings that it can be trained with."""
     _check_no_adaptation(config)
+    _check_finetuning_only(config)
     if config.method is None and config.compare is None:
         raise UserError("continual needs a method, e.g. method=naive, or several: compare=default")
     if config.method is not None and config.compare is not None:
@@ -113,6 +134,7 @@ def check_adaptation(config: Config) -> None:
         UserError: they do not; one sentence that names the key.
     """
     assert config.source is not None
+    _check_finetuning_only(config)
     for group in ("continual", "method"):
         if getattr(config, group) is not None:
             raise UserError(f"{group} has no source domain; leave out {group}, or source")
@@ -133,6 +155,7 @@ def check_few_labels(config: Config) -> None:
     Raises:
         UserError: it has not; one sentence that names the key.
     """
+    _check_finetuning_only(config)
     for group in ("source", "continual", "method"):
         if getattr(config, group) is not None:
             raise UserError(f"data=few_label_splits is source and target in one; leave out {group}")

@@ -64,6 +64,7 @@ class OptimConfig:
     warmup_epochs: Annotated[int, Ge(0)]
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     head: Annotated[str, OneOf("new", "fitted")] = "new"
+    batch_norm: Annotated[str, OneOf("train", "frozen")] = "train"
 
 
 @dataclass
@@ -161,6 +162,7 @@ LATER: dict[str, Any] = {
     "compare.jobs": 1,
     "optim.label_smoothing": 0.0,
     "optim.head": "new",
+    "optim.batch_norm": "train",
     **{
         f"{group}.{key}": value
         for group in ("data", "source")

@@ -61,7 +61,7 @@ class FinetuningModule(L.LightningModule):
     def train(self, mode: bool = True) -> "FinetuningModule":
         """As usual, but a frozen block stays in eval whoever calls this."""
         super().train(mode)
-        modes_for(self.net, self.trainable_blocks, mode)
+        modes_for(self.net, self.trainable_blocks, mode, statistics=self.optim.batch_norm == "train")
         return self
 
     def forward(self, inputs: Tensor) -> Tensor:

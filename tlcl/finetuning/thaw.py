@@ -25,11 +25,20 @@ def set_trainable(net: Blocks, trainable: frozenset[str]) -> None:
                 parameter.grad = None
 
 
-def modes_for(net: Blocks, trainable: frozenset[str], training: bool) -> None:
-    """Put `net` in train or eval mode with its frozen blocks always in eval."""
+def modes_for(net: Blocks, trainable: frozenset[str], training: bool, *, statistics: bool = True) -> None:
+    """Put `net` in train or eval mode with its frozen blocks always in eval.
+
+    Args:
+        statistics: whether the BatchNorm of thawed blocks takes those of the batch and updates the running ones;
+            without, its scale and shift learn on the statistics of the pretraining. Few images tell less of them.
+    """
     nn.Module.train(net, training)
     for name in net.names:
         net.block(name).train(training and name in trainable)
+    if not statistics:
+        for module in net.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
 
 
 class Thaw(L.Callback):
@@ -46,6 +55,7 @@ class Thaw(L.Callback):
         trainable = self.schedule.trainable(trainer.current_epoch)
         pl_module.trainable_blocks = trainable  # type: ignore[assignment]
         set_trainable(pl_module.net, trainable)  # type: ignore[arg-type]
+        pl_module.train()
         data = getattr(trainer, "datamodule", None)
         if isinstance(data, IndexedDataModule):
             data.cropped = crops_in(data.config, trainable)

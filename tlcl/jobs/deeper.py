@@ -21,7 +21,7 @@ from tlcl.jobs.first_answer import FirstAnswer
 from tlcl.jobs.fit import train
 from tlcl.models.blocks import Blocks
 from tlcl.models.inference import in_batches
-from tlcl.prefix_cache.callback import ServePrefix, can_serve
+from tlcl.prefix_cache.callback import ServePrefix, SharedViews, can_serve
 from tlcl.statistics.accuracy import PairedAccuracy, compare_accuracies
 from tlcl.tracking.checkpoint import BEST, SCORES, BestWeights, read_checkpoint
 from tlcl.tracking.records import RunDirectory
@@ -49,11 +49,13 @@ def is_deeper_better(
     first: FirstAnswer,
     module_for: Callable[[], FinetuningModule],
     device: torch.device,
+    views: SharedViews,
 ) -> dict[str, Any]:
     """The paired test; `net` has the start weights before, and is left with others. Kept in `deeper.json`.
 
     Args:
         module_for: makes the module that trains `net`.
+        views: of the labelled images.
     """
     known = directory.read_json(KEPT)
     if known is not None:
@@ -63,7 +65,7 @@ def is_deeper_better(
         record: dict[str, Any] = {"images": len(labels), "kept": False}
         log.info("%d images are too few to tell whether a deeper model is better; the head stays", len(labels))
     else:
-        record = _compared(config, directory, net, data, first, module_for, device)
+        record = _compared(config, directory, net, data, first, module_for, device, views)
     directory.write_json(KEPT, record)
     shutil.rmtree(directory.path / FOLDER, ignore_errors=True)
     return record
@@ -77,6 +79,7 @@ def _compared(
     first: FirstAnswer,
     module_for: Callable[[], FinetuningModule],
     device: torch.device,
+    views: SharedViews,
 ) -> dict[str, Any]:
     labels = data.labels[first.indices]
     parts = halves(labels, config.seed)
@@ -93,7 +96,7 @@ def _compared(
         head.put_into(net.classifier)
         head_right.append(head.logits(first.features[others, 0]).argmax(1) == labels[others])
         split = Split(train=first.indices[ours], val=first.indices[others])
-        epoch, logits = _trained_on(config, directory, number, net, data, split, module_for(), device)
+        epoch, logits = _trained_on(config, directory, number, net, data, split, module_for(), device, views)
         epochs.append(epoch)
         deeper_right.append(logits.argmax(1) == labels[others])
     pair = compare_accuracies(torch.cat(head_right).numpy(), torch.cat(deeper_right).numpy())
@@ -118,12 +121,13 @@ def _trained_on(
     split: Split,
     module: FinetuningModule,
     device: torch.device,
+    views: SharedViews,
 ) -> tuple[int, Tensor]:
     """The best epoch of a training on one half, and its logits (n, K) of the other half's images."""
     quiet = replace(config, logger=LoggerConfig("none"))
     half = IndexedDataModule(data.inputs, data.labels, split, config.data, config.seed)
     watch = Stopwatch()
-    prefix = [ServePrefix(quiet, half, watch)] if can_serve(quiet) else []
+    prefix = [ServePrefix(quiet, half, watch, views)] if can_serve(quiet) else []
     there = RunDirectory(directory.path / FOLDER / str(number), resume=False)
     try:
         best = BestWeights(there.checkpoints, watch, SCORES[config.trainer.monitor])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tlcl.config.schema import Config
+from tlcl.config.thaw import BLOCKS
 from tlcl.data.datamodule import EVAL_BATCH, ImageDataModule
 from tlcl.data.look import look
 from tlcl.data.sources.registry import load_source
@@ -24,7 +25,7 @@ from tlcl.jobs.outcome import accuracy_words
 from tlcl.jobs.pretrain import start_weights
 from tlcl.models.blocks import FEATURES
 from tlcl.models.build import build_model
-from tlcl.prefix_cache.callback import ServePrefix, can_serve
+from tlcl.prefix_cache.callback import ServePrefix, SharedViews, can_serve
 from tlcl.prefix_cache.probabilities import predict_probabilities, probabilities_from, split_at_frozen
 from tlcl.tracking.checkpoint import SCORES, BestWeights
 from tlcl.tracking.records import RunDirectory
@@ -43,6 +44,7 @@ class Finetune(Job):
 
     name = "finetune"
     first: FirstAnswer | None = None
+    views: SharedViews | None = None
     deeper: dict[str, Any] | None = None  # what came of the comparison of the head with a deeper model
 
     @classmethod
@@ -89,7 +91,7 @@ class Finetune(Job):
             if self.head_stays:
                 return loggers_for(config, self.directory)
         watch = Stopwatch()
-        self.prefix = [ServePrefix(config, self.data, watch)] if can_serve(config) else []
+        self.prefix = [ServePrefix(config, self.data, watch, self.views)] if can_serve(config) else []
         best = BestWeights(self.directory.checkpoints, watch, SCORES[config.trainer.monitor])
         trainer = train(config, self.directory, self._module(), self.data, watch, prefix=self.prefix, best=[best])
         return trainer.loggers
@@ -103,8 +105,9 @@ class Finetune(Job):
         if super().trained == {"head"}:
             return
         net.load_state_dict(start)
+        self.views = SharedViews(config, self.data, first.indices)
         self.deeper = is_deeper_better(
-            config, self.directory, net, self.data, first, self._module, self.device
+            config, self.directory, net, self.data, first, self._module, self.device, self.views
         )
         net.load_state_dict(start)
         head = first.head if self.head_stays else self._head_of_training(first)
@@ -225,7 +228,9 @@ def next_step(summary: dict[str, Any]) -> str:
     if high - low > 0.1:
         return "more test images: the interval is wider than 10 points"
     if deeper.get("kept"):
-        return "try to thaw more, e.g. thaw.depth=3, or more labelled images"
+        more = len(summary["trained_blocks"])  # the head is one of them
+        wider = f"thaw more (thaw.depth={more}), or " if more < len(BLOCKS) else ""
+        return f"{wider}add labelled images: the deeper model was worth it"
     if summary["test_acc"] >= 0.98:
         return "look at the mistakes in the report: there is little left to gain"
     return "more labelled images of the classes that are most often wrong; see the report"

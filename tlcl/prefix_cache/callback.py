@@ -83,16 +83,47 @@ def can_serve(config: Config) -> bool:
     return True
 
 
+class SharedViews:
+    """The outputs of fixed views of some images of the pool, computed once for several trainings of parts of them.
+
+    Args:
+        indices: int64 (n,), the images, in whose order the views are drawn.
+    """
+
+    def __init__(self, config: Config, data: IndexedDataModule, indices: Tensor) -> None:
+        self.config, self.inputs, self.indices = config, data.inputs, indices
+        self._held: dict[Versions, dict[str, Held]] = {}
+
+    def of(self, net: Blocks, device: torch.device, versions: Versions) -> dict[str, Held]:
+        """By place: (n, V, ...), or nothing where they cannot be kept; computed when they are first asked for."""
+        if versions not in self._held:
+            planned = starts(net, self.config)
+            places = {start.place for start in planned if start.versions == versions and start.place is not None}
+            trainer = self.config.trainer
+            blocks = FrozenBlocks(
+                net, self.inputs[self.indices], versions, device, trainer.of_frozen, trainer.progress
+            )
+            self._held[versions] = activations(
+                blocks, sorted(places, key=net.places.index), Keeping.of(self.config)
+            )
+        return self._held[versions]
+
+
 class ServePrefix(L.Callback):
     """At the start of each epoch, serve the outputs of its last frozen place and train the rest of the network.
 
     When versions of the training images are first needed, the outputs of every place that an epoch to come starts
     from are computed of them, each from the one before; when a block thaws, the next is taken and the last let go.
     The validation images' are always computed once. Listed before `Thaw`, which puts the blocks in their modes.
+
+    Args:
+        shared: views of the training images, and of others, that other trainings use too.
     """
 
-    def __init__(self, config: Config, data: IndexedDataModule, watch: Stopwatch) -> None:
-        self.config, self.data, self.watch = config, data, watch
+    def __init__(
+        self, config: Config, data: IndexedDataModule, watch: Stopwatch, shared: SharedViews | None = None
+    ) -> None:
+        self.config, self.data, self.watch, self.shared = config, data, watch, shared
         self.keeping = Keeping.of(config)
         self.train: dict[Versions, dict[str, Held]] = {}
         self.val: dict[str, Held] | None = None
@@ -115,8 +146,10 @@ class ServePrefix(L.Callback):
         self._serving = serving
         everything = Rows(self.data.inputs)
         self.data.serve(
-            self._rows(train, "train") if train else everything,
-            self._rows(val, "val") if val else everything,
+            self._rows(train, self.data.split.train if self.shared is None else self.shared.indices)
+            if train
+            else everything,
+            self._rows(val, self.data.split.val) if val else everything,
             versions.count if versions else None,
         )
         pl_module.start, pl_module.val_start = serving[:2]  # type: ignore[assignment]
@@ -129,6 +162,9 @@ class ServePrefix(L.Callback):
                 self._told = True
                 log.info("%s", new_crops(self.config))
             return {}
+        if self.shared is not None:
+            with self.watch.measure("prefix"):
+                return self.shared.of(net, device, versions)
         if versions not in self.train:
             places = worth_caching(planned, epoch).get(versions, [])
             if not places and versions.count > 1 and versions.crops and planned[epoch].place is not None:
@@ -171,8 +207,7 @@ class ServePrefix(L.Callback):
             for held in self.train.pop(versions).values():
                 self.keeping.release(held)
 
-    def _rows(self, held: Held, side: str) -> Rows:
-        indices: Tensor = getattr(self.data.split, side)
+    def _rows(self, held: Held, indices: Tensor) -> Rows:
         rows = torch.full((len(self.data.labels),), -1, dtype=torch.int64)
         rows[indices] = torch.arange(len(indices))
         return Rows(held.values, rows)
