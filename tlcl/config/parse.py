@@ -28,7 +28,7 @@ PATHS = ("data.", "source.", "model.")  # groups in which a text may be a path
 
 def known_keys() -> list[str]:
     """Every dotted key, for suggestions: from the files of conf/, since those of the choices wait for torch."""
-    keys = {item.name for item in fields(Config)} | {"thaw.depth", "resume"}
+    keys = {item.name for item in fields(Config)} | {"thaw.depth", "thaw.of", "resume"}
     for group, schema in PLAIN.items():
         keys |= {f"{group}.{item.name}" for item in fields(schema)}
     for group, choices in GROUPS.items():

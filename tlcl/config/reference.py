@@ -194,6 +194,7 @@ def group_section(group: str) -> Iterator[str]:
         epoch = "blocks that start to train in this epoch, e.g. `thaw.15=[layer4]`"
         rows = [
             ("`thaw.depth`", "int or null, 0 to 5", "`null`; head_only: `0`; all: `5`", escaped(known["depth"])),
+            ("`thaw.of`", "int or null", "`null`; layerwise: `35`", escaped(known["of"])),
             ("`thaw.EPOCH`", "list of blocks", "", epoch),
         ]
         yield table(rows)

