@@ -94,7 +94,12 @@ def choices(group: str) -> list[str]:
         ([*LAYERWISE, "thaw.15=[layer9]"], ["thaw.15", "layer9"]),
         ([*LAYERWISE, "thaw.15=layer4"], ["thaw.15", "list"]),
         ([*LAYERWISE, "~thaw.15"], ["thaw.25", "layer4"]),
-        ([*LAYERWISE, "trainer.epochs=25"], ["thaw.25", "trainer.epochs=25", "~thaw.25"]),
+        (
+            [*LAYERWISE, "thaw.of=null", "trainer.epochs=25"],
+            ["thaw.25", "trainer.epochs=25", "~thaw.25", "thaw.of=26"],
+        ),
+        ([*LAYERWISE, "thaw.of=20"], ["thaw.25", "20 epochs"]),
+        ([*LAYERWISE, "thaw.of=x"], ["thaw.of='x'"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -230,6 +235,7 @@ def test_paths_lose_their_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         ([*LAYERWISE, "~thaw.15", "thaw.25=[layer4]"], {0: ["head"], 25: ["layer4"]}),
         ([*LAYERWISE, "thaw.15=null", "thaw.25=[layer4]"], {0: ["head"], 25: ["layer4"]}),
         ([*OWN, "+thaw.5=[layer4,layer3]"], {0: ["head"], 5: ["layer4", "layer3"]}),
+        ([*LAYERWISE, "trainer.epochs=5"], {0: ["head"], 2: ["layer4"], 4: ["layer3"]}),
         ([*LAYERWISE, "thaw.depth=2"], {0: ["layer3", "layer4", "head"]}),
         ([*LAYERWISE, "thaw.depth=2", "trainer.epochs=3"], {0: ["layer3", "layer4", "head"]}),
         (["thaw=head_only"], {0: ["head"]}),

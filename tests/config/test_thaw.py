@@ -107,3 +107,35 @@ def test_constant_stays_at_one_after_the_warmup() -> None:
 def test_warmup_as_long_as_the_run() -> None:
     assert lr_factor(4, total_steps=5, warmup_steps=5, kind="cosine") == pytest.approx(5 / 6)
     assert lr_factor(5, total_steps=5, warmup_steps=5, kind="cosine") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"),
+    [
+        (35, {0: ["head"], 15: ["layer4"], 25: ["layer3"]}),
+        (70, {0: ["head"], 30: ["layer4"], 50: ["layer3"]}),
+        (5, {0: ["head"], 2: ["layer4"], 4: ["layer3"]}),
+        (7, {0: ["head"], 3: ["layer4"], 5: ["layer3"]}),
+        (2, {0: ["head"], 1: ["layer4", "layer3"]}),
+        (1, {0: ["head", "layer4", "layer3"]}),
+    ],
+)
+def test_milestones_are_shares_of_the_run(epochs: int, expected: dict[int, list[str]]) -> None:
+    written = {"depth": None, "of": 35, "0": ["head"], "15": ["layer4"], "25": ["layer3"]}
+    assert ThawSchedule.from_config(written, epochs).milestones == expected
+    still = ThawSchedule.from_config({**written, "of": None}, epochs)
+    assert still.milestones == {0: ["head"], 15: ["layer4"], 25: ["layer3"]}
+
+
+@pytest.mark.parametrize("epochs", range(1, 60))
+def test_every_block_thaws_within_any_run(epochs: int) -> None:
+    schedule = ThawSchedule({0: ["head"], 34: ["layer4"]}).scaled(35, epochs)
+    assert schedule.trainable(epochs - 1) == {"head", "layer4"}
+
+
+@pytest.mark.parametrize(
+    ("of", "named"), [(0, "thaw.of=0"), (True, "thaw.of=True"), ("x", "thaw.of='x'"), (7, "thaw.7"), (1.5, "thaw.of")]
+)
+def test_shares_of_no_run(of: object, named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        ThawSchedule.from_config({"of": of, "0": ["head"], "7": ["layer4"]}, 10)

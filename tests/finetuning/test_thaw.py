@@ -12,12 +12,14 @@ from tests.conftest import composed
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config
 from tlcl.config.thaw import BLOCKS, ThawSchedule
-from tlcl.data.datamodule import ImageDataModule
+from tlcl.data.augment import mixup_pairs
+from tlcl.data.datamodule import Batch, ImageDataModule
 from tlcl.data.sources.digits import load_digits
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.finetuning.optimizer import build_optimizer
 from tlcl.finetuning.thaw import Thaw, set_trainable
 from tlcl.models.build import build_model
+from tlcl.seeding import generator
 
 SCHEDULE = ["thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer4]", "+thaw.3=[layer3,layer2]", "trainer.epochs=4"]
 
@@ -106,6 +108,38 @@ def test_frozen_survives_whoever_calls_train(tmp_path: Path) -> None:
     assert norms
     assert not any(norm.training for norm in norms)
     assert module.net.block("head").training
+
+
+def test_batch_norm_of_thawed_blocks_can_keep_its_statistics(tmp_path: Path) -> None:
+    """Its scale and shift learn all the same, and the blocks' other weights."""
+    config, module, data = make(tmp_path, "thaw.depth=2", "trainer.epochs=2", "optim.batch_norm=frozen")
+    before = {key: value.clone() for key, value in module.net.state_dict().items()}
+    trainer(2, Thaw(config.schedule)).fit(module, datamodule=data)
+    after = module.net.state_dict()
+    statistics = [key for key in before if "running_" in key or "num_batches" in key]
+    assert statistics
+    assert all(torch.equal(before[key], after[key]) for key in statistics)
+    thawed = [key for key in before if key.split(".")[1] in ("layer3", "layer4", "head") and key not in statistics]
+    assert any("bn1.weight" in key for key in thawed)
+    assert all(not torch.equal(before[key], after[key]) for key in thawed)
+
+
+def test_mixup_and_label_smoothing_are_in_the_loss(tmp_path: Path) -> None:
+    """Against mixing one-hot labels by hand, which for cross-entropy is the same."""
+    config, module, data = make(tmp_path, "optim.label_smoothing=0.2", "thaw.depth=0")
+    module.eval()
+    images, labels = data.source.pool.images[:12], data.source.pool.labels[:12]
+    module.mixup, module._mixing = 0.7, generator(5, "mixup")
+    logits, loss = module.answer(Batch(images, labels, labels))
+    others, share = mixup_pairs(12, 0.7, generator(5, "mixup"))
+    assert torch.allclose(logits, module.net(share * images + (1 - share) * images[others]))
+    one_hot = nn.functional.one_hot(labels, 10).double()
+    smooth = 0.8 * (share * one_hot + (1 - share) * one_hot[others]) + 0.2 / 10
+    assert float(loss) == pytest.approx(float(-(smooth * logits.double().log_softmax(1)).sum(1).mean()), abs=1e-5)
+    module.mixup = 0.0
+    plain, loss = module.answer(Batch(images, labels, labels))
+    smooth = 0.8 * one_hot + 0.2 / 10
+    assert float(loss) == pytest.approx(float(-(smooth * plain.double().log_softmax(1)).sum(1).mean()), abs=1e-5)
 
 
 def test_trained_numbers_equal_a_hand_written_loop(tmp_path: Path) -> None:

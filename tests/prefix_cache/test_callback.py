@@ -21,6 +21,7 @@ from tlcl.data.image_tensors import Source
 from tlcl.data.sources.registry import load_source
 from tlcl.data.versions import Crops, Versions
 from tlcl.errors import UserError
+from tlcl.finetuning.trainer import choose_device
 from tlcl.jobs import finetune as module
 from tlcl.jobs import job
 from tlcl.jobs.finetune import run
@@ -396,6 +397,24 @@ def test_automatic_precision_is_recorded_as_what_it_was(
     path = trained(tmp_path, *SMALL, "trainer.precision=auto", "trainer.epochs=1")
     assert OmegaConf.load(path / "config.yaml").trainer.precision == precision
     assert summary(path)["precision"] == precision
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "training", "frozen"),
+    [
+        ("resnet18", "auto", "bf16-mixed", "bf16-mixed"),
+        ("efficientnet_lite0", "auto", "32-true", "bf16-mixed"),  # depthwise gradients are slow in bfloat16
+        ("efficientnet_lite0", "bf16-mixed", "bf16-mixed", "bf16-mixed"),
+        ("efficientnet_lite0", "32-true", "32-true", "32-true"),
+    ],
+)
+def test_frozen_blocks_have_a_precision_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, given: str, training: str, frozen: str
+) -> None:
+    monkeypatch.setattr("tlcl.finetuning.trainer.computes_in_bfloat16", lambda device: True)
+    config = parse_config(composed(tmp_path, f"model={model}", f"trainer.precision={given}"))
+    choose_device(config)
+    assert (config.trainer.precision, config.trainer.of_frozen) == (training, frozen)
 
 
 # Other runs

@@ -98,6 +98,7 @@ def _compared(
         split = Split(train=first.indices[ours], val=first.indices[others])
         epoch, logits = _trained_on(config, directory, number, net, data, split, module_for(), device, views)
         epochs.append(epoch)
+        directory.keep_seconds()
         deeper_right.append(logits.argmax(1) == labels[others])
     pair = compare_accuracies(torch.cat(head_right).numpy(), torch.cat(deeper_right).numpy())
     record = {
@@ -128,8 +129,10 @@ def _trained_on(
     half = IndexedDataModule(data.inputs, data.labels, split, config.data, config.seed)
     watch = Stopwatch()
     prefix = [ServePrefix(quiet, half, watch, views)] if can_serve(quiet) else []
-    there = RunDirectory(directory.path / FOLDER / str(number), resume=False)
+    path = directory.path / FOLDER / str(number)
+    there = RunDirectory(path, resume=(path / "config.yaml").is_file())
     try:
+        there.begin(quiet)
         best = BestWeights(there.checkpoints, watch, SCORES[config.trainer.monitor])
         train(quiet, there, module, half, watch, prefix=prefix, best=[best])
         chosen = read_checkpoint(there.checkpoints / BEST)

@@ -114,7 +114,7 @@ def first_answer(
         "seconds": round(seconds, 2),
     }
     log.info(
-        "first answer, after %.1f s: %s; a new head on the frozen %s, fitted to %s images%s",
+        "first answer, %.1f s after the images were read: %s; a new head on the frozen %s, fitted to %s images%s",
         seconds, accuracy_words(right, len(test)), config.model.name, f"{len(indices):,}",
         f" (cross-validation: {100 * chosen.accuracy:.1f} %)" if chosen.folds else "",
     )  # fmt: skip

@@ -58,8 +58,11 @@ def write_report(run_dir: Path) -> Path:
     run = FinishedRun(run_dir)
     summary, metrics, tested = run.summary, run.metrics, run.predictions
     seconds = [line["seconds"] for line in run.timings]
+    # A fitted head that stays has no epochs.
+    unneeded = {"metrics.jsonl"} if summary.get("answer") == "head" else set()
+    records = {name: what for name, what in RECORDS.items() if name not in unneeded}
     context: dict[str, Any] = {
-        **base_context(run_dir, missing_records(run, RECORDS)),
+        **base_context(run_dir, missing_records(run, records)),
         "plots": embedded_plots(run_dir, CAPTIONS, ALTERNATIVES),
         "epochs": len(metrics),
         "late_blocks": blocks_not_in_checkpoint(summary, metrics),

@@ -35,6 +35,14 @@ class FinishedRun:
         return recorded_config(self.path)
 
     @property
+    def monitor(self) -> str:
+        """What chose the epoch, `loss` or `accuracy`; runs from before there was a choice took the accuracy."""
+        try:
+            return str(OmegaConf.select(self.config, "trainer.monitor") or "accuracy")
+        except UserError:
+            return "accuracy"
+
+    @property
     def labels(self) -> Labels:
         """Names of the classes, size and channels of the images: see `recorded_labels`."""
         return recorded_labels(self.path)

@@ -65,7 +65,14 @@ def milestone_lines(axes: Axes, metrics: Metrics) -> None:
         )
 
 
-def learning_curves(metrics: Metrics) -> Figure:
+def best_epoch(metrics: Metrics, monitor: str) -> Mapping[str, Any]:
+    """The line of the epoch that `trainer.monitor` calls best; among equals the earliest."""
+    if monitor == "loss":
+        return min(metrics, key=lambda line: line["val/loss"])
+    return max(metrics, key=lambda line: (line["val/acc"], -line["val/loss"]))
+
+
+def learning_curves(metrics: Metrics, monitor: str = "accuracy") -> Figure:
     """Accuracy and loss against epoch, training and validation, with a dashed line at each thaw."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     epochs = [line["epoch"] for line in metrics]
@@ -79,8 +86,8 @@ def learning_curves(metrics: Metrics) -> Figure:
         axes.set_ylabel(name)
         axes.grid(alpha=0.25)
         axes.legend(frameon=False)
-    best = max(metrics, key=lambda line: (line["val/acc"], -line["val/loss"]))
-    figure.suptitle(f"Validation accuracy {best['val/acc']:.3f} at epoch {best['epoch']}")
+    best, rule = best_epoch(metrics, monitor), {"loss": "lowest loss", "accuracy": "highest accuracy"}[monitor]
+    figure.suptitle(f"Validation: {rule} at epoch {best['epoch']}, accuracy {best['val/acc']:.3f} there")
     return figure
 
 
@@ -128,9 +135,10 @@ def thaw_timeline(metrics: Metrics) -> Figure:
 def save_plots(run_dir: Path) -> list[Path]:
     """Draw what the records in `run_dir` allow into `plots/`; an interrupted run has fewer pictures."""
     figures: dict[str, Figure] = {}
-    metrics = FinishedRun(run_dir).metrics
+    run = FinishedRun(run_dir)
+    metrics = run.metrics
     if metrics:
-        figures["curves"] = learning_curves(metrics)
+        figures["curves"] = learning_curves(metrics, run.monitor)
         figures["thaw"] = thaw_timeline(metrics)
     more = (cka_figures(run_dir), time_figures(run_dir), tested_figures(run_dir))
     return save_figures(run_dir, figures | more[0] | more[1] | more[2])
