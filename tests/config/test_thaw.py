@@ -134,7 +134,8 @@ def test_every_block_thaws_within_any_run(epochs: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("of", "named"), [(0, "thaw.of=0"), (True, "thaw.of=True"), ("x", "thaw.of='x'"), (7, "thaw.7"), (1.5, "thaw.of")]
+    ("of", "named"),
+    [(0, "thaw.of=0"), (True, "thaw.of=True"), ("x", "thaw.of='x'"), (7, "thaw.7"), (1.5, "thaw.of")],
 )
 def test_shares_of_no_run(of: object, named: str) -> None:
     with pytest.raises(UserError, match=named):

@@ -126,7 +126,7 @@ def test_batch_norm_of_thawed_blocks_can_keep_its_statistics(tmp_path: Path) -> 
 
 def test_mixup_and_label_smoothing_are_in_the_loss(tmp_path: Path) -> None:
     """Against mixing one-hot labels by hand, which for cross-entropy is the same."""
-    config, module, data = make(tmp_path, "optim.label_smoothing=0.2", "thaw.depth=0")
+    _, module, data = make(tmp_path, "optim.label_smoothing=0.2", "thaw.depth=0")
     module.eval()
     images, labels = data.source.pool.images[:12], data.source.pool.labels[:12]
     module.mixup, module._mixing = 0.7, generator(5, "mixup")

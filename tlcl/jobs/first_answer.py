@@ -11,12 +11,20 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from tlcl.config.schema import Config
 from tlcl.data.datamodule import ImageDataModule
 from tlcl.data.image_tensors import ImageTensors
 from tlcl.data.versions import Versions
-from tlcl.finetuning.fitted_head import ChosenPenalty, FittedHead, choose_penalty, fit_head
+from tlcl.finetuning.fitted_head import (
+    FOLDS,
+    PENALTIES,
+    ChosenPenalty,
+    FittedHead,
+    choose_penalty,
+    fit_head,
+)
 from tlcl.jobs.outcome import accuracy_words
 from tlcl.models.blocks import FEATURES, Blocks
 from tlcl.models.tail import last_frozen
@@ -95,7 +103,11 @@ def first_answer(
     asked = outputs_of(net, test.images, Versions(1), list(dict.fromkeys(places)), config, device)
 
     fitted = features.mean(1)
-    chosen = choose_penalty(fitted, features[:, 0], labels, classes, config.seed)
+    log.info("fitting a new head to %s images, its penalty by cross-validation", f"{len(indices):,}")
+    steps = min(FOLDS, len(indices)) * len(PENALTIES)
+    shown = None if config.trainer.progress else True
+    with tqdm(total=steps, desc="cross-validation", unit=" fits", disable=shown, delay=1, leave=False) as bar:
+        chosen = choose_penalty(fitted, features[:, 0], labels, classes, config.seed, bar.update)
     head = fit_head(fitted, labels, classes, chosen.penalty)
     head.put_into(net.classifier)
     probabilities = probabilities_from(net, asked[FEATURES], config, device)
