@@ -43,6 +43,9 @@ def test_what_takes_long_is_said_before(tmp_path: Path, caplog: pytest.LogCaptur
     with caplog.at_level("INFO"):
         go(composed(tmp_path, "model=small_cnn", "trainer.epochs=2", "data.crop_padding=0"))
     said = [line for line in caplog.messages if not line.startswith(("report: ", "test accuracy "))]
+    looked = [place for place, line in enumerate(said) if line.startswith(("1,797 images", "Always answering"))]
+    assert looked == [1, 5]  # the look at the images, between the two
+    del said[1:6]
     assert said == [
         "loading the data: digits",
         "computing the outputs of features of 96 images, once",

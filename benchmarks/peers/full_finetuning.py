@@ -26,9 +26,9 @@ def main() -> None:
     )
     plain = timm.data.create_transform((3, size, size), mean=MEAN, std=STD, crop_pct=1.0)
     batches = DataLoader(ImageFolder(train, augment), BATCH, shuffle=True, drop_last=True)
-    tests = ImageFolder(test, plain)
+    asked = ImageFolder(test, plain)
     net: Any = timm.create_model("tf_efficientnet_lite0", checkpoint_path=weights)
-    net.reset_classifier(len(tests.classes))
+    net.reset_classifier(len(asked.classes))
     optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=DECAY)
     steps = EPOCHS * len(batches)
     cosine = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / steps))
@@ -42,8 +42,8 @@ def main() -> None:
             cosine.step()
     net.eval()
     with torch.inference_mode():
-        predicted = torch.cat([net(images).argmax(1) for images, _ in DataLoader(tests, 64)])
-    right = predicted == torch.tensor(tests.targets)
+        predicted = torch.cat([net(images).argmax(1) for images, _ in DataLoader(asked, 64)])
+    right = predicted == torch.tensor(asked.targets)
     print(json.dumps({"accuracy": float(right.double().mean()), "right": right.tolist()}))
 
 

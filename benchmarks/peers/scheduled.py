@@ -50,12 +50,12 @@ def main() -> None:
         (3, size, size), is_training=True, scale=(0.35, 1.0), color_jitter=0.0, mean=MEAN, std=STD
     )
     plain = timm.data.create_transform((3, size, size), mean=MEAN, std=STD, crop_pct=1.0)
-    augmented, tests = ImageFolder(train, augment), ImageFolder(test, plain)
+    augmented, asked = ImageFolder(train, augment), ImageFolder(test, plain)
     ours, held = train_test_split(
         range(len(augmented)), test_size=0.1, stratify=augmented.targets, random_state=seed
     )
     net: Any = timm.create_model("tf_efficientnet_lite0", checkpoint_path=weights)
-    net.reset_classifier(len(tests.classes))
+    net.reset_classifier(len(asked.classes))
     with tempfile.TemporaryDirectory() as folder:
         schedule = {
             phase: {"params": [rf"net\.{name}\..*" for name in names]} for phase, names in enumerate(PHASES)
@@ -81,11 +81,11 @@ def main() -> None:
             DataLoader(Subset(ImageFolder(train, plain), held), 64),
         )
         best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
-        module.load_state_dict(torch.load(best, weights_only=False)["state_dict"])
+        module.load_state_dict(torch.load(best, weights_only=True)["state_dict"])
     module.eval()
     with torch.inference_mode():
-        predicted = torch.cat([net(images).argmax(1) for images, _ in DataLoader(tests, 64)])
-    right = predicted == torch.tensor(tests.targets)
+        predicted = torch.cat([net(images).argmax(1) for images, _ in DataLoader(asked, 64)])
+    right = predicted == torch.tensor(asked.targets)
     print(json.dumps({"accuracy": float(right.double().mean()), "right": right.tolist()}))
 
 

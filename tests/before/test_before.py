@@ -187,6 +187,8 @@ def test_users_files(name: str, unpack: Unpack) -> None:
     command = shlex.split(read(Path(name) / "environment.json")["command"])[3:]
     other = "model.weights=my_backbone" if name == "my_backbone" else "model.weights=none"
     again = [word for word in command if not word.startswith(("run_dir=", "model.weights="))]
+    # What was so by default then.
+    again += ["trainer.monitor=accuracy", "data.crop_head=true"]
     out = in_another_process(
         f"tlcl.commands.predict {name} {' '.join(IMAGES)}",
         f"tlcl.commands.report {name}",

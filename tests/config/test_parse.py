@@ -137,6 +137,7 @@ GIVEN = {
     "image_folder": ["data.train=/images"],
     "few_label_splits": ["data.root=/splits", "compare=adaptation"],
     "adapt_ccsa": ["data.root=/splits"],
+    "own_images": ["data.train=/photos"],
 }
 
 

@@ -60,9 +60,12 @@ def is_possible(milestones: dict[int, list[str]]) -> bool:
     return bool(shown[0]) and all(found == set(BLOCKS[len(BLOCKS) - len(found) :]) for found in shown)
 
 
+EPOCHS = 50  # of the run
+
+
 def schedule_of(thaw: dict[str, Any]) -> ThawSchedule | None:
     try:
-        return ThawSchedule.from_config(thaw)
+        return ThawSchedule.from_config(thaw, EPOCHS)
     except UserError as error:
         sentence = str(error)
     assert sentence.startswith("thaw.")
@@ -84,7 +87,7 @@ def test_thawing_is_what_the_milestones_say_epoch_by_epoch(milestones: dict[int,
 
 
 KEYS = st.sampled_from(
-    ["0", "1", "05", "-1", "1.5", "depth", "depths", "", "é", "0x1", " 1", "1_0", "10", "٣", "²"]
+    ["0", "1", "05", "-1", "1.5", "depth", "depths", "of", "", "é", "0x1", " 1", "1_0", "10", "٣", "²"]
 )
 THAW = st.dictionaries(
     KEYS, st.none() | st.just(["head"]) | st.lists(st.sampled_from(BLOCKS)) | st.integers() | st.text(max_size=3)
@@ -93,13 +96,18 @@ THAW = st.dictionaries(
 
 @given(THAW)
 @example({"depth": 10**400})
+@example({"depth": 1, "of": "x"})
+@example({"0": ["head"], "1": ["layer4"], "of": 2})
 @example({"0": ["head"], "9" * 5000: ["layer4"]})
 @example({"0": ["head"], "٣": ["layer4"]})
 def test_any_thaw_group_is_a_schedule_or_a_sentence(thaw: dict[str, Any]) -> None:
     schedule = schedule_of(thaw)
     if schedule is not None:
         assert "head" in schedule.trainable(0)
-        assert all(str(epoch) in thaw or thaw.get("depth") is not None for epoch in schedule.milestones)
+        written = [str(epoch) in thaw for epoch in schedule.milestones]
+        assert all(written) or thaw.get("depth") is not None or thaw.get("of") is not None
+        if thaw.get("of") is not None and thaw.get("depth") is None:
+            assert max(schedule.milestones) < EPOCHS
 
 
 @given(st.integers(1, 500), st.integers(0, 500), st.sampled_from(["constant", "cosine"]))

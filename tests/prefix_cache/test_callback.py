@@ -147,7 +147,7 @@ def test_epochs_whose_outputs_have_no_room_train_on_images(
     tmp_path: Path, uncached: Callable[[str], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Room for the features, and for layer3 of the validation images alone, which serve validation."""
-    room = ["data.cache_prefix=ram", f"data.cache_gib={240_000 / 2**30}"]
+    room = ["data.cache_prefix=ram", f"data.cache_gib={260_000 / 2**30}"]
     path = trained(tmp_path, *THAWING, *room)
     same_run(uncached("plain"), path)
     records = summary(path)["prefix_cache"]

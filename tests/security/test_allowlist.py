@@ -54,7 +54,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (["+optim.block_lr._target_=builtins.exec"], ["optim.block_lr._target_=builtins.exec"]),
         (["+x=[{_target_: os.system}]"], ["x.0._target_=os.system"]),
         (["+x._target_=torch.os.system"], ["torch.os.system"]),
-        (["+x._target_=tlcl.tracking.records.subprocess.run"], ["tlcl.tracking.records.subprocess.run"]),
+        (["+x._target_=tlcl.tracking.environment.subprocess.run"], ["tlcl.tracking.environment.subprocess.run"]),
         (["+x._target_=torchish.nn.Linear"], ["torchish.nn.Linear"]),
         (["+x._target_=${name}", "name=os.system"], ["x._target_=${name}", "plain name"]),
         (["+hydra.callbacks.x._target_=os.system"], ["callbacks.x._target_=os.system", "tlcl.sweeps.callback"]),

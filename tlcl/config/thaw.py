@@ -94,19 +94,20 @@ class ThawSchedule:
             if not isinstance(blocks, list) or not all(isinstance(block, str) for block in blocks):
                 raise UserError(f"thaw.{key}={shown(blocks)} must be a list of blocks, e.g. [layer4]")
             milestones[epoch] = blocks
+        of = thaw.get("of")
+        if of is not None and (isinstance(of, bool) or not isinstance(of, int) or of < 1):
+            raise UserError(f"thaw.of={shown(of)} must be a number of epochs, at least 1, or null")
         if thaw.get("depth") is not None:
             return cls.from_depth(thaw["depth"], order)
         written = cls(milestones, order)
-        return written if thaw.get("of") is None else written.scaled(thaw["of"], epochs)
+        return written if of is None else written.scaled(of, epochs)
 
     def scaled(self, of: int, epochs: int) -> "ThawSchedule":
         """The milestones of a run of `of` epochs at the same shares of one of `epochs`, all within it.
 
         Raises:
-            UserError: `of` is no number of epochs, or a milestone comes after them.
+            UserError: a milestone comes after them.
         """
-        if isinstance(of, bool) or not isinstance(of, int) or of < 1:
-            raise UserError(f"thaw.of={shown(of)} must be a number of epochs, at least 1, or null")
         late = [epoch for epoch in sorted(self.milestones) if epoch >= of]
         if late:
             raise UserError(f"thaw.{late[0]} comes after the last of the {of} epochs that thaw.of counts in")

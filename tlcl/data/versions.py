@@ -71,6 +71,12 @@ class Versions:
             return None
         return cls(config.cached_views, crops, config.flip, seed)
 
+    def __repr__(self) -> str:
+        """As it was before there were more than padded crops: the keys of the caches hold it."""
+        text = f"Versions(count={self.count}, crop_padding={self.crops.padding}, flip={self.flip}, seed={self.seed}"
+        more = "" if self.crops == Crops(self.crops.padding) else f", {self.crops}"
+        return f"{text}{more})"
+
     def render(self, batches: Iterator[Tensor], version: int) -> Iterator[Tensor]:
         """That version of images that come batch by batch, always in the same order.
 

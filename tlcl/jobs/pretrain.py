@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +24,11 @@ from tlcl.system.files import one_at_a_time
 from tlcl.tracking.records import RunDirectory, read_object
 
 log = logging.getLogger(__name__)
+# Keys that came later, at values that change nothing: weights that were trained before are found with them.
+LATER = {
+    "data.crop_area": None, "data.colour": 0.0, "data.mixup": 0.0, "data.crop_head": False,
+    "optim.label_smoothing": 0.0, "optim.head": "new", "optim.batch_norm": "train", "thaw.of": None,
+}  # fmt: skip
 Run = Callable[[Config, RunDirectory], object]
 
 
@@ -74,7 +80,10 @@ def letters_recipe(config: Config) -> DictConfig:
     if code:
         recipe.extend = config.extend
     parts = {
-        "recipe": {key: OmegaConf.to_container(recipe[key]) for key in ("data", "model", "optim", "thaw")},
+        "recipe": {
+            group: _without_later(group, cast(dict, OmegaConf.to_container(recipe[group])))
+            for group in ("data", "model", "optim", "thaw")
+        },
         "trainer": {key: recipe.trainer[key] for key in ("epochs", "precision", "channels_last", "select")},
         "versions": [tlcl.__version__, torch.__version__.split("+")[0]],
         **({"code": code} if code else {}),
@@ -82,6 +91,10 @@ def letters_recipe(config: Config) -> DictConfig:
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     recipe.run_dir = str(Path(config.cache_dir) / "pretrained" / f"{config.model.name}-letters-{digest}")
     return recipe
+
+
+def _without_later(group: str, keys: dict[Any, Any]) -> dict[Any, Any]:
+    return {key: value for key, value in keys.items() if LATER.get(f"{group}.{key}", LATER) != value}
 
 
 def _whole(path: Path) -> bool:
