@@ -161,6 +161,34 @@ def test_blocks_thawed_after_the_tested_epoch_are_not_claimed(run_dir: Path) -> 
     assert "(epoch 1) is from before layer2, layer3, layer4" in write_report(run_dir).read_text()
 
 
+@pytest.mark.parametrize("answer", ["head", "deeper"])
+def test_how_the_answer_came_about_is_shown(run_dir: Path, answer: str) -> None:
+    """A head that stays has no epochs, and none are missed; nor is its place in them made up."""
+    record = json.loads((run_dir / "summary.json").read_text())
+    record |= {
+        "answer": answer,
+        "first_answer": {
+            "test_acc": 0.9149, "interval": [0.86, 0.95], "fitted_on": 1244, "seconds": 1.25, "folds": 5,
+        },
+        "deeper": {"words": "on 1,000 held-out images the deeper model is right on more, the head <alone> on less"},
+        "selected_by": "the epoch with the lowest validation loss",
+    }
+    if answer == "head":
+        (run_dir / "metrics.jsonl").unlink()
+        record["selected"] = {"checkpoint": "head", "epoch": None, "val_acc": 0.905, "val_loss": 0.3}
+        record["selected_by"] = "the head alone"
+    (run_dir / "summary.json").write_text(json.dumps(record))
+    page = write_report(run_dir).read_text()
+    for words in ("91.5 % of the test images", "86.0 – 95.0 %", "1,244 images", record["selected_by"]):
+        assert words in " ".join(page.split())
+    assert "On 1,000 held-out images" in page
+    assert "the head &lt;alone&gt;" in page
+    assert "epoch None" not in page
+    assert "Not in this report" not in page
+    assert ("cross-validated accuracy" in page) == (answer == "head")
+    assert ("that head on the frozen network" in page) == (answer == "head")
+
+
 def test_the_look_at_the_images_is_shown(run_dir: Path) -> None:
     """Sentences, warnings and a table a class, all escaped; once what both say of unreadable files."""
     assert "The images" not in write_report(run_dir).read_text()

@@ -48,11 +48,6 @@ def check_cache(config: Config) -> None:
     """That the augmentation leaves something to cache where a cache is asked for."""
     data = config.data
     drawn = [key for key, nothing in DRAWN.items() if getattr(data, key) != nothing]
-    if data.cached_views is not None and not drawn:
-        raise UserError(
-            f"data.cached_views={data.cached_views} is for random crops and colours, of which there are none: "
-            "leave it out; without them an image and its mirror image are cached as they are"
-        )
     if data.cache_prefix not in ("ram", "disk"):
         return
     always = data.crop_head or config.schedule.trainable(0) != {"head"}

@@ -154,7 +154,7 @@ def _trained_on(
 def evidence_words(record: dict[str, Any]) -> str:
     """What came of it, in a sentence."""
     if "paired" not in record:
-        return f"{record['images']} images are too few to compare the head with a deeper model."
+        return f"{record['images']} images are too few to compare the head with a deeper model"
     pair = PairedAccuracy(**record["paired"])
     sign = "+" if pair.difference >= 0 else "−"
     figures = (
