@@ -68,7 +68,7 @@ def test_a_class_without_images_is_never_answered() -> None:
     features, labels = clouds()
     head = fit_head(features, labels + (labels > 0), 4, 0.1)  # nothing is of class 1
     probabilities = head.logits(features).softmax(1)
-    assert float(probabilities[:, 1].max()) < 1e-6
+    assert float(probabilities[:, 1].max()) < 1e-3
     others = fit_head(features, labels, 3, 0.1).logits(features).argmax(1)
     assert torch.equal(head.logits(features).argmax(1), torch.tensor([0, 2, 3])[others])
     alone = fit_head(features[labels == 0], labels[labels == 0], 3, 0.1)

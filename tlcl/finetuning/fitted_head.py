@@ -25,7 +25,7 @@ FOLDS = 5
 PENALTIES = tuple(float(value) for value in np.logspace(1.5, -4, 12))  # on the mean loss, the strongest first
 RISES = 2  # penalties in a row with a higher loss, after which weaker ones are not tried
 MOST = 10_000  # images that cross-validation takes at most: it chooses one number, and the fit takes all
-ABSENT = -30.0  # bias of a class of which there is no image
+ABSENT = 10.0  # the bias of a class of which there is no image is so far below all others
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class _Regression:
     def fit(self, penalty: float) -> FittedHead:
         present = np.unique(self.labels)
         width = self.inputs.shape[1]
-        weight, bias = np.zeros((self.classes, width), np.float32), np.full(self.classes, ABSENT, np.float32)
+        weight, bias = np.zeros((self.classes, width), np.float32), np.full(self.classes, -ABSENT, np.float32)
         if len(present) == 1:
             bias[present] = 0.0
         else:
@@ -100,6 +100,8 @@ class _Regression:
                 with threadpool_limits(1, user_api="blas"):
                     self.model.fit(self.inputs, self.labels)
             self.iterations += int(np.max(self.model.n_iter_))
+            typical = np.concatenate([-self.model.intercept_, self.model.intercept_])  # as logits of a mean image
+            bias[:] = typical.min() - ABSENT
             rows: Any = self.model.coef_ / self.scale
             shifts = self.model.intercept_ - rows @ self.mean
             if len(present) == 2:  # given as one row, the second class's logit less the first's

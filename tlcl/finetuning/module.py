@@ -123,13 +123,14 @@ class FinetuningModule(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         self._stop_if_not_finite()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         logits = self.net(batch.images, start=self.val_start)
         loss = nn.functional.cross_entropy(logits.float(), batch.labels)
         self.val_acc(logits, batch.labels)
         self.val_loss.update(loss, len(batch.labels))
         self.log("val/loss", self.val_loss, **ONCE_AN_EPOCH)
         self.log("val/acc", self.val_acc, **ONCE_AN_EPOCH)
+        return logits
 
     def on_validation_epoch_start(self) -> None:
         if not self.trainer.sanity_checking:

@@ -42,6 +42,7 @@ class RunProgress(L.Callback):
 
     def __init__(self, wanted: bool, steps: int | None = None) -> None:
         self.steps, self.label = steps, "training"
+        self._alone = steps is None  # one training is all there is to show
         self._shown = wanted and leads() and sys.stdout.isatty()
         self._bar: _Bar | None = None
         self._below = ExitStack()
@@ -78,8 +79,8 @@ class RunProgress(L.Callback):
         self.step(pl_module.trainable_blocks)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._bar is not None and self._bar.n >= (self.steps or 0):
-            self.close()
+        if self._alone or (self._bar is not None and self._bar.n >= (self.steps or 0)):
+            self.close()  # early stopping leaves steps that never come
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self.close()

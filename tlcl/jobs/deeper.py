@@ -10,20 +10,20 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
+import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tlcl.config.schema import Config, LoggerConfig
 from tlcl.data.datamodule import ImageDataModule, IndexedDataModule
 from tlcl.data.splits import Split, stratified_order
+from tlcl.errors import Stopped, TrainingError
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.jobs.first_answer import FirstAnswer
 from tlcl.jobs.fit import train
 from tlcl.models.blocks import Blocks
-from tlcl.models.inference import in_batches
 from tlcl.prefix_cache.callback import ServePrefix, SharedViews, can_serve
 from tlcl.statistics.accuracy import PairedAccuracy, compare_accuracies
-from tlcl.tracking.checkpoint import BEST, SCORES, BestWeights, read_checkpoint
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.timings import Stopwatch
 
@@ -48,7 +48,6 @@ def is_deeper_better(
     data: ImageDataModule,
     first: FirstAnswer,
     module_for: Callable[[], FinetuningModule],
-    device: torch.device,
     views: SharedViews,
 ) -> dict[str, Any]:
     """The paired test; `net` has the start weights before, and is left with others. Kept in `deeper.json`.
@@ -65,7 +64,13 @@ def is_deeper_better(
         record: dict[str, Any] = {"images": len(labels), "kept": False}
         log.info("%d images are too few to tell whether a deeper model is better; the head stays", len(labels))
     else:
-        record = _compared(config, directory, net, data, first, module_for, device, views)
+        try:
+            record = _compared(config, directory, net, data, first, module_for, views)
+        except Stopped:
+            raise
+        except TrainingError as error:  # a loss that is not finite: the first answer is none the worse
+            record = {"images": len(labels), "kept": False, "stopped": str(error)}
+            log.warning("warning: %s", evidence_words(record))
     directory.write_json(KEPT, record)
     shutil.rmtree(directory.path / FOLDER, ignore_errors=True)
     return record
@@ -78,7 +83,6 @@ def _compared(
     data: ImageDataModule,
     first: FirstAnswer,
     module_for: Callable[[], FinetuningModule],
-    device: torch.device,
     views: SharedViews,
 ) -> dict[str, Any]:
     labels = data.labels[first.indices]
@@ -89,23 +93,23 @@ def _compared(
         ", ".join(blocks), f"{sum(map(len, parts)):,}",
     )  # fmt: skip
     start = {key: value.clone() for key, value in net.state_dict().items()}
-    head_right, deeper_right, epochs = [], [], []
+    head_right, answers = [], []
     for number, (ours, others) in enumerate((parts, parts[::-1])):
         net.load_state_dict(start)
         head = first.fit(ours, data.labels, len(data.classes))
         head.put_into(net.classifier)
         head_right.append(head.logits(first.features[others, 0]).argmax(1) == labels[others])
         split = Split(train=first.indices[ours], val=first.indices[others])
-        epoch, logits = _trained_on(config, directory, number, net, data, split, module_for(), device, views)
-        epochs.append(epoch)
+        answers.append(_trained_on(config, directory, number, data, split, module_for(), views))
         directory.keep_seconds()
-        deeper_right.append(logits.argmax(1) == labels[others])
+    epochs = [chosen_epoch(config, theirs, len(mine.right)) for mine, theirs in (answers, answers[::-1])]
+    deeper_right = [mine.right[epoch] for mine, epoch in zip(answers, epochs, strict=True)]
     pair = compare_accuracies(torch.cat(head_right).numpy(), torch.cat(deeper_right).numpy())
     record = {
         "images": pair.images,
         "head_acc": float(torch.cat(head_right).double().mean()),
         "deeper_acc": float(torch.cat(deeper_right).double().mean()),
-        "best_epochs": epochs,
+        "epochs": epochs,
         "paired": asdict(pair),
         "kept": pair.second_is_better,
     }
@@ -113,46 +117,86 @@ def _compared(
     return record
 
 
+class HeldOutAnswers(L.Callback):
+    """After each epoch, which of the validation images are right; kept in the checkpoints.
+
+    Args:
+        directory: of the whole run, whose clock goes on.
+
+    Attributes:
+        right: of each epoch, bool (n,), in the order of the validation images.
+        losses: of each epoch, the mean.
+    """
+
+    def __init__(self, directory: RunDirectory, labels: Tensor) -> None:
+        self.directory, self.labels = directory, labels
+        self.right: list[Tensor] = []
+        self.losses: list[float] = []
+        self._logits: list[Tensor] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"right": list(self.right), "losses": list(self.losses)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.right, self.losses = list(state_dict["right"]), list(state_dict["losses"])
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._logits = []
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        self._logits.append(outputs.detach().float().cpu())
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        logits = torch.cat(self._logits)
+        self.right.append(logits.argmax(1) == self.labels)
+        self.losses.append(float(nn.functional.cross_entropy(logits, self.labels)))
+        self.directory.keep_seconds()
+
+
+def chosen_epoch(config: Config, theirs: HeldOutAnswers, epochs: int) -> int:
+    """The epoch whose answers count, of so many: by the curve of the other half's training.
+
+    By its own curve, the best of several epochs would be chosen on the images that are then compared.
+    """
+    if config.trainer.select == "last":
+        return epochs - 1
+    losses = theirs.losses
+    if config.trainer.monitor == "accuracy":
+        losses = [-float(right.double().mean()) for right in theirs.right]
+    return min(min(range(len(losses)), key=losses.__getitem__), epochs - 1)
+
+
 def _trained_on(
     config: Config,
     directory: RunDirectory,
     number: int,
-    net: Blocks,
     data: ImageDataModule,
     split: Split,
     module: FinetuningModule,
-    device: torch.device,
     views: SharedViews,
-) -> tuple[int, Tensor]:
-    """The best epoch of a training on one half, and its logits (n, K) of the other half's images."""
+) -> HeldOutAnswers:
+    """A training on one half, and what each of its epochs answers about the other half's images."""
     quiet = replace(config, logger=LoggerConfig("none"))
     half = IndexedDataModule(data.inputs, data.labels, split, config.data, config.seed)
     watch = Stopwatch()
-    prefix = [ServePrefix(quiet, half, watch, views)] if can_serve(quiet) else []
+    prefix = [ServePrefix(quiet, half, watch, views.keeping, views)] if can_serve(quiet) else []
+    answers = HeldOutAnswers(directory, data.labels[split.val])
     path = directory.path / FOLDER / str(number)
     there = RunDirectory(path, resume=(path / "config.yaml").is_file())
     try:
         there.begin(quiet)
-        best = BestWeights(there.checkpoints, watch, SCORES[config.trainer.monitor])
-        train(quiet, there, module, half, watch, prefix=prefix, best=[best])
-        chosen = read_checkpoint(there.checkpoints / BEST)
+        train(quiet, there, module, half, watch, prefix=prefix, best=[answers])
     finally:
         there.close()
-    net.load_state_dict(chosen["net"])
-    net.to(device).eval()
-    served, place = half.served_for_validation, module.val_start
-    logits = in_batches(
-        lambda rows: net(served.take(rows.cpu()).to(device), start=place),
-        split.val,
-        batch_size=256,
-        device=device,
-        precision=config.trainer.precision,
-    )
-    return int(chosen["epoch"]), logits
+    return answers
 
 
 def evidence_words(record: dict[str, Any]) -> str:
     """What came of it, in a sentence."""
+    if "stopped" in record:
+        return f"no deeper model could be trained ({record['stopped']}); the head alone stays"
     if "paired" not in record:
         return f"{record['images']} images are too few to compare the head with a deeper model"
     pair = PairedAccuracy(**record["paired"])

@@ -17,7 +17,7 @@ from tlcl.distributed.collectives import leads
 from tlcl.explain.cka import copy_before_training, similarities_on
 from tlcl.finetuning.fitted_head import FittedHead
 from tlcl.finetuning.module import FinetuningModule
-from tlcl.jobs.deeper import evidence_words, is_deeper_better
+from tlcl.jobs.deeper import KEPT, evidence_words, is_deeper_better
 from tlcl.jobs.first_answer import FirstAnswer, first_answer
 from tlcl.jobs.fit import loggers_for, select_weights, train
 from tlcl.jobs.job import Job, run_job
@@ -25,11 +25,14 @@ from tlcl.jobs.outcome import accuracy_words
 from tlcl.jobs.pretrain import start_weights
 from tlcl.models.blocks import FEATURES
 from tlcl.models.build import build_model
+from tlcl.prefix_cache.activations import Keeping
 from tlcl.prefix_cache.callback import ServePrefix, SharedViews, can_serve
 from tlcl.prefix_cache.probabilities import predict_probabilities, probabilities_from, split_at_frozen
+from tlcl.system.text import plain
 from tlcl.tracking.checkpoint import SCORES, BestWeights
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.timings import Stopwatch
+from tlcl.tracking.wandb import check_key
 
 log = logging.getLogger(__name__)
 RULES = {
@@ -85,13 +88,14 @@ class Finetune(Job):
     def train(self) -> list[Any]:
         config = self.config
         self.prefix: list[ServePrefix] = []
+        self.keeping = Keeping.of(config)
         self.before = copy_before_training(self.net, super().trained)
         if config.optim.head == "fitted":
             self._answer_first()
             if self.head_stays:
                 return loggers_for(config, self.directory)
         watch = Stopwatch()
-        self.prefix = [ServePrefix(config, self.data, watch, self.views)] if can_serve(config) else []
+        self.prefix = [ServePrefix(config, self.data, watch, self.keeping, self.views)] if can_serve(config) else []
         best = BestWeights(self.directory.checkpoints, watch, SCORES[config.trainer.monitor])
         trainer = train(config, self.directory, self._module(), self.data, watch, prefix=self.prefix, best=[best])
         return trainer.loggers
@@ -99,15 +103,18 @@ class Finetune(Job):
     def _answer_first(self) -> None:
         """The head on the frozen network; where more may train, whether that helps, and the start of it."""
         config, net = self.config, self.net
+        check_key(config)  # W&B begins when there is something to log
         start = {key: value.clone() for key, value in net.state_dict().items()}
-        self.first = first = first_answer(net, self.data, self.source.test, config, self.device)
+        self.first = first = first_answer(net, self.data, self.source.test, config, self.device, self.keeping)
         self.directory.write_json("first_answer.json", first.record)
         if super().trained == {"head"}:
             return
         net.load_state_dict(start)
-        self.views = SharedViews(config, self.data, first.indices)
+        self.views = SharedViews(config, self.data, first.indices, self.keeping)
+        if can_serve(config) and (self.directory.read_json(KEPT) or {}).get("kept", True):
+            self.views.fill(net, self.device)  # now, as the net has its start weights
         self.deeper = is_deeper_better(
-            config, self.directory, net, self.data, first, self._module, self.device, self.views
+            config, self.directory, net, self.data, first, self._module, self.views
         )
         net.load_state_dict(start)
         head = first.head if self.head_stays else self._head_of_training(first)
@@ -197,7 +204,7 @@ class Finetune(Job):
         labels, classes = self.source.test.labels, self.data.classes
         right = self.right
         rows = []
-        for number, name in enumerate(classes):
+        for number, name in enumerate(map(plain, classes)):
             of = labels == number
             total, hits = int(of.sum()), int((right & of).sum())
             rows.append((hits / total if total else 2.0, name, hits, total))

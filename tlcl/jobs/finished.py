@@ -40,6 +40,8 @@ def load_run(run_dir: Path) -> tuple[Blocks | SplitNetwork, Labels, Config]:
         net.load_state_dict({key: state[backbone.native_key(key)] for key in net.state_dict()})
     except (KeyError, RuntimeError) as error:
         raise UserError(f"{run_dir / RUN_MODEL} does not fit its config.yaml: {error}") from None
+    if run.summary.get("answer") == "head":
+        config.thaw = {"depth": 0}  # what was trained in the end: frozen blocks have their own precision
     return trained_classifier(config, labels, net, run_dir), labels, config
 
 

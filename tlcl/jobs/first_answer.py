@@ -71,24 +71,33 @@ def labelled_images(data: ImageDataModule) -> Tensor:
 
 
 def outputs_of(
-    net: Blocks, images: Tensor, versions: Versions, places: list[str], config: Config, device: torch.device
+    net: Blocks,
+    images: Tensor,
+    versions: Versions,
+    places: list[str],
+    config: Config,
+    device: torch.device,
+    keeping: Keeping,
 ) -> dict[str, Held]:
-    """The outputs of `places`, in the network's order: in the cache if there is one, else in memory."""
-    keeping = Keeping.of(config)
-    if keeping.mode == "off":
-        keeping = replace(keeping, mode="ram", budget=sys.maxsize)
-    # The features are few numbers, and every digit of them counts in a fit.
-    keeping = replace(keeping, dtype="float32")
+    """The outputs of `places`, in the network's order; the features among them, in memory if nowhere else."""
     trainer = config.trainer
     blocks = FrozenBlocks(net, images, versions, device, trainer.of_frozen, trainer.progress)
-    held = activations(blocks, places, keeping)
+    # The features are few numbers, and every digit of them counts in a fit.
+    exact = replace(keeping, dtype="float32")
+    held = {} if keeping.mode == "off" else activations(blocks, places, exact)
+    keeping.budget = exact.budget
     if FEATURES not in held:
-        held |= activations(blocks, [FEATURES], replace(keeping, mode="ram", budget=sys.maxsize))
+        held |= activations(blocks, [FEATURES], replace(exact, mode="ram", budget=sys.maxsize))
     return held
 
 
 def first_answer(
-    net: Blocks, data: ImageDataModule, test: ImageTensors, config: Config, device: torch.device
+    net: Blocks,
+    data: ImageDataModule,
+    test: ImageTensors,
+    config: Config,
+    device: torch.device,
+    keeping: Keeping,
 ) -> FirstAnswer:
     """Fit the head, put it into `net`, and say at once how good it is on the test images."""
     began = time.perf_counter()
@@ -96,11 +105,11 @@ def first_answer(
     labels, classes = data.labels[indices], len(data.classes)
     versions = Versions.of(config.data, config.seed, cropped=False)
     assert versions is not None
-    held = outputs_of(net, data.inputs[indices], versions, [FEATURES], config, device)[FEATURES]
+    held = outputs_of(net, data.inputs[indices], versions, [FEATURES], config, device, keeping)[FEATURES]
     features = held.values if versions.count > 1 else held.values[:, None]
     deepest = last_frozen(net, config.schedule.trainable(config.trainer.epochs - 1))
     places = [place for place in (deepest, FEATURES) if place is not None]
-    asked = outputs_of(net, test.images, Versions(1), list(dict.fromkeys(places)), config, device)
+    asked = outputs_of(net, test.images, Versions(1), list(dict.fromkeys(places)), config, device, keeping)
 
     fitted = features.mean(1)
     log.info("fitting a new head to %s images, its penalty by cross-validation", f"{len(indices):,}")

@@ -18,7 +18,6 @@ from tlcl.models.blocks import Blocks
 from tlcl.prefix_cache.callback import ServePrefix
 from tlcl.tracking.checkpoint import (
     BEST,
-    BestWeights,
     LastCheckpoint,
     latest_checkpoint,
     load_last,
@@ -60,9 +59,13 @@ def train(
     watch: Stopwatch,
     *,
     prefix: Sequence[ServePrefix] = (),
-    best: Sequence[BestWeights] = (),
+    best: Sequence[L.Callback] = (),
 ) -> L.Trainer:
-    """Train from the last whole checkpoint, or from the start when there is none."""
+    """Train from the last whole checkpoint, or from the start when there is none.
+
+    Args:
+        best: what notes something of each epoch before the checkpoint is written.
+    """
     callbacks: list[L.Callback] = [
         *prefix,
         Thaw(config.schedule),

@@ -88,25 +88,26 @@ class SharedViews:
 
     Args:
         indices: int64 (n,), the images, in whose order the views are drawn.
+        keeping: where, together with all else that the run keeps.
+
+    Attributes:
+        held: by versions and place: (n, V, ...); without those that cannot be kept.
     """
 
-    def __init__(self, config: Config, data: IndexedDataModule, indices: Tensor) -> None:
-        self.config, self.inputs, self.indices = config, data.inputs, indices
-        self._held: dict[Versions, dict[str, Held]] = {}
+    def __init__(self, config: Config, data: IndexedDataModule, indices: Tensor, keeping: Keeping) -> None:
+        self.config, self.inputs, self.indices, self.keeping = config, data.inputs, indices, keeping
+        self.held: dict[Versions, dict[str, Held]] = {}
 
-    def of(self, net: Blocks, device: torch.device, versions: Versions) -> dict[str, Held]:
-        """By place: (n, V, ...), or nothing where they cannot be kept; computed when they are first asked for."""
-        if versions not in self._held:
-            planned = starts(net, self.config)
+    def fill(self, net: Blocks, device: torch.device) -> None:
+        """Compute all that any epoch starts from, of a network none of whose blocks is trained yet."""
+        planned, trainer = starts(net, self.config), self.config.trainer
+        for versions in dict.fromkeys(start.versions for start in planned):
             places = {start.place for start in planned if start.versions == versions and start.place is not None}
-            trainer = self.config.trainer
-            blocks = FrozenBlocks(
-                net, self.inputs[self.indices], versions, device, trainer.of_frozen, trainer.progress
-            )
-            self._held[versions] = activations(
-                blocks, sorted(places, key=net.places.index), Keeping.of(self.config)
-            )
-        return self._held[versions]
+            if versions is not None and places:
+                blocks = FrozenBlocks(
+                    net, self.inputs[self.indices], versions, device, trainer.of_frozen, trainer.progress
+                )
+                self.held[versions] = activations(blocks, sorted(places, key=net.places.index), self.keeping)
 
 
 class ServePrefix(L.Callback):
@@ -117,18 +118,25 @@ class ServePrefix(L.Callback):
     The validation images' are always computed once. Listed before `Thaw`, which puts the blocks in their modes.
 
     Args:
+        keeping: where, when others keep something beside it.
         shared: views of the training images, and of others, that other trainings use too.
     """
 
     def __init__(
-        self, config: Config, data: IndexedDataModule, watch: Stopwatch, shared: SharedViews | None = None
+        self,
+        config: Config,
+        data: IndexedDataModule,
+        watch: Stopwatch,
+        keeping: Keeping | None = None,
+        shared: SharedViews | None = None,
     ) -> None:
         self.config, self.data, self.watch, self.shared = config, data, watch, shared
-        self.keeping = Keeping.of(config)
+        self.keeping = keeping or Keeping.of(config)
         self.train: dict[Versions, dict[str, Held]] = {}
         self.val: dict[str, Held] | None = None
         self.records: list[dict[str, Any]] = []
         self._told = False
+        self._noted: list[Versions] = []
         self._serving: tuple[str | None, str | None, Versions | None] = (None, None, None)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -139,6 +147,8 @@ class ServePrefix(L.Callback):
         place, device = start.place or "", pl_module.device
         train = self._train(net, device, planned, epoch).get(place)
         val = self._val(net, device, planned, epoch).get(place)
+        if train is None and self.keeping.dtype == "bfloat16":
+            val = None  # rounded for the sake of training alone, which does not use it
         versions = start.versions if train and start.versions else None
         serving = (train.place if train else None, val.place if val else None, versions)
         if serving == self._serving:
@@ -163,8 +173,11 @@ class ServePrefix(L.Callback):
                 log.info("%s", new_crops(self.config))
             return {}
         if self.shared is not None:
-            with self.watch.measure("prefix"):
-                return self.shared.of(net, device, versions)
+            held = self.shared.held.get(versions, {})
+            if versions not in self._noted:
+                self._noted.append(versions)
+                self.records += [{"of": "train", **one.record()} for one in held.values()]
+            return held
         if versions not in self.train:
             places = worth_caching(planned, epoch).get(versions, [])
             if not places and versions.count > 1 and versions.crops and planned[epoch].place is not None:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 # What a run in which nothing is trained yet may have written; the first says that it has begun.
 BEGINNING = (
     "config.yaml", "environment.json", "extensions", "wandb.json", "wandb", "metrics.jsonl", "timings.jsonl",
-    "tasks.jsonl", "checkpoints",
+    "tasks.jsonl", "checkpoints", "first_answer.json",
 )  # fmt: skip
 CLOCK = "clock.json"  # of a run that is not complete: the seconds it has taken so far
 
