@@ -20,7 +20,10 @@ def test_milestones_are_drawn_where_blocks_thaw() -> None:
         assert dashed == [1.5, 3.5]
         assert {text.get_text() for text in axes.texts} == {"thaw layer4", "thaw layer2, layer3"}
         assert len([line for line in axes.lines if line.get_linestyle() == "-"]) == 2
-    assert "0.833 at epoch 5" in figure.get_suptitle()
+    assert figure.get_suptitle() == "Validation: highest accuracy at epoch 5, accuracy 0.833 there"
+    # The loss is lowest elsewhere.
+    lines = [{**line, "val/loss": loss} for line, loss in zip(metrics(6), (3, 2, 1, 2, 3, 4), strict=True)]
+    assert learning_curves(lines, "loss").get_suptitle().startswith("Validation: lowest loss at epoch 2, ")
 
 
 def test_near_milestones_share_a_name() -> None:
