@@ -37,7 +37,7 @@ def decode_image(content: bytes, size: int, channels: int) -> Tensor:
 
 
 def decode_sized(content: bytes, size: int, channels: int) -> SizedImage:
-    """Decode, turn upright by EXIF, crop the centre square and resize it.
+    """Decode, turn upright by EXIF, crop the centre square, to whole pixels, and resize it.
 
     16-bit greys are scaled to 8 bits, transparent images are laid on white.
 
@@ -68,8 +68,12 @@ def decode_sized(content: bytes, size: int, channels: int) -> SizedImage:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         image = image.convert("RGB" if channels == 3 else "L")
-        if image.size != (size, size):
-            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+        # Whole pixels, so that an image of the right height or width is not resampled.
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+        if side != size:
+            image = image.resize((size, size), Image.Resampling.BICUBIC)
     except UnidentifiedImageError:
         raise BadImage("not an image") from None
     except Image.DecompressionBombError:
