@@ -47,10 +47,10 @@ class Place:
 
 def peer(name: str, place: Place) -> dict[str, Any]:
     """Seconds, accuracy and which test images are right."""
-    script = Path(__file__).parent / "peers" / f"{PEERS[name]}.py"
     arguments = [str(place.train), str(place.test), str(place.weights), str(SIZE), str(place.seed)]
     began = time.perf_counter()
-    process = subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True)
+    command = [sys.executable, "-m", f"benchmarks.peers.{PEERS[name]}", *arguments]
+    process = subprocess.run(command, capture_output=True, text=True)
     seconds = time.perf_counter() - began
     if process.returncode:
         raise RuntimeError(f"{name} failed:\n{process.stderr[-2000:]}")

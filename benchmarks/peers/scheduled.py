@@ -4,25 +4,22 @@ Three phases (head; the last two stages; the two before them), a tenth of the im
 checkpoint of all phases tested; otherwise as the plain loop.
 """
 
-import json
-import sys
 import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import timm
 import torch
 import yaml
 from finetuning_scheduler import FinetuningScheduler, FTSCheckpoint, FTSEarlyStopping
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
-from torchvision.datasets import ImageFolder
 
-EPOCHS, BATCH, RATE, DECAY, PATIENCE = 25, 32, 1e-3, 0.05, 2
-MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
+from benchmarks.peers.parts import BATCH, DECAY, EPOCHS, RATE, answer, given
+
+PATIENCE = 2
 PHASES = (("classifier",), ("conv_head", "bn2", r"blocks\.5", r"blocks\.6"), (r"blocks\.3", r"blocks\.4"))
 
 
@@ -44,18 +41,10 @@ class Classifier(L.LightningModule):
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    train, test, weights, size, seed = *sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])
-    L.seed_everything(seed)
-    augment = timm.data.create_transform(
-        (3, size, size), is_training=True, scale=(0.35, 1.0), color_jitter=0.0, mean=MEAN, std=STD
-    )
-    plain = timm.data.create_transform((3, size, size), mean=MEAN, std=STD, crop_pct=1.0)
-    augmented, asked = ImageFolder(train, augment), ImageFolder(test, plain)
-    ours, held = train_test_split(
-        range(len(augmented)), test_size=0.1, stratify=augmented.targets, random_state=seed
-    )
-    net: Any = timm.create_model("tf_efficientnet_lite0", checkpoint_path=weights)
-    net.reset_classifier(len(asked.classes))
+    here = given()
+    L.seed_everything(here.seed)
+    net, targets = here.net, here.augmented.targets
+    ours, held = train_test_split(range(len(targets)), test_size=0.1, stratify=targets, random_state=here.seed)
     with tempfile.TemporaryDirectory() as folder:
         schedule = {
             phase: {"params": [rf"net\.{name}\..*" for name in names]} for phase, names in enumerate(PHASES)
@@ -77,16 +66,12 @@ def main() -> None:
         module = Classifier(net)
         trainer.fit(
             module,
-            DataLoader(Subset(augmented, ours), BATCH, shuffle=True, drop_last=True),
-            DataLoader(Subset(ImageFolder(train, plain), held), 64),
+            DataLoader(Subset(here.augmented, ours), BATCH, shuffle=True, drop_last=True),
+            DataLoader(Subset(here.plain, held), 64),
         )
         best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
         module.load_state_dict(torch.load(best, weights_only=True)["state_dict"])
-    module.eval()
-    with torch.inference_mode():
-        predicted = torch.cat([net(images).argmax(1) for images, _ in DataLoader(asked, 64)])
-    right = predicted == torch.tensor(asked.targets)
-    print(json.dumps({"accuracy": float(right.double().mean()), "right": right.tolist()}))
+    answer(net, here.asked)
 
 
 if __name__ == "__main__":
