@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +58,18 @@ def kill_at_batch(monkeypatch: pytest.MonkeyPatch, epoch: int, batch: int) -> No
         return original(self, data, batch_idx)  # type: ignore[arg-type]
 
     monkeypatch.setattr(FinetuningModule, "training_step", step)
+
+
+def summary(path: Path) -> dict[str, Any]:
+    """`summary.json` of a run."""
+    found: dict[str, Any] = json.loads((path / "summary.json").read_text())
+    return found
+
+
+def predictions(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of `test_predictions.npz`."""
+    with np.load(path / "test_predictions.npz") as stored:
+        return dict(stored)
 
 
 def same_finetuning(first: Path, second: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import composed, go
-from tests.jobs.conftest import Killed, kill_at_call, same_finetuning
+from tests.jobs.conftest import Killed, kill_at_call, predictions, same_finetuning, summary
 from tlcl.config.parse import parse_config
 from tlcl.data.datamodule import ImageDataModule
 from tlcl.data.sources.registry import load_source
@@ -47,18 +47,8 @@ def run_in(path: Path, *overrides: str, name: str = "run") -> Path:
     return go(config)
 
 
-def summary(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((path / "summary.json").read_text())
-    return found
-
-
-def predictions(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path / "test_predictions.npz") as stored:
-        return dict(stored)
-
-
 MIXED = ["trainer.frozen_precision=bf16-mixed", "thaw.depth=3"]
-# The head and layer4 from images as they are, in one place after another.
+# From one place in the network after another.
 STEPWISE = [*MIXED[:1], "thaw=milestones", "thaw.depth=null", "+thaw.0=[head]", "+thaw.2=[layer4,layer3,layer2]"]
 
 
@@ -182,7 +172,7 @@ def test_a_loss_that_is_not_finite_leaves_the_first_answer(
     def fail(*_: Any) -> None:
         raise TrainingError("the training loss is not finite in epoch 0")
 
-    monkeypatch.setattr(deeper, "_trained_on", fail)
+    monkeypatch.setattr(deeper.CrossFit, "_trained", fail)
     record = summary(run_in(tmp_path))
     assert record["answer"] == "head"
     assert "not finite in epoch 0" in record["deeper"]["words"]

@@ -1,6 +1,5 @@
 """Fine-tuning from outputs of frozen blocks that are computed once: the same run, with less work."""
 
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from tests.conftest import composed, go
-from tests.jobs.conftest import Killed, kill_at_batch, same_finetuning
+from tests.jobs.conftest import Killed, kill_at_batch, predictions, same_finetuning, summary
 from tlcl.config.parse import parse_config
 from tlcl.config.thaw import ThawSchedule
 from tlcl.data.image_tensors import Source
@@ -78,16 +77,6 @@ def killed(path: Path, monkeypatch: pytest.MonkeyPatch, kills: list[tuple[int, i
         with pytest.raises(Killed):
             trained(path, *overrides)
     return trained(path, *overrides)
-
-
-def summary(path: Path) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads((path / "summary.json").read_text())
-    return result
-
-
-def predictions(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path / "test_predictions.npz") as stored:
-        return dict(stored)
 
 
 def same_run(first: Path, second: Path) -> None:

@@ -36,13 +36,11 @@ class FittedHead:
         weight, bias: float32 (K, D) and (K,).
         penalty: half the squared norm of the weights, on standardised features, counts this much beside the mean
             cross-entropy.
-        iterations: of L-BFGS.
     """
 
     weight: Tensor
     bias: Tensor
     penalty: float
-    iterations: int
 
     def put_into(self, layer: nn.Linear) -> None:
         with torch.no_grad():
@@ -83,7 +81,6 @@ class _Regression:
         self.scale = np.where(scale > 1e-6 * max(float(scale.max()), 1e-30), scale, 1.0)
         self.inputs, self.labels, self.classes = (features - self.mean) / self.scale, labels, classes
         self.model = LogisticRegression(warm_start=True, max_iter=1000, tol=1e-4)
-        self.iterations = 0
 
     def fit(self, penalty: float) -> FittedHead:
         present = np.unique(self.labels)
@@ -99,7 +96,6 @@ class _Regression:
                 # Products this small take up to 70 times as long where several threads share them.
                 with threadpool_limits(1, user_api="blas"):
                     self.model.fit(self.inputs, self.labels)
-            self.iterations += int(np.max(self.model.n_iter_))
             typical = np.concatenate([-self.model.intercept_, self.model.intercept_])  # as logits of a mean image
             bias[:] = typical.min() - ABSENT
             rows: Any = self.model.coef_ / self.scale
@@ -107,7 +103,7 @@ class _Regression:
             if len(present) == 2:  # given as one row, the second class's logit less the first's
                 rows, shifts = np.concatenate([-rows, rows]) / 2, np.concatenate([-shifts, shifts]) / 2
             weight[present], bias[present] = rows, shifts
-        return FittedHead(torch.from_numpy(weight), torch.from_numpy(bias), penalty, self.iterations)
+        return FittedHead(torch.from_numpy(weight), torch.from_numpy(bias), penalty)
 
 
 def fit_head(features: Tensor, labels: Tensor, classes: int, penalty: float) -> FittedHead:

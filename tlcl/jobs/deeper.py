@@ -7,7 +7,7 @@ out once, and none is a test image (cross-fitting). A tenth of the images would 
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import lightning as L
@@ -25,6 +25,7 @@ from tlcl.models.blocks import Blocks
 from tlcl.prefix_cache.callback import ServePrefix, SharedViews, can_serve
 from tlcl.statistics.accuracy import PairedAccuracy, compare_accuracies
 from tlcl.tracking.records import RunDirectory
+from tlcl.tracking.selection import SCORES
 from tlcl.tracking.timings import Stopwatch
 
 log = logging.getLogger(__name__)
@@ -41,80 +42,93 @@ def halves(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     return order[:middle].sort().values, order[middle:].sort().values
 
 
-def is_deeper_better(
-    config: Config,
-    directory: RunDirectory,
-    net: Blocks,
-    data: ImageDataModule,
-    first: FirstAnswer,
-    module_for: Callable[[], FinetuningModule],
-    views: SharedViews,
-) -> dict[str, Any]:
-    """The paired test; `net` has the start weights before, and is left with others. Kept in `deeper.json`.
+@dataclass(frozen=True)
+class CrossFit:
+    """The paired test of the head with a deeper model.
 
-    Args:
+    Attributes:
+        net: with its start weights; it is left with others.
         module_for: makes the module that trains `net`.
-        views: of the labelled images.
+        views: of the labelled images, of the start weights.
     """
-    known = directory.read_json(KEPT)
-    if known is not None:
-        return known
-    labels = data.labels[first.indices]
-    if len(labels) < FEWEST:
-        record: dict[str, Any] = {"images": len(labels), "kept": False}
-        log.info("%d images are too few to tell whether a deeper model is better; the head stays", len(labels))
-    else:
+
+    config: Config
+    directory: RunDirectory
+    net: Blocks
+    data: ImageDataModule
+    first: FirstAnswer
+    module_for: Callable[[], FinetuningModule]
+    views: SharedViews
+
+    def decide(self) -> dict[str, Any]:
+        """What came of it; kept in `deeper.json`, from which a resumed run takes it."""
+        known = self.directory.read_json(KEPT)
+        if known is None or known["kept"]:
+            self.views.fill(self.net)  # now, as the net has its start weights
+        if known is not None:
+            return known
+        record = self._attempted()
+        log.info("%s", evidence_words(record))
+        self.directory.write_json(KEPT, record)
+        shutil.rmtree(self.directory.path / FOLDER, ignore_errors=True)
+        return record
+
+    def _attempted(self) -> dict[str, Any]:
+        images = len(self.first.indices)
+        if images < FEWEST:
+            return {"images": images, "kept": False}
         try:
-            record = _compared(config, directory, net, data, first, module_for, views)
+            return self._compared()
         except Stopped:
             raise
         except TrainingError as error:  # a loss that is not finite: the first answer is none the worse
-            record = {"images": len(labels), "kept": False, "stopped": str(error)}
-            log.warning("warning: %s", evidence_words(record))
-    directory.write_json(KEPT, record)
-    shutil.rmtree(directory.path / FOLDER, ignore_errors=True)
-    return record
+            return {"images": images, "kept": False, "stopped": str(error)}
 
+    def _compared(self) -> dict[str, Any]:
+        config, net, first = self.config, self.net, self.first
+        labels = self.data.labels[first.indices]
+        parts = halves(labels, config.seed)
+        blocks = sorted(config.schedule.trainable(config.trainer.epochs - 1), key=net.names.index)
+        log.info(
+            "is a deeper model better? %s: trained on one half of %s images, tested on the other, and the reverse",
+            ", ".join(blocks), f"{sum(map(len, parts)):,}",
+        )  # fmt: skip
+        start = {key: value.clone() for key, value in net.state_dict().items()}
+        head_right, answers = [], []
+        for number, (ours, others) in enumerate((parts, parts[::-1])):
+            net.load_state_dict(start)
+            head = first.fit(ours, self.data.labels, len(self.data.classes))
+            head.put_into(net.classifier)
+            head_right.append(head.logits(first.features[others, 0]).argmax(1) == labels[others])
+            answers.append(self._trained(number, Split(train=first.indices[ours], val=first.indices[others])))
+            self.directory.keep_seconds()
+        epochs = [chosen_epoch(config, theirs, len(mine.right)) for mine, theirs in (answers, answers[::-1])]
+        deeper_right = [mine.right[epoch] for mine, epoch in zip(answers, epochs, strict=True)]
+        pair = compare_accuracies(torch.cat(head_right).numpy(), torch.cat(deeper_right).numpy())
+        return {
+            "images": pair.images,
+            "head_acc": float(torch.cat(head_right).double().mean()),
+            "deeper_acc": float(torch.cat(deeper_right).double().mean()),
+            "epochs": epochs,
+            "paired": asdict(pair),
+            "kept": pair.second_is_better,
+        }
 
-def _compared(
-    config: Config,
-    directory: RunDirectory,
-    net: Blocks,
-    data: ImageDataModule,
-    first: FirstAnswer,
-    module_for: Callable[[], FinetuningModule],
-    views: SharedViews,
-) -> dict[str, Any]:
-    labels = data.labels[first.indices]
-    parts = halves(labels, config.seed)
-    blocks = sorted(config.schedule.trainable(config.trainer.epochs - 1), key=net.names.index)
-    log.info(
-        "is a deeper model better? %s: trained on one half of %s images, tested on the other, and the reverse",
-        ", ".join(blocks), f"{sum(map(len, parts)):,}",
-    )  # fmt: skip
-    start = {key: value.clone() for key, value in net.state_dict().items()}
-    head_right, answers = [], []
-    for number, (ours, others) in enumerate((parts, parts[::-1])):
-        net.load_state_dict(start)
-        head = first.fit(ours, data.labels, len(data.classes))
-        head.put_into(net.classifier)
-        head_right.append(head.logits(first.features[others, 0]).argmax(1) == labels[others])
-        split = Split(train=first.indices[ours], val=first.indices[others])
-        answers.append(_trained_on(config, directory, number, data, split, module_for(), views))
-        directory.keep_seconds()
-    epochs = [chosen_epoch(config, theirs, len(mine.right)) for mine, theirs in (answers, answers[::-1])]
-    deeper_right = [mine.right[epoch] for mine, epoch in zip(answers, epochs, strict=True)]
-    pair = compare_accuracies(torch.cat(head_right).numpy(), torch.cat(deeper_right).numpy())
-    record = {
-        "images": pair.images,
-        "head_acc": float(torch.cat(head_right).double().mean()),
-        "deeper_acc": float(torch.cat(deeper_right).double().mean()),
-        "epochs": epochs,
-        "paired": asdict(pair),
-        "kept": pair.second_is_better,
-    }
-    log.info("%s", evidence_words(record))
-    return record
+    def _trained(self, number: int, split: Split) -> "HeldOutAnswers":
+        """A training on one half, and what each of its epochs answers about the other half's images."""
+        config, data = replace(self.config, logger=LoggerConfig("none")), self.data
+        half = IndexedDataModule(data.inputs, data.labels, split, config.data, config.seed)
+        watch = Stopwatch()
+        prefix = [ServePrefix(config, half, watch, self.views.keeping, self.views)] if can_serve(config) else []
+        answers = HeldOutAnswers(self.directory, data.labels[split.val])
+        path = self.directory.path / FOLDER / str(number)
+        there = RunDirectory(path, resume=(path / "config.yaml").is_file())
+        try:
+            there.begin(config)
+            train(config, there, self.module_for(), half, watch, prefix=prefix, best=[answers])
+        finally:
+            there.close()
+        return answers
 
 
 class HeldOutAnswers(L.Callback):
@@ -133,6 +147,11 @@ class HeldOutAnswers(L.Callback):
         self.right: list[Tensor] = []
         self.losses: list[float] = []
         self._logits: list[Tensor] = []
+
+    def metrics(self) -> list[dict[str, float]]:
+        """Of each epoch, under the names that are logged."""
+        figures = zip(self.right, self.losses, strict=True)
+        return [{"val/acc": float(right.double().mean()), "val/loss": loss} for right, loss in figures]
 
     def state_dict(self) -> dict[str, Any]:
         return {"right": list(self.right), "losses": list(self.losses)}
@@ -162,35 +181,8 @@ def chosen_epoch(config: Config, theirs: HeldOutAnswers, epochs: int) -> int:
     """
     if config.trainer.select == "last":
         return epochs - 1
-    losses = theirs.losses
-    if config.trainer.monitor == "accuracy":
-        losses = [-float(right.double().mean()) for right in theirs.right]
-    return min(min(range(len(losses)), key=losses.__getitem__), epochs - 1)
-
-
-def _trained_on(
-    config: Config,
-    directory: RunDirectory,
-    number: int,
-    data: ImageDataModule,
-    split: Split,
-    module: FinetuningModule,
-    views: SharedViews,
-) -> HeldOutAnswers:
-    """A training on one half, and what each of its epochs answers about the other half's images."""
-    quiet = replace(config, logger=LoggerConfig("none"))
-    half = IndexedDataModule(data.inputs, data.labels, split, config.data, config.seed)
-    watch = Stopwatch()
-    prefix = [ServePrefix(quiet, half, watch, views.keeping, views)] if can_serve(quiet) else []
-    answers = HeldOutAnswers(directory, data.labels[split.val])
-    path = directory.path / FOLDER / str(number)
-    there = RunDirectory(path, resume=(path / "config.yaml").is_file())
-    try:
-        there.begin(quiet)
-        train(quiet, there, module, half, watch, prefix=prefix, best=[answers])
-    finally:
-        there.close()
-    return answers
+    scores = [SCORES[config.trainer.monitor](figures) for figures in theirs.metrics()]
+    return min(scores.index(max(scores)), epochs - 1)
 
 
 def evidence_words(record: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """Fine-tuning: what it has of its own in the order that `run_job` keeps."""
 
 import logging
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +8,6 @@ import torch
 from torch import Tensor
 
 from tlcl.config.schema import Config
-from tlcl.config.thaw import BLOCKS
 from tlcl.data.datamodule import EVAL_BATCH, ImageDataModule
 from tlcl.data.look import look
 from tlcl.data.sources.registry import load_source
@@ -17,7 +15,8 @@ from tlcl.distributed.collectives import leads
 from tlcl.explain.cka import copy_before_training, similarities_on
 from tlcl.finetuning.fitted_head import FittedHead
 from tlcl.finetuning.module import FinetuningModule
-from tlcl.jobs.deeper import KEPT, evidence_words, is_deeper_better
+from tlcl.jobs.answer import class_lines, next_lines
+from tlcl.jobs.deeper import CrossFit, evidence_words
 from tlcl.jobs.first_answer import FirstAnswer, first_answer
 from tlcl.jobs.fit import loggers_for, select_weights, train
 from tlcl.jobs.job import Job, run_job
@@ -28,18 +27,13 @@ from tlcl.models.build import build_model
 from tlcl.prefix_cache.activations import Keeping
 from tlcl.prefix_cache.callback import ServePrefix, SharedViews, can_serve
 from tlcl.prefix_cache.probabilities import predict_probabilities, probabilities_from, split_at_frozen
-from tlcl.system.text import plain
-from tlcl.tracking.checkpoint import SCORES, BestWeights
+from tlcl.tracking.checkpoint import BestWeights
 from tlcl.tracking.records import RunDirectory
+from tlcl.tracking.selection import RULES, SCORES
 from tlcl.tracking.timings import Stopwatch
 from tlcl.tracking.wandb import check_key
 
 log = logging.getLogger(__name__)
-RULES = {
-    "loss": "the epoch with the lowest validation loss",
-    "accuracy": "the epoch with the highest validation accuracy",
-}
-LISTED = 10  # classes whose accuracy is said in the terminal
 
 
 class Finetune(Job):
@@ -69,6 +63,10 @@ class Finetune(Job):
 
     def load_weights(self) -> dict[str, Any]:
         return vars(start_weights(self.config, self.net, self.backbone))
+
+    @property
+    def duplicates(self) -> int:
+        return self.look.train_test.images  # they have been hashed
 
     @property
     def trained(self) -> frozenset[str]:
@@ -110,12 +108,10 @@ class Finetune(Job):
         if super().trained == {"head"}:
             return
         net.load_state_dict(start)
-        self.views = SharedViews(config, self.data, first.indices, self.keeping)
-        if can_serve(config) and (self.directory.read_json(KEPT) or {}).get("kept", True):
-            self.views.fill(net, self.device)  # now, as the net has its start weights
-        self.deeper = is_deeper_better(
+        self.views = SharedViews(config, self.data, first.indices, self.device, self.keeping)
+        self.deeper = CrossFit(
             config, self.directory, net, self.data, first, self._module, self.views
-        )
+        ).decide()
         net.load_state_dict(start)
         head = first.head if self.head_stays else self._head_of_training(first)
         head.put_into(net.classifier)
@@ -133,9 +129,8 @@ class Finetune(Job):
             self.chosen = select_weights(self.config, self.directory, self.net)
 
     def test(self) -> Tensor:
-        probabilities = self._probabilities()
-        self.right = probabilities.argmax(1) == self.source.test.labels
-        return probabilities
+        self.probabilities = self._probabilities()
+        return self.probabilities
 
     def _probabilities(self) -> Tensor:
         network = split_at_frozen(self.net, self.config)
@@ -179,7 +174,7 @@ class Finetune(Job):
 
     def _rule(self) -> str:
         if self.head_stays:
-            return "the head alone; its penalty by the lowest loss of held-out images in cross-validation"
+            return "the head alone, its penalty the strongest within a standard error of the folds' lowest loss"
         if self.config.trainer.select == "last":
             return "the last epoch"
         return RULES[self.config.trainer.monitor]
@@ -196,51 +191,8 @@ class Finetune(Job):
         model = f"{self.config.model.name} with a new head, all else frozen"
         if not self.head_stays:
             model = f"{self.config.model.name}, {', '.join(summary['trained_blocks'])} retrained"
-        lines = [f"answer: {model}: {words}", *self._class_lines(), *self._next_lines(summary)]
-        return "\n".join(lines)
-
-    def _class_lines(self) -> list[str]:
-        """How many test images of each class are right, the worst first where they are many."""
-        labels, classes = self.source.test.labels, self.data.classes
-        right = self.right
-        rows = []
-        for number, name in enumerate(map(plain, classes)):
-            of = labels == number
-            total, hits = int(of.sum()), int((right & of).sum())
-            rows.append((hits / total if total else 2.0, name, hits, total))
-        if len(rows) > LISTED:
-            rows = sorted(rows)[:LISTED]
-        width = max(len(name) for _, name, _, _ in rows)
-        more = [f"  (the {LISTED} hardest of {len(classes)} classes)"] if len(classes) > LISTED else []
-        return [
-            f"  {name:<{width}}  {f'{100 * share:5.1f} %  {hits} of {total}' if total else '   –    no test image'}"
-            for share, name, hits, total in rows
-        ] + more
-
-    def _next_lines(self, summary: dict[str, Any]) -> list[str]:
-        path = shlex.quote(str(self.directory.path))
-        return [
-            f"what to do next: {next_step(summary)}",
-            f"  classify images:    tlcl predict {path} IMAGES --csv predictions.csv",
-            f"  see why:            tlcl explain {path} IMAGES",
-        ]
-
-
-def next_step(summary: dict[str, Any]) -> str:
-    """One piece of advice that follows from the figures."""
-    look, deeper = summary["look"], summary.get("deeper", {})
-    low, high = summary["first_answer"]["interval"]
-    if look.get("between", {}).get("groups"):
-        return "equal images with different classes are named above: put their labels right first"
-    if high - low > 0.1:
-        return "more test images: the interval is wider than 10 points"
-    if deeper.get("kept"):
-        more = len(summary["trained_blocks"])  # the head is one of them
-        wider = f"thaw more (thaw.depth={more}), or " if more < len(BLOCKS) else ""
-        return f"{wider}add labelled images: the deeper model was worth it"
-    if summary["test_acc"] >= 0.98:
-        return "look at the mistakes in the report: there is little left to gain"
-    return "more labelled images of the classes that are most often wrong; see the report"
+        classes = class_lines(self.source.test.labels.numpy(), self.probabilities.numpy(), self.data.classes)
+        return "\n".join([f"answer: {model}: {words}", *classes, *next_lines(summary, self.directory.path)])
 
 
 def run(config: Config, directory: RunDirectory) -> dict[str, Any]:

@@ -33,7 +33,6 @@ from tlcl.prefix_cache.probabilities import probabilities_from
 from tlcl.statistics.accuracy import accuracy_interval
 
 log = logging.getLogger(__name__)
-KEPT = "first_answer.json"
 
 
 class FirstAnswer(NamedTuple):

@@ -113,6 +113,11 @@ class Job(ABC):
         """The blocks that were trained."""
         return self.config.schedule.trainable(self.config.trainer.epochs - 1)
 
+    @property
+    def duplicates(self) -> int:
+        """How many test images are also, pixel for pixel, among those that are learned from."""
+        return duplicates(self.source)
+
     @abstractmethod
     def summary(self) -> dict[str, Any]:
         """What this kind records beside what all record; a key of those takes its place."""
@@ -162,7 +167,7 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
         "test_size": len(job.source.test),
         "classes": job.classes,
         "skipped_images": job.source.skipped,
-        "duplicates_train_test": duplicates(job.source),
+        "duplicates_train_test": job.duplicates,
         "weights": weights,
         **job.summary(),
         "model_sha256": export(directory, config, job.net, job.backbone, pool.classes, pool.images),

@@ -94,18 +94,26 @@ class SharedViews:
         held: by versions and place: (n, V, ...); without those that cannot be kept.
     """
 
-    def __init__(self, config: Config, data: IndexedDataModule, indices: Tensor, keeping: Keeping) -> None:
-        self.config, self.inputs, self.indices, self.keeping = config, data.inputs, indices, keeping
+    def __init__(
+        self, config: Config, data: IndexedDataModule, indices: Tensor, device: torch.device, keeping: Keeping
+    ) -> None:
+        self.config, self.inputs, self.indices = config, data.inputs, indices
+        self.device, self.keeping = device, keeping
         self.held: dict[Versions, dict[str, Held]] = {}
 
-    def fill(self, net: Blocks, device: torch.device) -> None:
-        """Compute all that any epoch starts from, of a network none of whose blocks is trained yet."""
+    def fill(self, net: Blocks) -> None:
+        """Compute all that any epoch starts from, of a network none of whose blocks is trained yet.
+
+        Where the cache is off, nothing: each epoch computes what it needs.
+        """
+        if not can_serve(self.config):
+            return
         planned, trainer = starts(net, self.config), self.config.trainer
         for versions in dict.fromkeys(start.versions for start in planned):
             places = {start.place for start in planned if start.versions == versions and start.place is not None}
             if versions is not None and places:
                 blocks = FrozenBlocks(
-                    net, self.inputs[self.indices], versions, device, trainer.of_frozen, trainer.progress
+                    net, self.inputs[self.indices], versions, self.device, trainer.of_frozen, trainer.progress
                 )
                 self.held[versions] = activations(blocks, sorted(places, key=net.places.index), self.keeping)
 

@@ -17,6 +17,7 @@ from tlcl.models.blocks import Blocks
 from tlcl.system.files import atomic_open
 from tlcl.system.safe_load import load_tensors
 from tlcl.tracking.records import RunDirectory
+from tlcl.tracking.selection import validation_score
 from tlcl.tracking.timings import Stopwatch
 
 log = logging.getLogger(__name__)
@@ -114,19 +115,6 @@ def latest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     found = next(whole_checkpoints(folder, (LAST, PREVIOUS), problems), None)
     tell_damaged(problems, found[0] if found else None)
     return found
-
-
-def validation_score(metrics: Mapping[str, Any]) -> list[float]:
-    """The highest validation accuracy is best; among equals the lowest validation loss."""
-    return [float(metrics["val/acc"]), -float(metrics["val/loss"])]
-
-
-def validation_loss_score(metrics: Mapping[str, Any]) -> list[float]:
-    """The lowest validation loss is best; it tells more of few images than how many of them are right."""
-    return [-float(metrics["val/loss"])]
-
-
-SCORES = {"loss": validation_loss_score, "accuracy": validation_score}  # by trainer.monitor
 
 
 class BestWeights(Checkpoint):

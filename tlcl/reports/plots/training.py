@@ -16,6 +16,7 @@ from tlcl.reports.plots.predictions import tested_figures
 from tlcl.reports.plots.style import BLUE, GREY, ORANGE, save_figures
 from tlcl.reports.plots.time import time_figures
 from tlcl.tracking.finished_run import FinishedRun
+from tlcl.tracking.selection import SCORES
 
 Metrics = Sequence[Mapping[str, Any]]
 
@@ -65,13 +66,6 @@ def milestone_lines(axes: Axes, metrics: Metrics) -> None:
         )
 
 
-def best_epoch(metrics: Metrics, monitor: str) -> Mapping[str, Any]:
-    """The line of the epoch that `trainer.monitor` calls best; among equals the earliest."""
-    if monitor == "loss":
-        return min(metrics, key=lambda line: line["val/loss"])
-    return max(metrics, key=lambda line: (line["val/acc"], -line["val/loss"]))
-
-
 def learning_curves(metrics: Metrics, monitor: str = "accuracy") -> Figure:
     """Accuracy and loss against epoch, training and validation, with a dashed line at each thaw."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
@@ -86,7 +80,8 @@ def learning_curves(metrics: Metrics, monitor: str = "accuracy") -> Figure:
         axes.set_ylabel(name)
         axes.grid(alpha=0.25)
         axes.legend(frameon=False)
-    best, rule = best_epoch(metrics, monitor), {"loss": "lowest loss", "accuracy": "highest accuracy"}[monitor]
+    best = max(metrics, key=SCORES[monitor])
+    rule = {"loss": "lowest loss", "accuracy": "highest accuracy"}[monitor]
     figure.suptitle(f"Validation: {rule} at epoch {best['epoch']}, accuracy {best['val/acc']:.3f} there")
     return figure
 
