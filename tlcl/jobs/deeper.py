@@ -192,14 +192,13 @@ def evidence_words(record: dict[str, Any]) -> str:
     if "paired" not in record:
         return f"{record['images']} images are too few to compare the head with a deeper model"
     pair = PairedAccuracy(**record["paired"])
-    sign = "+" if pair.difference >= 0 else "−"
     figures = (
         f"on {pair.images:,} held-out images the deeper model is right on {100 * record['deeper_acc']:.1f} %, "
-        f"the head alone on {100 * record['head_acc']:.1f} % ({sign}{100 * abs(pair.difference):.1f} points, "
+        f"the head alone on {100 * record['head_acc']:.1f} % ({100 * pair.difference:+.1f} points, "
         f"95 % interval {100 * pair.low:+.1f} to {100 * pair.high:+.1f}, p = {pair.p:.2g})"
     )
     if pair.second_is_better:
-        return f"{figures}: it is trained on all images and kept"
+        return f"{figures}: it is trained and kept"
     if pair.first_is_better:
         return f"{figures}: the head alone is better and stays"
     return f"{figures}: no more than chance, so the head alone stays"
