@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from PIL import Image
 
 from tests.conftest import composed, go
 from tests.jobs.conftest import Killed, kill_at_call, predictions, same_finetuning, summary
 from tlcl.config.parse import parse_config
+from tlcl.config.schema import conf_dir
 from tlcl.data.datamodule import ImageDataModule
 from tlcl.data.sources.registry import load_source
 from tlcl.errors import TrainingError, UserError
@@ -152,6 +156,32 @@ def test_a_resumed_run_is_the_same_run(
         assert ours[key] == theirs[key]
     assert {**ours["first_answer"], "seconds": 0} == {**theirs["first_answer"], "seconds": 0}
     assert all(np.array_equal(one, predictions(resumed)[key]) for key, one in predictions(deep).items())
+
+
+@pytest.mark.slow
+def test_the_command_on_a_folder_of_photos(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With every default: look, first answer, comparison, answer, in this order; the weights need no download."""
+    random = np.random.default_rng(0)
+    for label, colour in (("red", (200, 40, 40)), ("blue", (40, 40, 200))):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(20):
+            pixels = np.clip(colour + random.normal(0, 40, (70, 90, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{number}.png")
+    given = ["+experiment=own_images", f"data.train={tmp_path / 'photos'}", "logger=none", "trainer.progress=false"]
+    with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
+        config = compose("config", given)
+    OmegaConf.set_struct(config, False)
+    config.run_dir, config.cache_dir = str(tmp_path / "run"), str(tmp_path / "cache")
+    with caplog.at_level("INFO"):
+        record = summary(go(config))
+    said = "\n".join(caplog.messages)
+    order = ("40 images of 2", "first answer, ", "deeper model better? layer4, head", "answer: ", "tlcl predict")
+    places = [said.index(words) for words in order]
+    assert places == sorted(places)
+    assert record["first_answer"]["test_acc"] == 1.0  # red and blue
+    assert record["answer"] == "head"  # nothing is better than all right
+    assert (record["first_answer"]["fitted_on"], record["test_size"]) == (32, 8)
+    assert record["weights"]["source"] == "imagenet"
 
 
 @pytest.mark.parametrize("kept", [True, False])
