@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from torchvision import transforms
 
 from tlcl.data.image_tensors import ImageTensors
-from tlcl.data.sources.image_folder import load_folder
+from tlcl.data.sources.folder_images import Decoding, load_folder
 from tlcl.errors import UserError
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.build import build_model
@@ -105,7 +105,7 @@ def load_pool(tar: Path | None, images: int) -> ImageTensors:
     if tar is None:
         return cifar_like(images)
     cache = Path("~/.cache/tlcl").expanduser()
-    return load_folder(tar, size=32, channels=3, on_bad_image="error", cache=cache).data
+    return load_folder(tar, Decoding(32, 3, "error", cache)).data
 
 
 class PilImages(Dataset[tuple[Any, int]]):

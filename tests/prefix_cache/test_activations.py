@@ -28,7 +28,7 @@ from tlcl.models.resnet18 import ResNet18Config
 from tlcl.models.tail import Tail, last_frozen
 from tlcl.prefix_cache import activations as module
 from tlcl.prefix_cache.activations import FrozenBlocks, Held, Keeping, activations
-from tlcl.prefix_cache.mapped_file import UNUSED_DAYS, build_mapped, open_mapped
+from tlcl.system.mapped_file import UNUSED_DAYS, build_mapped, open_mapped
 
 IMAGES = torch.randint(0, 256, (11, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 ORIGINAL = Versions(1)
@@ -347,7 +347,7 @@ def test_a_truncated_file_is_computed_again(tmp_path: Path, resnet: Blocks) -> N
 KILLED = """
 import os, signal, sys, torch
 from pathlib import Path
-from tlcl.prefix_cache.mapped_file import build_mapped
+from tlcl.system.mapped_file import build_mapped
 
 def fill(values):
     values[: len(values) // 2] = 1

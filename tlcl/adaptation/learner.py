@@ -16,7 +16,7 @@ from tlcl.config.schema import Config
 from tlcl.data.datamodule import IndexedDataModule
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.data.sources.registry import load_source
-from tlcl.data.splits import train_val_split, unlabelled_split
+from tlcl.data.splits import split_of, unlabelled_split
 from tlcl.errors import UserError
 from tlcl.models.blocks import FEATURES, Backbone, Blocks
 from tlcl.models.build import build_model
@@ -112,9 +112,7 @@ def prepare(config: Config, domains: DomainSources) -> AdaptationLearner:
     assert config.adaptation is not None
     pool, ours, theirs = domains.target.pool, config.source, config.data
     with about_source():
-        split = train_val_split(
-            domains.source.pool.labels, train_size=ours.train_size, val_size=ours.val_size, seed=config.seed
-        )
+        split = split_of(domains.source, ours, config.seed)
     target_split = unlabelled_split(
         len(pool), train_size=theirs.train_size, val_size=theirs.val_size, seed=config.seed
     )

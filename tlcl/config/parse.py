@@ -58,6 +58,9 @@ def _typed(group: str, schema: Any, values: Any) -> Any:
     if not OmegaConf.is_dict(values):
         raise UserError(f"'{group}' must be a group of keys, not {shown(values)}; see {conf_dir()}")
     names = {item.name for item in fields(schema)}
+    for name in names:
+        if name not in values and f"{group}.{name}" in LATER:
+            values[name] = LATER[f"{group}.{name}"]
     for key in values:
         if key not in names:
             raise unknown_key(f"{group}.{key}")
@@ -128,6 +131,12 @@ def _resolves(composed: DictConfig, key: str) -> bool:
     return True
 
 
+def _input_size(composed: DictConfig, least: int) -> int:
+    """As large as the images are stored, where the data have a key for it; at least what the network begins at."""
+    sizes = [composed[group].get("size") for group in ("data", "source") if OmegaConf.is_dict(composed.get(group))]
+    return max(least, *(size for size in sizes if isinstance(size, int) and not isinstance(size, bool)), 0)
+
+
 def parse_config(composed: DictConfig) -> Config:
     """Check a composed config and return it typed, with `~` expanded in paths.
 
@@ -154,10 +163,6 @@ def parse_config(composed: DictConfig) -> Config:
         raise UserError(f"the config lacks {', '.join(missing)}")
 
     values: dict[str, Any] = {"extend": _own_files(composed)}
-    for key, default in LATER.items():
-        group, _, name = key.partition(".")
-        if OmegaConf.is_dict(composed.get(group)) and name not in composed[group]:
-            composed[group][name] = default
     for group, schema in PLAIN.items():
         if composed.get(group) is not None or group not in OPTIONAL:
             values[group] = _typed(group, schema, composed[group])
@@ -183,7 +188,10 @@ def parse_config(composed: DictConfig) -> Config:
         chosen = composed[group].get(choices.selector) if OmegaConf.is_dict(composed[group]) else None
         if not isinstance(chosen, str) or chosen not in choices:
             raise UserError(f"{group}.{choices.selector}={shown(chosen)} is not one of {', '.join(choices)}")
-        values[group] = _typed(group, choices[chosen].keys, composed[group])
+        keys = choices[chosen].keys
+        if group == "model" and composed.model.get("input_size", 0) is None:
+            composed.model.input_size = _input_size(composed, keys.least_input)
+        values[group] = _typed(group, keys, composed[group])
     config = Config(**values)
     kind_of(vars(config)).rule(config)
     check_cache(config)

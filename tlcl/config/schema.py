@@ -6,7 +6,7 @@ no dataclass is an error, a key that is in one is read.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -45,7 +45,13 @@ class DataConfig:
 
 @dataclass
 class ModelConfig:
-    """Keys that every backbone has."""
+    """Keys that every backbone has.
+
+    Attributes:
+        least_input: what `input_size` null is at least, for images that are stored smaller.
+    """
+
+    least_input: ClassVar[int] = 32
 
     name: str
     weights: str
@@ -166,7 +172,10 @@ LATER: dict[str, Any] = {
     **{
         f"{group}.{key}": value
         for group in ("data", "source")
-        for key, value in (("crop_area", None), ("colour", 0.0), ("mixup", 0.0), ("crop_head", True))
+        for key, value in (
+            ("crop_area", None), ("colour", 0.0), ("mixup", 0.0), ("crop_head", True), ("val", None),
+            ("pixel_range", []), ("sort_classes", "text"),
+        )
     },
 }
 OPTIONAL = ("continual", "method", "compare", "source", "adaptation", "extend")  # what a job may lack

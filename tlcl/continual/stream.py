@@ -1,14 +1,15 @@
 """The classes of a data set as tasks, one after another: index tensors and labels, never copies of images."""
 
+import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tlcl.config.continual import ContinualConfig
-from tlcl.data.image_tensors import ImageTensors, Source
+from tlcl.data.image_tensors import Source
 from tlcl.data.splits import Split, train_val_split
 from tlcl.errors import UserError
 from tlcl.seeding import generator
@@ -112,7 +113,7 @@ def class_order(order: Any, names: Sequence[str], seed: int) -> list[int]:
         return torch.randperm(len(names), generator=generator(seed, "class order")).tolist()
     if not isinstance(order, list):
         raise UserError(f"continual.class_order={order!r} must be given, shuffled or a list of all class names")
-    wanted = [str(name) for name in order]
+    wanted = [unicodedata.normalize("NFC", str(name)) for name in order]  # as the names of folders are
     for name in wanted:
         if name not in names:
             raise UserError(f"continual.class_order names {name!r}; the classes are {', '.join(names)}")
@@ -129,8 +130,10 @@ def _relabel(source: Source, order: list[int], size: int) -> Source:
     place = torch.empty(len(order), dtype=torch.int64)
     place[torch.tensor(order)] = torch.arange(len(order)) % size
     names = tuple(f"place {number + 1}" for number in range(size))
-    pool, test = (ImageTensors(part.images, place[part.labels], names) for part in (source.pool, source.test))
-    return Source(pool, test, source.skipped)
+    pool, test = (
+        replace(part, labels=place[part.labels], classes=names) for part in (source.pool, source.test)
+    )
+    return replace(source, pool=pool, test=test)
 
 
 def build_stream(
@@ -161,7 +164,9 @@ def build_stream(
             f"continual.classes_per_task={config.classes_per_task}: a task of one class has nothing to tell apart "
             "when the task is known"
         )
-    split = train_val_split(labels, train_size=train_size, val_size=val_size, seed=seed)
+    split = train_val_split(
+        labels, train_size=train_size, val_size=val_size, seed=seed, classes=names, val=source.val
+    )
     tasks: list[Task] = []
     for index, size in enumerate(sizes):
         first = sum(sizes[:index])
@@ -172,11 +177,6 @@ def build_stream(
         test = torch.isin(source.test.labels, wanted).nonzero().squeeze(1)
         tasks.append(Task(index, members, outputs, Split(train, val), test))
         for label in members:
-            if not bool((labels[train] == label).any()):
-                raise UserError(
-                    f"the class {names[label]!r} has no training image; raise data.train_size or lower "
-                    "data.val_size"
-                )
             if not bool((source.test.labels == label).any()):
                 raise UserError(
                     f"the class {names[label]!r} has no test image; every class needs some in data.source"

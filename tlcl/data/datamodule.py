@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tlcl.config.schema import DataConfig
 from tlcl.data.augment import random_flip, random_version
 from tlcl.data.image_tensors import Source
-from tlcl.data.splits import Split, train_val_split
+from tlcl.data.splits import Split, split_of
 from tlcl.data.versions import Crops
 from tlcl.errors import UserError
 from tlcl.seeding import generator
@@ -221,9 +221,7 @@ class ImageDataModule(IndexedDataModule):
     """The whole pool of a `Source`, split by the config's sizes and the seed."""
 
     def __init__(self, source: Source, config: DataConfig, seed: int) -> None:
-        labels = source.pool.labels
-        split = train_val_split(labels, train_size=config.train_size, val_size=config.val_size, seed=seed)
-        super().__init__(source.pool.images, labels, split, config, seed)
+        super().__init__(source.pool.images, source.pool.labels, split_of(source, config, seed), config, seed)
         self.source = source
 
     @property

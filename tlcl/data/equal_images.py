@@ -5,10 +5,20 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from tlcl.data.image_tensors import ImageTensors
+
 
 def digests(images: Tensor) -> list[bytes]:
     """16 bytes an image of (N, C, H, W): the same where all its values are, and in practice only there."""
     return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images.numpy()]
+
+
+def digests_of(data: ImageTensors) -> list[bytes]:
+    """The same of a data set's images, which may be known already."""
+    if data.digests is None:
+        return digests(data.images)
+    known = data.digests.numpy().tobytes()
+    return [known[start : start + 16] for start in range(0, len(known), 16)]
 
 
 def equal_groups(known: Sequence[bytes]) -> list[list[int]]:

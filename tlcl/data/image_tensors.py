@@ -20,6 +20,7 @@ class ImageTensors:
         names: the files that the images come from, below the folder or in the tar file; empty where there are none.
         sizes: int32 (N, 2), width and height in pixels of those files' images, turned upright by EXIF; None where
             there are no files.
+        digests: uint8 (N, 16), of each image's pixels (`tlcl.data.equal_images`), where they are known already.
 
     Raises:
         UserError: fewer than two classes, no images, or shapes and types other than these.
@@ -30,6 +31,7 @@ class ImageTensors:
     classes: tuple[str, ...]
     names: tuple[str, ...] = ()
     sizes: Tensor | None = None
+    digests: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] not in (1, 3):
@@ -46,6 +48,8 @@ class ImageTensors:
             raise UserError(
                 f"sizes must be int32 ({len(self.labels)}, 2), not {self.sizes.dtype} {self.sizes.shape}"
             )
+        if self.digests is not None and self.digests.shape != (len(self.labels), 16):
+            raise UserError(f"{len(self.labels)} images cannot have {len(self.digests)} digests")
         if len(self.labels) == 0:
             raise UserError("the data set holds no images")
         if not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
@@ -53,6 +57,41 @@ class ImageTensors:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def part(self, start: int, stop: int) -> "ImageTensors":
+        """Images from `start` to before `stop`, with all that belongs to them; their pixels are not copied."""
+        chosen = slice(start, stop)
+        return ImageTensors(
+            self.images[chosen],
+            self.labels[chosen],
+            self.classes,
+            self.names[chosen],
+            None if self.sizes is None else self.sizes[chosen],
+            None if self.digests is None else self.digests[chosen],
+        )
+
+
+class ImageSubset:
+    """Some images of a tensor, gathered when they are asked for: a set larger than memory has large subsets.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        index: int64 (n,).
+    """
+
+    def __init__(self, images: Tensor, index: Tensor) -> None:
+        self.images, self.index = images, index
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, part: int | slice | Tensor) -> Tensor:
+        """A copy of one, (C, H, W), or several, (m, C, H, W)."""
+        return self.images[self.index[part]]
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((len(self.index), *self.images.shape[1:]))
 
 
 @dataclass(frozen=True)
@@ -63,12 +102,14 @@ class Source:
         skipped: how many unreadable files were left out on the user's word.
         test_origin: where the test images come from, as what follows "100 to test"; empty where that is known of
             the data set.
+        val: int64 (V,), images of the pool that are for validation because the user said so; None: any may be.
     """
 
     pool: ImageTensors
     test: ImageTensors
     skipped: int = 0
     test_origin: str = ""
+    val: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.pool.classes != self.test.classes:

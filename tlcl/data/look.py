@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tlcl.data.equal_images import digests, equal_groups
+from tlcl.data.equal_images import digests_of, equal_groups
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.data.look_words import facts, warnings
 from tlcl.data.splits import Split
@@ -160,7 +160,7 @@ def _equal(source: Source) -> tuple[EqualImages, EqualImages, EqualImages]:
     """`within`, `between` and `train_test` of a `Look`; groups in training and test come before others."""
     pool, test = source.pool, source.test
     labels = [*pool.labels.tolist(), *test.labels.tolist()]
-    groups = equal_groups([*digests(pool.images), *digests(test.images)])
+    groups = equal_groups([*digests_of(pool), *digests_of(test)])
     groups.sort(key=lambda group: not _leaks(group, len(pool)))
     same = [len({labels[index] for index in group}) == 1 for group in groups]
 

@@ -1,11 +1,14 @@
 """Stratified, seeded, nested splits as index tensors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
 import torch
 from torch import Tensor
 
+from tlcl.config.schema import DataConfig
+from tlcl.data.image_tensors import Source
 from tlcl.errors import UserError
 from tlcl.seeding import generator
 
@@ -70,27 +73,68 @@ def unlabelled_split(total: int, *, train_size: int | None, val_size: int | None
     return Split(train=order[held_out : held_out + wanted].sort().values, val=order[:held_out].sort().values)
 
 
-def train_val_split(labels: Tensor, *, train_size: int | None, val_size: int | None, seed: int) -> Split:
+def train_val_split(
+    labels: Tensor,
+    *,
+    train_size: int | None,
+    val_size: int | None,
+    seed: int,
+    classes: Sequence[str] = (),
+    val: Tensor | None = None,
+) -> Split:
     """Hold out `val_size` images (null: a tenth), then take `train_size` of the rest (null: all).
 
     The validation images depend on `seed` alone, not on `train_size`, so a sweep over sizes shares them.
 
+    Args:
+        classes: names by label, each of which needs an image to train on; none: that is not asked.
+        val: the images that alone may be held out, and are never trained on; of them `val_size` (null: all) are.
+
     Raises:
-        UserError: sizes that the pool cannot give, or smaller than the number of classes.
+        UserError: sizes that the pool cannot give, or smaller than the number of classes; a class without an image
+            to train on.
     """
-    total, classes = len(labels), len(labels.unique())
-    held_out = max(classes, total // 10) if val_size is None else val_size
-    if held_out >= total:
-        raise UserError(f"data.val_size={held_out} leaves nothing of the {total} images to train on")
-    order = stratified_order(labels, seed, "split/val")
-    val, rest = order[:held_out].sort().values, order[held_out:].sort().values
+    total, present = len(labels), len(labels.unique())
+    if val is None:
+        held_out = max(present, total // 10) if val_size is None else val_size
+        if held_out >= total:
+            raise UserError(f"data.val_size={held_out} leaves nothing of the {total} images to train on")
+        order = stratified_order(labels, seed, "split/val")
+        chosen_val, rest = order[:held_out].sort().values, order[held_out:].sort().values
+    else:
+        held_out = len(val) if val_size is None else val_size
+        if held_out > len(val):
+            raise UserError(f"data.val_size={held_out} is more than the {len(val)} images of data.val")
+        chosen_val = val[stratified_order(labels[val], seed, "split/val")[:held_out]].sort().values
+        apart = torch.ones(total, dtype=torch.bool)
+        apart[val] = False
+        rest = apart.nonzero().squeeze(1)
     wanted = len(rest) if train_size is None else train_size
     if wanted > len(rest):
         raise UserError(
             f"data.train_size={wanted} is more than the {len(rest)} images that "
             f"data.val_size={held_out} leaves of {total}"
         )
-    if wanted < classes:
-        raise UserError(f"data.train_size={wanted} is less than one image for each of the {classes} classes")
+    if wanted < present:
+        raise UserError(f"data.train_size={wanted} is less than one image for each of the {present} classes")
     chosen = rest[stratified_order(labels[rest], seed, "split/train")[:wanted]]
-    return Split(train=chosen.sort().values, val=val)
+    trained = torch.bincount(labels[chosen], minlength=len(classes))
+    for label, name in enumerate(classes):
+        if not trained[label]:
+            raise UserError(
+                f"the class {name!r} has no training image: of the {total} images to learn from "
+                f"{int((labels == label).sum())} are of it, and data.train_size={train_size or 'null'} and "
+                f"data.val_size={held_out} leave it none; raise data.train_size, lower data.val_size, or add "
+                "images of it"
+            )
+    return Split(train=chosen.sort().values, val=chosen_val)
+
+
+def split_of(source: Source, config: DataConfig, seed: int) -> Split:
+    """How a run with this config and seed splits the pool.
+
+    Raises:
+        UserError: see `train_val_split`.
+    """
+    sizes = {"train_size": config.train_size, "val_size": config.val_size}
+    return train_val_split(source.pool.labels, **sizes, seed=seed, classes=source.pool.classes, val=source.val)

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from tlcl.adaptation.learner import load_domains, prepare
 from tlcl.config.schema import Config
-from tlcl.data.image_tensors import ImageTensors
+from tlcl.data.image_tensors import ImageSubset, ImageTensors
 from tlcl.data.sources.registry import load_source
-from tlcl.data.splits import train_val_split
+from tlcl.data.splits import split_of
 from tlcl.data.versions import Versions
 from tlcl.models.blocks import FEATURES, Blocks
 from tlcl.prefix_cache.activations import FrozenBlocks, Keeping, activations
@@ -42,14 +42,14 @@ class TrainingImages(NamedTuple):
 
     Attributes:
         domain: empty, or `source` or `target` in an adaptation.
-        images: uint8 (n, C, H, W).
+        images: n of (C, H, W).
         labels: int64 (n,), -1 where training saw none.
         classes: names by label.
         names: of their files, or by their numbers among the images that are no test images.
     """
 
     domain: str
-    images: Tensor
+    images: ImageSubset
     labels: Tensor
     classes: tuple[str, ...]
     names: tuple[str, ...]
@@ -62,18 +62,18 @@ def training_images(config: Config) -> list[TrainingImages]:
         UserError: the data is not there any more, or too small for the config's sizes.
     """
     if config.source is None:
-        pool = load_source(config.data, config.cache_dir).pool
+        source = load_source(config.data, config.cache_dir)
         # A continual stream splits as fine-tuning does, and its tasks are all of it.
-        sizes = {"train_size": config.data.train_size, "val_size": config.data.val_size}
-        chosen = train_val_split(pool.labels, **sizes, seed=config.seed).train
-        return [TrainingImages("", pool.images[chosen], pool.labels[chosen], pool.classes, _names(pool, chosen))]
+        pool, chosen = source.pool, split_of(source, config.data, config.seed).train
+        images, names = ImageSubset(pool.images, chosen), _names(pool, chosen)
+        return [TrainingImages("", images, pool.labels[chosen], pool.classes, names)]
     domains = load_domains(config)
     sides = zip(("source", "target"), domains, prepare(config, domains).data.domains, strict=True)
     found = []
     for name, domain, side in sides:
         chosen = side.split.train  # with the labels that training saw
-        names = _names(domain.pool, chosen)
-        found.append(TrainingImages(name, side.inputs[chosen], side.labels[chosen], domain.pool.classes, names))
+        images, names = ImageSubset(side.inputs, chosen), _names(domain.pool, chosen)
+        found.append(TrainingImages(name, images, side.labels[chosen], domain.pool.classes, names))
     return found
 
 
@@ -81,7 +81,9 @@ def _names(pool: ImageTensors, chosen: Tensor) -> tuple[str, ...]:
     return tuple(pool.names[index] if pool.names else f"no. {index}" for index in chosen.tolist())
 
 
-def features_of(net: Blocks, images: Tensor, config: Config, device: torch.device, *, progress: bool) -> Tensor:
+def features_of(
+    net: Blocks, images: Tensor | ImageSubset, config: Config, device: torch.device, *, progress: bool
+) -> Tensor:
     """Pooled features float32 (n, D), in the run's precision; kept where the prefix cache keeps features.
 
     Args:

@@ -13,7 +13,7 @@ from tlcl.config.parse import parse_config
 from tlcl.config.registry import GROUPS
 from tlcl.config.schema import Config
 from tlcl.data.image_tensors import ImageTensors
-from tlcl.data.sources.image_folder import load_folder
+from tlcl.data.sources.folder_images import Decoding, load_folder
 from tlcl.data.sources.registry import load_source
 from tlcl.errors import UserError
 from tlcl.jobs.finished import load_run
@@ -52,7 +52,7 @@ def load_domain(name: str, size: int, cache: Path) -> ImageTensors:
     path = Path(name).expanduser()
     if not path.exists():
         raise UserError(f"{name} is neither one of {', '.join(EMBEDDED)} nor a folder or tar file of class folders")
-    return load_folder(path, size=size, channels=3, on_bad_image="error", cache=cache).data
+    return load_folder(path, Decoding(size, 3, "error", cache)).data
 
 
 def load_model(name: str, config: Config) -> Model:

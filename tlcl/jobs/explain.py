@@ -3,6 +3,7 @@
 import csv
 import re
 import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -15,11 +16,12 @@ from tqdm import tqdm
 
 from tlcl.data.datamodule import EVAL_BATCH
 from tlcl.data.images.decode import BadImage, decode_image
+from tlcl.data.images.pixel_range import PixelRange
 from tlcl.data.images.user_images import read_contents, read_images
 from tlcl.errors import UserError
 from tlcl.explain.gradcam import block_of_maps, class_maps, network_of
 from tlcl.explain.neighbours import Neighbour, nearest_training_images
-from tlcl.jobs.finished import class_probabilities, device_for, load_run
+from tlcl.jobs.finished import class_probabilities, device_for, load_run, pixel_range_of
 from tlcl.reports.explain import Alike, ClassMap, Explained, data_uri, overlay, write_explain_page
 from tlcl.system.files import atomic_open, atomic_write_text
 from tlcl.system.text import plain
@@ -45,14 +47,14 @@ def classes_wanted(wanted: Sequence[str], probabilities: Tensor, names: Sequence
     for name in wanted:
         if name in (PREDICTED, RUNNER_UP):
             columns.append(ranked[:, 0 if name == PREDICTED else 1])
-        elif name in names:
-            columns.append(torch.full((len(ranked),), list(names).index(name)))
+        elif unicodedata.normalize("NFC", name) in names:  # as the names of folders are
+            columns.append(torch.full((len(ranked),), list(names).index(unicodedata.normalize("NFC", name))))
         else:
             raise UserError(f"--classes={name} is none of {PREDICTED}, {RUNNER_UP}, {', '.join(names)}")
     return torch.stack(columns, 1)
 
 
-def pictures(paths: list[Path], files: list[Path]) -> Iterator[Tensor]:
+def pictures(paths: list[Path], files: list[Path], limits: PixelRange | None) -> Iterator[Tensor]:
     """The images of `files` among `paths`, in colour, as they are shown: uint8 (3, 224, 224)."""
     wanted = iter(files)
     file = next(wanted, None)
@@ -61,7 +63,7 @@ def pictures(paths: list[Path], files: list[Path]) -> Iterator[Tensor]:
             continue  # left out as unreadable
         if isinstance(content, BadImage):
             raise UserError(f"{found} cannot be read any more: {content}")
-        yield decode_image(content, SIDE, 3)
+        yield decode_image(content, SIDE, 3, limits)
         file = next(wanted, None)
 
 
@@ -150,7 +152,10 @@ def explain(
     progress = sys.stderr.isatty()
     classifier, labels, config = load_run(run_dir)
     names = list(labels.classes)
-    files, images = read_images(paths, labels.size, labels.channels, skip_bad=skip_bad, progress=progress)
+    limits = pixel_range_of(config)
+    files, images = read_images(
+        paths, labels.size, labels.channels, limits, skip_bad=skip_bad, progress=progress
+    )
     device, net = device_for(config), network_of(classifier)
     if config.trainer.channels_last:  # as in training, so that features are found that the run left in the cache
         net.to(memory_format=torch.channels_last)
@@ -173,7 +178,7 @@ def explain(
     out = out or run_dir / "explain"
     try:
         shown: list[Explained] = []
-        bar = tqdm(pictures(paths, files), "draw", len(files), unit=" images", disable=not progress)
+        bar = tqdm(pictures(paths, files, limits), "draw", len(files), unit=" images", disable=not progress)
         for row, picture in enumerate(bar):
             one = draw(results, row, picture, out / "overlays")
             if row < SHOWN:

@@ -10,6 +10,7 @@ from torch import Tensor
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config
 from tlcl.continual.learner import trained_classifier
+from tlcl.data.images.pixel_range import PixelRange
 from tlcl.data.images.user_images import read_images
 from tlcl.errors import UserError
 from tlcl.models.blocks import Blocks
@@ -45,6 +46,12 @@ def load_run(run_dir: Path) -> tuple[Blocks | SplitNetwork, Labels, Config]:
     return trained_classifier(config, labels, net, run_dir), labels, config
 
 
+def pixel_range_of(config: Config) -> PixelRange | None:
+    """What was black and white in the run's own images of more than 8 bits; None: what their type says."""
+    given = getattr(config.data, "pixel_range", None)
+    return PixelRange(*given) if given else None
+
+
 def device_for(config: Config) -> torch.device:
     """Where a finished run's network works: a GPU if there is one, unless the run was kept on the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu")
@@ -71,7 +78,9 @@ def predictions(run_dir: Path, paths: list[Path], *, batch_size: int, skip_bad: 
         UserError: as `load_run` and `read_images`.
     """
     net, labels, config = load_run(run_dir)
-    files, images = read_images(paths, labels.size, labels.channels, skip_bad=skip_bad, progress=progress)
+    files, images = read_images(
+        paths, labels.size, labels.channels, pixel_range_of(config), skip_bad=skip_bad, progress=progress
+    )
     probabilities = class_probabilities(net, images, config, batch_size=batch_size, progress=progress)
     text, names = StringIO(), [plain(name) for name in labels.classes]
     writer = csv.writer(text, lineterminator="\n")

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from tlcl.config.schema import Config
 from tlcl.data.datamodule import ImageDataModule
-from tlcl.data.image_tensors import ImageTensors
+from tlcl.data.image_tensors import ImageSubset, ImageTensors
 from tlcl.data.versions import Versions
 from tlcl.finetuning.fitted_head import (
     FOLDS,
@@ -71,7 +71,7 @@ def labelled_images(data: ImageDataModule) -> Tensor:
 
 def outputs_of(
     net: Blocks,
-    images: Tensor,
+    images: Tensor | ImageSubset,
     versions: Versions,
     places: list[str],
     config: Config,
@@ -104,7 +104,9 @@ def first_answer(
     labels, classes = data.labels[indices], len(data.classes)
     versions = Versions.of(config.data, config.seed, cropped=False)
     assert versions is not None
-    held = outputs_of(net, data.inputs[indices], versions, [FEATURES], config, device, keeping)[FEATURES]
+    held = outputs_of(
+        net, ImageSubset(data.inputs, indices), versions, [FEATURES], config, device, keeping
+    )[FEATURES]
     features = held.values if versions.count > 1 else held.values[:, None]
     deepest = last_frozen(net, config.schedule.trainable(config.trainer.epochs - 1))
     places = [place for place in (deepest, FEATURES) if place is not None]

@@ -6,7 +6,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tlcl.config.schema import Config
-from tlcl.data.equal_images import digests
+from tlcl.data.equal_images import digests_of
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.weights import RUN_MODEL, file_sha256
@@ -19,8 +19,8 @@ MISTAKES = 25
 
 def duplicates(source: Source) -> int:
     """How many test images are also, pixel for pixel, among the training and validation images."""
-    pool = set(digests(source.pool.images))
-    return sum(digest in pool for digest in digests(source.test.images))
+    pool = set(digests_of(source.pool))
+    return sum(digest in pool for digest in digests_of(source.test))
 
 
 def accuracy_words(right: int, total: int) -> str:

@@ -8,7 +8,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ DEPTHS = (1, 2, 2, 3, 3, 4, 1)
 @dataclass
 class EfficientNetLite0Config(ModelConfig):
     """It has no keys of its own."""
+
+    least_input: ClassVar[int] = 96
 
 
 def build(num_classes: int, config: EfficientNetLite0Config) -> Mapping[str, nn.Module]:

@@ -16,10 +16,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tlcl.config.schema import Config
+from tlcl.data.image_tensors import ImageSubset
 from tlcl.data.versions import Versions
 from tlcl.models.blocks import FEATURES, Blocks
 from tlcl.models.inference import outputs, whole_batches
-from tlcl.prefix_cache.mapped_file import build_mapped, open_mapped
+from tlcl.system.mapped_file import build_mapped, open_mapped
 
 log = logging.getLogger(__name__)
 VERSION = "2"  # part of every key: raise it when the same weights and images give other activations
@@ -131,13 +132,13 @@ class FrozenBlocks:
     """Blocks that do not change while what they compute of `images` is used.
 
     Attributes:
-        images: uint8 (n, C, H, W).
+        images: uint8 (n, C, H, W), or a subset of such.
         precision: as `trainer.precision`, resolved.
         progress: whether to show progress bars in a terminal.
     """
 
     net: Blocks
-    images: Tensor
+    images: Tensor | ImageSubset
     versions: Versions
     device: torch.device
     precision: str
@@ -146,7 +147,7 @@ class FrozenBlocks:
     @cached_property
     def images_content(self) -> str:
         """A hash of the images, for the keys of all their outputs."""
-        return _content(self.images)
+        return _content(self.images) if isinstance(self.images, Tensor) else _content_of_subset(self.images)
 
     def run(self, batches: Iterable[Tensor], start: str | None, stop: str) -> Iterator[Tensor]:
         """The outputs of `stop`, on the device."""
@@ -177,7 +178,7 @@ class FrozenBlocks:
             if bar.disable:
                 log.info("computing the outputs of %s", label)
             for number in range(self.versions.count):
-                source = self.images if before is None else before.version(number)
+                source: Tensor | ImageSubset = self.images if before is None else before.version(number)
                 batches: Iterator[Tensor] = (source[part] for part in slices)
                 if before is None:
                     batches = self.versions.render(batches, number)
@@ -248,6 +249,17 @@ def _content(tensor: Tensor) -> str:
     digest = hashlib.blake2b(about.encode(), digest_size=16)
     content: Any = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
     digest.update(content)
+    return digest.hexdigest()
+
+
+def _content_of_subset(images: ImageSubset) -> str:
+    """What `_content` says of the images gathered into one tensor."""
+    first = images[:1]
+    about = f"{first.dtype} {tuple(images.shape)} {first.contiguous().stride()}"
+    digest = hashlib.blake2b(about.encode(), digest_size=16)
+    for start in range(0, len(images), BATCH):
+        content: Any = images[start : start + BATCH].contiguous().flatten().numpy()
+        digest.update(content)
     return digest.hexdigest()
 
 

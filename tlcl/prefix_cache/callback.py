@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tlcl.config.schema import Config
 from tlcl.data.datamodule import IndexedDataModule, Rows
+from tlcl.data.image_tensors import ImageSubset
 from tlcl.data.versions import Crops, Versions, crops_in
 from tlcl.models.blocks import Blocks
 from tlcl.models.tail import last_frozen
@@ -112,9 +113,8 @@ class SharedViews:
         for versions in dict.fromkeys(start.versions for start in planned):
             places = {start.place for start in planned if start.versions == versions and start.place is not None}
             if versions is not None and places:
-                blocks = FrozenBlocks(
-                    net, self.inputs[self.indices], versions, self.device, trainer.of_frozen, trainer.progress
-                )
+                images = ImageSubset(self.inputs, self.indices)
+                blocks = FrozenBlocks(net, images, versions, self.device, trainer.of_frozen, trainer.progress)
                 self.held[versions] = activations(blocks, sorted(places, key=net.places.index), self.keeping)
 
 
@@ -212,7 +212,7 @@ class ServePrefix(L.Callback):
         trainer = self.config.trainer
         places = sorted(places, key=net.places.index)
         with self.watch.measure("prefix"):
-            images = self.data.inputs[getattr(self.data.split, side)]
+            images = ImageSubset(self.data.inputs, getattr(self.data.split, side))
             blocks = FrozenBlocks(net, images, versions, device, trainer.of_frozen, trainer.progress)
             held = activations(blocks, places, self.keeping)
         self.records += [{"of": side, **one.record()} for one in held.values()]

@@ -1,5 +1,6 @@
 """One image file to one uint8 tensor, whatever its size, mode and orientation."""
 
+import math
 import warnings
 from io import BytesIO
 from typing import NamedTuple
@@ -8,6 +9,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+from tlcl.data.images.heif import heif_format, is_heif
+from tlcl.data.images.pixel_range import PixelRange, is_deep, range_of, scaled
 
 # What Pillow decodes by itself; EPS, for one, it hands to another program, which runs what the file says.
 FORMATS = (
@@ -25,45 +29,54 @@ class BadImage(Exception):
 
 
 class SizedImage(NamedTuple):
-    """uint8 (channels, size, size), and the original's width and height in pixels, turned upright by EXIF."""
+    """What one file holds.
+
+    Attributes:
+        pixels: uint8 (channels, size, size).
+        original: the image's width and height in pixels, turned upright by EXIF.
+        brightest: of an image of more than 8 bits, where its brightest pixel lay in its range, 0..1; else NaN.
+    """
 
     pixels: Tensor
     original: tuple[int, int]
+    brightest: float = math.nan
 
 
-def decode_image(content: bytes, size: int, channels: int) -> Tensor:
+def decode_image(content: bytes, size: int, channels: int, pixel_range: PixelRange | None = None) -> Tensor:
     """The pixels of `decode_sized`."""
-    return decode_sized(content, size, channels).pixels
+    return decode_sized(content, size, channels, pixel_range).pixels
 
 
-def decode_sized(content: bytes, size: int, channels: int) -> SizedImage:
+def decode_sized(
+    content: bytes, size: int, channels: int, pixel_range: PixelRange | None = None
+) -> SizedImage:
     """Decode, turn upright by EXIF, crop the centre square, to whole pixels, and resize it.
 
-    16-bit greys are scaled to 8 bits, transparent images are laid on white.
+    Transparent images are laid on white; images of more than 8 bits are scaled, see `tlcl.data.images.pixel_range`.
 
     Args:
-        content: the bytes of a file of one of `FORMATS`.
+        content: the bytes of a file of one of `FORMATS`, or of HEIC where pillow-heif is installed.
         size: height and width of the result in pixels.
         channels: 3 for RGB, 1 for grey.
+        pixel_range: what is black and white in images of more than 8 bits; None: what their type says.
 
     Raises:
-        BadImage: not an image, truncated, beyond Pillow's limit on pixels, or with pixels that are no numbers.
+        BadImage: not an image, truncated, beyond Pillow's limit on pixels, or with pixels that are no numbers or
+            whose black and white nothing says.
     """
+    brightest = math.nan
     try:
-        image: Image.Image = Image.open(BytesIO(content), formats=FORMATS)
+        formats = (*FORMATS, heif_format()) if is_heif(content) else FORMATS
+        image: Image.Image = Image.open(BytesIO(content), formats=formats)
         # Pillow only warns up to twice its limit; turning warnings into errors is not safe among threads.
         if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
             raise Image.DecompressionBombError
         image.load()
+        limits = range_of(image, pixel_range) if is_deep(image) else None  # by what the file says of itself
         image = ImageOps.exif_transpose(image)
         original = image.size
-        if image.mode.startswith("I") or image.mode == "F":
-            values = np.asarray(image, dtype=np.float64)
-            if not np.isfinite(values).all():
-                raise BadImage("pixels that are NaN or infinite")
-            # 16-bit files arrive as 0..65535; what already fits 8 bits stays as it is.
-            scaled = values / 257 if values.max() > 255 else values
-            image = Image.fromarray(scaled.clip(0, 255).astype(np.uint8))
+        if limits is not None:
+            image, brightest = scaled(image, limits)
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -81,4 +94,4 @@ def decode_sized(content: bytes, size: int, channels: int) -> SizedImage:
     except Exception as error:  # damaged files make Pillow raise nearly anything, struct.error for one
         raise BadImage(str(error).splitlines()[0] if str(error) else type(error).__name__) from None
     array = np.array(image, dtype=np.uint8).reshape(size, size, channels)
-    return SizedImage(torch.from_numpy(array).permute(2, 0, 1).contiguous(), original)
+    return SizedImage(torch.from_numpy(array).permute(2, 0, 1).contiguous(), original, brightest)

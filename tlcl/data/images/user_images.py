@@ -1,7 +1,6 @@
-"""A user's images, files, folders and tar files of them, decoded as a run's own were."""
+"""A user's images, files, folders and archives of them, decoded as a run's own were."""
 
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,11 +9,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from tlcl.data.images.archives import by_name, is_archive
 from tlcl.data.images.decode import BadImage, decode_image
 from tlcl.data.images.files import Content, read_file, read_files
-from tlcl.data.images.walk import image_paths
-from tlcl.data.sources.image_folder import LISTED
+from tlcl.data.images.pixel_range import PixelRange
+from tlcl.data.images.walk import image_paths, is_other
 from tlcl.errors import UserError
+
+LISTED = 20  # files that are named
 
 
 def find_images(paths: list[Path]) -> list[Path]:
@@ -37,23 +39,18 @@ def find_images(paths: list[Path]) -> list[Path]:
 
 
 def read_contents(paths: list[Path]) -> Iterator[tuple[Path, Content]]:
-    """(name, bytes) of all that `find_images` finds, or why it cannot be read; a tar file named is what it holds.
+    """(name, bytes) of all that `find_images` finds, or why it cannot be read; an archive named is what it holds.
 
     Raises:
-        UserError: as `find_images`, and a damaged tar file.
+        UserError: as `find_images`, and a damaged archive.
     """
     for path in find_images(paths):
-        if path in paths and _is_tar(path):
-            yield from ((path / name, inside) for name, inside in read_files(path))
+        if path in paths and is_archive(path):
+            for name, inside in read_files(path):
+                if not is_other(name):
+                    yield path / name, inside
         else:
-            yield path, read_file(path)
-
-
-def _is_tar(path: Path) -> bool:
-    try:
-        return path.is_file() and tarfile.is_tarfile(path)
-    except OSError:
-        return False
+            yield path, by_name(path.name) or read_file(path)
 
 
 class Images(NamedTuple):
@@ -63,7 +60,15 @@ class Images(NamedTuple):
     images: Tensor
 
 
-def read_images(paths: list[Path], size: int, channels: int, *, skip_bad: bool, progress: bool) -> Images:
+def read_images(
+    paths: list[Path],
+    size: int,
+    channels: int,
+    pixel_range: PixelRange | None = None,
+    *,
+    skip_bad: bool,
+    progress: bool,
+) -> Images:
     """Decode a user's images as the run's own were decoded.
 
     Raises:
@@ -74,7 +79,7 @@ def read_images(paths: list[Path], size: int, channels: int, *, skip_bad: bool, 
         try:
             if isinstance(content, BadImage):
                 raise content
-            images.append(decode_image(content, size, channels))
+            images.append(decode_image(content, size, channels, pixel_range))
             files.append(file)
         except BadImage as error:
             bad.append(f"{str(file)!r} ({error})")

@@ -1,30 +1,62 @@
 """The files below a folder, through links to folders, without being caught in a loop of them."""
 
 import os
-from collections.abc import Iterator
-from pathlib import Path, PurePath
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from tlcl.errors import UserError
 
-IGNORED = {"thumbs.db", "desktop.ini"}
+# What systems, file servers and programs leave beside photos; a name that begins with a dot is one too.
+LITTER = {
+    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "picasa.ini", "__macosx", "@eadir",
+    "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@sharebin", "@tmp", "$recycle.bin", "recycler",
+    "system volume information", "lost+found", "lost.dir", "network trash folder", "temporary items",
+    "found.000", "__pycache__", "_thumbs", "~snapshot",
+}  # fmt: skip
+# Endings of what lies beside photos and is none: lists, notes, sidecars, films, sound, archives, programs.
+OTHER = {
+    ".txt", ".md", ".rst", ".rtf", ".pdf", ".doc", ".docx", ".odt", ".xls", ".xlsx", ".ods", ".ppt", ".pptx",
+    ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".html", ".htm", ".log",
+    ".db", ".sqlite", ".lnk", ".url", ".webloc", ".xmp", ".aae", ".thm", ".mp4", ".mov", ".avi", ".mkv", ".m4v",
+    ".wmv", ".webm", ".mp3", ".wav", ".m4a", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".npy",
+    ".npz", ".mat", ".h5", ".hdf5", ".pkl", ".pt", ".pth", ".parquet", ".py", ".ipynb", ".m", ".r", ".sh", ".bat",
+    ".exe", ".dll", ".tmp", ".bak", ".part", ".crdownload", ".md5", ".sha256",
+}  # fmt: skip
 Identity = tuple[int, int]  # device and inode: the same for every path that leads to a folder
 
 
-def is_image_name(path: PurePath) -> bool:
-    """Whether a file counts at all: system litter and hidden files do not."""
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-    return not hidden and path.name.lower() not in IGNORED
+def is_litter(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or what systems leave behind."""
+    return name.startswith((".", "__MACOSX")) or name.lower() in LITTER
 
 
-def image_paths(root: Path) -> list[Path]:
-    """Every file below `root` that `is_image_name` lets through, sorted; broken links are among them.
+def counts(parts: Iterable[str]) -> bool:
+    """Whether a file with these names of folders and its own last is none of the litter, nor in it."""
+    return not any(is_litter(part) for part in parts)
 
-    Links to folders are followed, except one that leads back to a folder it lies in, by its path or in truth.
+
+def is_other(name: str) -> bool:
+    """Whether a file's ending says that it is no image."""
+    return os.path.splitext(name)[1].lower() in OTHER
+
+
+def files_below(root: Path) -> list[str]:
+    """`folder/.../name` of every file below `root` but litter, in order folder by folder.
+
+    Broken links are among them. Links to folders are followed, except one that leads back to a folder it lies in,
+    by its path or in truth.
 
     Raises:
         UserError: a folder that cannot be listed, whose images would be missed in silence.
     """
-    return sorted(path for path in map(Path, _below(str(root))) if is_image_name(path.relative_to(root)))
+    start = len(str(root)) + (not str(root).endswith(os.sep))
+    names = [path[start:].replace(os.sep, "/") for path in _below(str(root))]
+    return sorted(names, key=lambda name: name.split("/"))
+
+
+def image_paths(root: Path) -> list[Path]:
+    """The files of `files_below` that may be images, as paths."""
+    return [root / name for name in files_below(root) if not is_other(name)]
 
 
 def class_folders(root: Path) -> list[str]:
@@ -33,7 +65,7 @@ def class_folders(root: Path) -> list[str]:
     return sorted(
         path.name
         for path in root.iterdir()
-        if path.is_dir() and is_image_name(PurePath(path.name)) and not _identities(str(path)) & inside
+        if path.is_dir() and not is_litter(path.name) and not _identities(str(path)) & inside
     )
 
 
@@ -41,13 +73,13 @@ def _below(root: str) -> Iterator[str]:
     """Every file below `root`."""
     inside = {root: _folders_above(root) | _identities(root)}  # all that a folder lies in, itself among them
     for folder, folders, files in os.walk(root, onerror=_refuse, followlinks=True):
-        yield from (os.path.join(folder, name) for name in files)
+        yield from (os.path.join(folder, name) for name in files if not is_litter(name))
         around, names, folders[:] = inside.pop(folder), list(folders), []
         for name in names:
             path = os.path.join(folder, name)
             here = _identities(path)
             # A hidden folder may link to half the disk.
-            if is_image_name(PurePath(name)) and not here & around:
+            if not is_litter(name) and not here & around:
                 folders.append(name)
                 inside[path] = around | here | (_folders_above(path) if os.path.islink(path) else frozenset())
 
