@@ -215,7 +215,8 @@ def test_both_domains_of_an_adaptation_are_looked_at(tmp_path: Path, target_labe
     config = parse_config(composed(tmp_path, *MODEL, *options))
     net, _ = build_model(config.model, 10, seed=0)
     pool = load_digits().pool
-    (found,) = nearest_training_images(net, pool.images[:1], config, torch.device("cpu"), 200, progress=False)
+    cpu = torch.device("cpu")
+    (found,) = nearest_training_images(net, pool.images[:1], config, tmp_path, cpu, 200, progress=False)
     target = [one for one in found if one.domain == "target"]
     assert len(target) == 96
     assert len([one for one in found if one.domain == "source" and one.label is not None]) == 60

@@ -14,6 +14,7 @@ from tlcl.config.schema import Config
 from tlcl.jobs.fit import train
 from tlcl.jobs.job import Job, run_job
 from tlcl.jobs.pretrain import start_weights
+from tlcl.tracking.data_record import Parts
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.timings import Stopwatch
 
@@ -36,6 +37,14 @@ class Adapt(Job):
         self.net, self.backbone, self.method, self.data, self.known = prepare(self.config, self.domains)
         self.source = self.domains.target
         self.classes, self.place = len(self.source.pool.classes), aligned_place(self.config)
+
+    @property
+    def parts(self) -> Parts:
+        source, target = self.domains
+        return {
+            "source's training": source.pool, "source's test": source.test,
+            "target's training": target.pool, "target's test": target.test,
+        }  # fmt: skip
 
     def load_weights(self) -> dict[str, Any]:
         return vars(start_weights(self.config, self.net, self.backbone))

@@ -170,7 +170,9 @@ def explain(
     no_neighbours = ""
     if neighbours:
         try:
-            nearest = nearest_training_images(net, images, config, device, neighbours, progress=progress)
+            nearest = nearest_training_images(
+                net, images, config, run_dir, device, neighbours, progress=progress
+            )
         except UserError as error:
             no_neighbours = f"the training data is not to be had any more ({error})"
             print(f"warning: {no_neighbours}", file=sys.stderr)

@@ -23,6 +23,7 @@ from tlcl.jobs.pretrain import ready_weights
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.reports.render import render
 from tlcl.tracking.checkpoint import PREVIOUS
+from tlcl.tracking.data_record import DATA, Parts, data_record, refuse_changed, refuse_different
 from tlcl.tracking.records import RunDirectory, read_lines
 from tlcl.tracking.timings import seconds_by_part
 from tlcl.tracking.wandb import finish_wandb
@@ -114,6 +115,11 @@ class Job(ABC):
         return self.config.schedule.trainable(self.config.trainer.epochs - 1)
 
     @property
+    def parts(self) -> Parts:
+        """All data that are trained or tested on, which must be the same when the run is resumed."""
+        return {"training": self.source.pool, "test": self.source.test}
+
+    @property
     def duplicates(self) -> int:
         """How many test images are also, pixel for pixel, among those that are learned from."""
         return duplicates(self.source)
@@ -147,8 +153,13 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
     if leads():
         log.info("loading the data: %s", config.data.source)
     job.build()
+    record = data_record(job.parts)
+    if directory.begun:
+        refuse_changed(directory.path, record)
+    elif leads():
+        refuse_different(directory.path, config, record)
     weights = job.load_weights()
-    directory.begin(config)
+    directory.begin(config, {DATA: record})
     if config.trainer.channels_last:
         job.net.to(memory_format=torch.channels_last)
     loggers = job.train()
