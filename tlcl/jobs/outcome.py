@@ -13,8 +13,8 @@ from tlcl.models.weights import RUN_MODEL, file_sha256
 from tlcl.statistics.accuracy import accuracy_interval
 from tlcl.system.files import atomic_open
 from tlcl.tracking.calibration import Calibration
+from tlcl.tracking.image_table import write_test_table
 from tlcl.tracking.records import RunDirectory
-from tlcl.tracking.test_table import write_test_table
 
 MISTAKES = 25
 
