@@ -87,7 +87,7 @@ def test_losses_and_accuracy_are_those_of_scikit_learns_cross_validation() -> No
     features, labels = clouds()
     chosen = choose_penalty(features, features, labels, 3, seed=5)
     folds = StratifiedKFold(5, shuffle=True, random_state=derive_seed(5, "folds") % 2**32)
-    losses, errors, accuracies = [], [], []
+    losses, errors, accuracies, said = [], [], [], []
     for penalty in chosen.tried:
         model = make_pipeline(
             StandardScaler(), LogisticRegression(C=1 / (penalty * 0.8 * len(labels)), tol=1e-7, max_iter=9999)
@@ -97,6 +97,7 @@ def test_losses_and_accuracy_are_those_of_scikit_learns_cross_validation() -> No
         losses.append(each.mean())
         errors.append(each.std(ddof=1) / math.sqrt(len(each)))
         accuracies.append((answered.argmax(1) == labels.numpy()).mean())
+        said.append(answered)
     assert np.allclose(chosen.losses, losses, atol=2e-3)
     best = int(np.argmin(losses))
     # The strongest within one standard error of the best.
@@ -106,6 +107,8 @@ def test_losses_and_accuracy_are_those_of_scikit_learns_cross_validation() -> No
     assert chosen.accuracy == pytest.approx(accuracies[expected], abs=1e-9)
     assert chosen.loss == pytest.approx(losses[expected], abs=2e-3)
     assert (chosen.folds, chosen.images) == (5, len(labels))
+    assert torch.equal(chosen.which, torch.arange(len(labels)))
+    assert np.allclose(chosen.held_out.softmax(1).numpy(), said[expected], atol=5e-3)
     # It stopped after two rises, or at the end.
     assert len(chosen.tried) in (best + 3, len(PENALTIES))
 
@@ -118,6 +121,7 @@ def test_folds_are_as_many_as_the_smallest_class_allows(counts: tuple[int, ...],
     assert chosen.folds == folds
     assert chosen.penalty > 0
     assert math.isnan(chosen.loss) == (folds == 0)
+    assert chosen.held_out.shape == ((len(labels) if folds else 0), 3)
 
 
 def test_held_out_images_are_asked_about_as_they_are() -> None:
@@ -131,4 +135,8 @@ def test_held_out_images_are_asked_about_as_they_are() -> None:
 
 def test_no_more_images_take_part_than_a_choice_needs() -> None:
     features, labels = clouds(MOST + 50, classes=2, width=2)
-    assert choose_penalty(features, features, labels, 2, seed=0).images == MOST
+    chosen = choose_penalty(features, features, labels, 2, seed=0)
+    assert chosen.images == MOST
+    # What is said of each is of the image that is named.
+    own = nn.functional.cross_entropy(chosen.held_out, labels[chosen.which])
+    assert float(own) == pytest.approx(chosen.loss, abs=1e-5)

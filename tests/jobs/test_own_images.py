@@ -112,6 +112,12 @@ def test_a_deeper_model_that_is_better_is_kept(deep: Path) -> None:
     losses = [line["val/loss"] for line in lines]
     assert record["selected"]["epoch"] == losses.index(min(losses))
     assert (record["train_size"], record["val_size"]) == (1297, 100)
+    calibration = record["calibration"]
+    assert (calibration["held_out"], calibration["images"]) == ("validation images", 100)
+    # They are the deeper model's answers, not the head's.
+    kept = json.loads((deep / "calibration.json").read_text())
+    loss = -np.log(1 - np.array(kept["scores"])).mean()
+    assert loss == pytest.approx(record["selected"]["val_loss"], rel=1e-3)
     assert not (deep / "halves").exists()
 
 
@@ -152,7 +158,8 @@ def test_a_resumed_run_is_the_same_run(
     if ours["answer"] == "deeper":
         same_finetuning(deep, resumed)
     assert (deep / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
-    for key in ("deeper", "answer"):
+    assert (deep / "calibration.json").read_bytes() == (resumed / "calibration.json").read_bytes()
+    for key in ("deeper", "answer", "calibration"):
         assert ours[key] == theirs[key]
     assert {**ours["first_answer"], "seconds": 0} == {**theirs["first_answer"], "seconds": 0}
     assert all(np.array_equal(one, predictions(resumed)[key]) for key, one in predictions(deep).items())

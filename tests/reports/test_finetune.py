@@ -105,6 +105,22 @@ def test_unfinished_run_has_a_page_that_says_so(run_dir: Path) -> None:
     assert page.count("<img") == 2
 
 
+def test_a_calibrated_run_says_how_far_it_is_from_honest(run_dir: Path) -> None:
+    rewrite(run_dir / "summary.json", calibration={"temperature": 1.5})
+    assert "calibration.json is missing" in write_report(run_dir).read_text()
+    (run_dir / "calibration.json").write_text("{}")
+    save_plots(run_dir)
+    assert write_report(run_dir).read_text().count("<img") == 4
+    (run_dir / "calibration.json").write_text(
+        json.dumps({"temperature": 1.5, "reason": None, "images": 40, "held_out": "<b>", "scores": [0.5]})
+    )
+    save_plots(run_dir)
+    page = write_report(run_dir).read_text()
+    assert page.count("<img") == 5
+    assert "Expected calibration error" in page
+    assert "40 &lt;b&gt;" in page
+
+
 def rewrite(path: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 

@@ -62,6 +62,9 @@ class ChosenPenalty:
         accuracy, loss: of held-out images at `penalty`; NaN without folds.
         folds: how many; 0 where no class has two images.
         images: how many took part.
+        which: int64 (images,), those that took part, among those given.
+        held_out: float32 (images, K), logits at `penalty` of each, by the head that was fitted without its fold;
+            empty without folds.
     """
 
     penalty: float
@@ -71,6 +74,8 @@ class ChosenPenalty:
     loss: float
     folds: int
     images: int
+    which: Tensor
+    held_out: Tensor
 
 
 class _Regression:
@@ -142,21 +147,24 @@ def choose_penalty(
     _, counts = np.unique(targets, return_counts=True)
     folds = int(min(FOLDS, max(2, counts.min()), counts.max()))
     if folds < 2:
-        return ChosenPenalty(1.0, (), (), float("nan"), float("nan"), 0, len(targets))
+        return ChosenPenalty(
+            1.0, (), (), float("nan"), float("nan"), 0, len(targets), which, torch.empty(0, classes)
+        )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")
         splitter = StratifiedKFold(folds, shuffle=True, random_state=derive_seed(seed, "folds") % 2**32)
         parts = list(splitter.split(inputs, targets))
     models = [_Regression(inputs[train], targets[train], classes) for train, _ in parts]
-    losses, accuracies, errors = [], [], []
+    losses, accuracies, errors, logits = [], [], [], []
     for penalty in PENALTIES:
-        mine, right = torch.empty(len(targets)), 0
+        mine, said, right = torch.empty(len(targets)), torch.empty(len(targets), classes), 0
         for model, (_, held) in zip(models, parts, strict=True):
-            logits = model.fit(penalty).logits(asked[held])
+            said[held] = fresh = model.fit(penalty).logits(asked[held])
             answers = torch.from_numpy(targets[held])
-            mine[held] = nn.functional.cross_entropy(logits, answers, reduction="none")
-            right += int((logits.argmax(1) == answers).sum())
+            mine[held] = nn.functional.cross_entropy(fresh, answers, reduction="none")
+            right += int((fresh.argmax(1) == answers).sum())
             step()
+        logits.append(said)
         losses.append(float(mine.double().mean()))
         accuracies.append(right / len(targets))
         errors.append(float(mine.double().std()) / math.sqrt(len(targets)))
@@ -166,7 +174,8 @@ def choose_penalty(
     chosen = next(place for place, loss in enumerate(losses) if loss <= losses[best] + errors[best])
     tried = PENALTIES[: len(losses)]
     return ChosenPenalty(
-        tried[chosen], tried, tuple(losses), accuracies[chosen], losses[chosen], folds, len(targets)
+        tried[chosen], tried, tuple(losses), accuracies[chosen], losses[chosen], folds, len(targets), which,
+        logits[chosen],
     )
 
 

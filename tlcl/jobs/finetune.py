@@ -16,6 +16,7 @@ from tlcl.explain.cka import copy_before_training, similarities_on
 from tlcl.finetuning.fitted_head import FittedHead
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.jobs.answer import class_lines, next_lines
+from tlcl.jobs.calibrate import HeldOut, calibrate, calibration_record
 from tlcl.jobs.deeper import CrossFit, evidence_words
 from tlcl.jobs.first_answer import FirstAnswer, first_answer
 from tlcl.jobs.fit import loggers_for, select_weights, train
@@ -27,6 +28,7 @@ from tlcl.models.build import build_model
 from tlcl.prefix_cache.activations import Keeping
 from tlcl.prefix_cache.callback import ServePrefix, SharedViews, can_serve
 from tlcl.prefix_cache.probabilities import predict_probabilities, probabilities_from, split_at_frozen
+from tlcl.tracking.calibration import write_calibration
 from tlcl.tracking.checkpoint import BestWeights
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.selection import RULES, SCORES
@@ -130,17 +132,35 @@ class Finetune(Job):
 
     def test(self) -> Tensor:
         self.probabilities = self._probabilities()
+        self.calibration = calibrate(self._held_out())
+        write_calibration(self.directory, self.calibration)
         return self.probabilities
 
     def _probabilities(self) -> Tensor:
-        network = split_at_frozen(self.net, self.config)
         if self.first is not None:
-            held = self.first.test.get(FEATURES if self.head_stays else network.place or "")
+            place = split_at_frozen(self.net, self.config).place
+            held = self.first.test.get(FEATURES if self.head_stays else place or "")
             if held is not None:
                 return probabilities_from(self.net, held, self.config, self.device)
+        return self._answers(self.source.test.images)
+
+    def _held_out(self) -> HeldOut:
+        """What is said of labelled images by what has not learned from them, or, of a head, by its like."""
+        labels = self.data.labels
+        if self.head_stays:
+            assert self.first is not None
+            chosen = self.first.chosen
+            which = labels[self.first.indices[chosen.which]][: len(chosen.held_out)]
+            return HeldOut(chosen.held_out.softmax(1), which, "labelled images, each held out once")
+        val = self.data.split.val
+        given = self._answers(self.data.inputs[val]) if len(val) else torch.empty(0, self.classes)
+        return HeldOut(given, labels[val], "validation images")
+
+    def _answers(self, images: Tensor) -> Tensor:
+        """Class probabilities float32 (n, K) of images uint8 (n, C, H, W)."""
         return predict_probabilities(
-            network,
-            self.source.test.images,
+            split_at_frozen(self.net, self.config),
+            images,
             self.config,
             self.device,
             batch_size=max(EVAL_BATCH, self.config.data.batch_size),
@@ -162,6 +182,9 @@ class Finetune(Job):
             "processes": trainer.processes,
             "prefix_cache": [record for callback in self.prefix for record in callback.records],
             "look": self.look.record(),
+            "calibration": calibration_record(
+                self.calibration, self.probabilities.numpy(), self.source.test.labels.numpy()
+            ),
         }
         if self.first is not None:
             summary["first_answer"] = self.first.record

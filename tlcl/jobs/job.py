@@ -22,6 +22,7 @@ from tlcl.jobs.outcome import duplicates, export, parameter_counts, record_test
 from tlcl.jobs.pretrain import ready_weights
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.reports.render import render
+from tlcl.tracking.calibration import Calibration
 from tlcl.tracking.checkpoint import PREVIOUS
 from tlcl.tracking.data_record import DATA, Parts, data_record, refuse_changed, refuse_different
 from tlcl.tracking.records import RunDirectory, read_lines
@@ -37,12 +38,14 @@ class Job(ABC):
     Attributes:
         name: its kind, see `tlcl.config.kinds`.
         surplus: checkpoints that a finished run has no more use for.
+        calibration: how sure the tested answers may be; `test` sets it where images are held out for that.
         net, backbone, source, classes: set by `build`: the network, what it is made from, the data whose test
             images are answered, and the number of its classes.
     """
 
     name: ClassVar[str]
     surplus: ClassVar[tuple[str, ...]] = (PREVIOUS,)
+    calibration = Calibration()
     net: Blocks
     backbone: Backbone
     source: Source
@@ -167,7 +170,8 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
         return {}
     log.info("testing on %s images", f"{len(job.source.test):,}")
     job.choose()
-    tested = record_test(directory, job.test(), job.source.test)
+    probabilities = job.test()
+    tested = record_test(directory, probabilities, job.source.test, job.calibration)
     pool, trained = job.source.pool, job.trained
     summary: dict[str, Any] = {
         "status": "complete",

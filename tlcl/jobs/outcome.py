@@ -12,6 +12,8 @@ from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.weights import RUN_MODEL, file_sha256
 from tlcl.statistics.accuracy import accuracy_interval
 from tlcl.system.files import atomic_open
+from tlcl.tracking.calibration import Calibration
+from tlcl.tracking.image_table import write_test_table
 from tlcl.tracking.records import RunDirectory
 
 MISTAKES = 25
@@ -57,8 +59,12 @@ def export(
     return file_sha256(directory.path / RUN_MODEL)
 
 
-def record_test(directory: RunDirectory, probabilities: Tensor, test: ImageTensors) -> dict[str, float]:
+def record_test(
+    directory: RunDirectory, probabilities: Tensor, test: ImageTensors, calibration: Calibration
+) -> dict[str, float]:
     """Accuracy and loss on the test images; keeps every probability and the most confident mistakes.
+
+    Beside them a table, whose confidence is calibrated; all else is not.
 
     Args:
         probabilities: (N, K), rows sum to 1.
@@ -68,6 +74,8 @@ def record_test(directory: RunDirectory, probabilities: Tensor, test: ImageTenso
     wrong = (predicted != labels).nonzero().squeeze(1)
     mistakes = wrong[confidence[wrong].argsort(descending=True, stable=True)][:MISTAKES]
     directory.write_predictions(labels, probabilities, mistakes, test.images[mistakes])
+    calibrated = calibration.calibrated(probabilities.numpy())
+    write_test_table(directory.path, test.names, labels.numpy(), calibrated, test.classes)
     likelihood = probabilities.gather(1, labels[:, None]).clamp_min(1e-12)
     return {
         "test_acc": float((predicted == labels).double().mean()),

@@ -14,6 +14,8 @@ from tlcl.reports.page import (
     right_answers,
     tested_context,
 )
+from tlcl.reports.plots.reliability import reliability_caption
+from tlcl.tracking.calibration import CALIBRATION
 from tlcl.tracking.finished_run import FinishedRun
 
 CAPTIONS = {
@@ -23,6 +25,7 @@ CAPTIONS = {
     "same but for rotation and scale, 0 unrelated.",
     "confusion": "Test images by true and predicted class; the colour is the share of the true class.",
     "mistakes": "The mistakes the network was surest of: true class → prediction.",
+    "reliability": "",  # see `reliability_caption`
     "time": "Where the time of each epoch went; the totals are in the legend.",
 }
 # What a screen reader says in a picture's place; the caption it reads anyway.
@@ -32,6 +35,7 @@ ALTERNATIVES = {
     "cka": "Bar chart: similarity of each block's outputs before and after training; figures are in summary.json",
     "confusion": "Heat map of true against predicted classes; its figures by class are in the table below",
     "mistakes": "Grid of misclassified test images, each with its true class, predicted class and confidence",
+    "reliability": "Line chart of accuracy against confidence, and bars of the number of test images by confidence",
     "time": "Stacked bars of the seconds of each epoch; the totals are in summary.json",
 }
 RECORDS = {
@@ -61,9 +65,12 @@ def write_report(run_dir: Path) -> Path:
     # A fitted head that stays has no epochs.
     unneeded = {"metrics.jsonl"} if summary.get("answer") == "head" else set()
     records = {name: what for name, what in RECORDS.items() if name not in unneeded}
+    if "calibration" in summary:  # older runs have none
+        records[CALIBRATION] = "the calibration"
+    captions = {**CAPTIONS, "reliability": reliability_caption(run_dir)}
     context: dict[str, Any] = {
         **base_context(run_dir, missing_records(run, records)),
-        "plots": embedded_plots(run_dir, CAPTIONS, ALTERNATIVES),
+        "plots": embedded_plots(run_dir, captions, ALTERNATIVES),
         "epochs": len(metrics),
         "late_blocks": blocks_not_in_checkpoint(summary, metrics),
         "epoch_seconds": float(np.median(seconds)) if seconds else None,

@@ -8,8 +8,24 @@ from sklearn.metrics import confusion_matrix as sklearn_confusion
 
 from tests.reports.conftest import metrics, predictions
 from tlcl.config.thaw import BLOCKS
+from tlcl.reports.plots import predictions as module
 from tlcl.reports.plots.predictions import confusion_counts, confusion_matrix, mistakes_grid
+from tlcl.reports.plots.reliability import reliability_caption, reliability_figures
 from tlcl.reports.plots.training import learning_curves, milestones, save_plots, thaw_timeline
+from tlcl.tracking.image_table import write_test_table
+
+
+def records_of(path: Path, labels: np.ndarray, probabilities: np.ndarray) -> None:
+    """What of a run's records the test images are in."""
+    np.savez(
+        path / "test_predictions.npz",
+        labels=labels,
+        probabilities=probabilities,
+        mistake_index=np.array([4, 0, 7]),
+        mistake_images=np.zeros((3, 1, 8, 8), dtype=np.uint8),
+    )
+    classes = [f"class {number}" for number in range(probabilities.shape[1])]
+    (path / "labels.json").write_text(json.dumps({"classes": classes}))
 
 
 def test_milestones_are_drawn_where_blocks_thaw() -> None:
@@ -85,6 +101,10 @@ def test_mistakes_name_both_classes() -> None:
         for axes in mistakes_grid(images[:1], np.array([0]), np.array([[0.1, 0.9, 0, 0]]), long).axes
     ]
     assert title == "a_long_cl…e_number_1\n→ a_long_cl…e_number_2\n90% sure"  # cut, and still two classes
+    files = ["cat/a_long_name_of_a_photo_taken_in_2024.png", *(f"{number}.png" for number in range(6))]
+    figure = mistakes_grid(images, labels, probabilities, ["$a$", "b", "c", "d"], files)
+    below = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert below == ["cat/a_long_nam…ken_in_2024.png", *files[1:]]
     empty = mistakes_grid(images[:0], labels[:0], probabilities[:0], ["a", "b"])
     assert "No mistakes" in empty.texts[0].get_text()
 
@@ -113,14 +133,52 @@ def test_every_plot_is_written(tmp_path: Path, epochs: int, classes: int) -> Non
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics(epochs)))
     assert [path.name for path in save_plots(tmp_path)] == ["curves.png", "thaw.png"]
     labels, probabilities = predictions(classes=classes)
-    np.savez(
-        tmp_path / "test_predictions.npz",
-        labels=labels,
-        probabilities=probabilities,
-        mistake_index=np.arange(3),
-        mistake_images=np.zeros((3, 1, 8, 8), dtype=np.uint8),
-    )
-    (tmp_path / "labels.json").write_text(json.dumps({"classes": [f"class {i}" for i in range(classes)]}))
+    records_of(tmp_path, labels, probabilities)
     paths = save_plots(tmp_path)
     assert [path.stem for path in paths] == ["curves", "thaw", "confusion", "mistakes"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+
+
+def test_reliability_is_drawn_from_the_records(tmp_path: Path) -> None:
+    labels, probabilities = predictions()
+    records_of(tmp_path, labels, probabilities)
+    assert reliability_figures(tmp_path) == {}  # as for a run of before
+    kept = {"temperature": 2.5, "reason": None, "images": 30, "held_out": "validation images", "scores": []}
+    (tmp_path / "calibration.json").write_text(json.dumps(kept))
+    upper, lower = reliability_figures(tmp_path)["reliability"].axes
+    softer = np.log(probabilities) / 2.5
+    after = np.exp(softer) / np.exp(softer).sum(1, keepdims=True)
+    for number, given in enumerate((probabilities, after)):
+        sure, right = given.max(1), given.argmax(1) == labels
+        bins = np.ceil(sure * 15).astype(int)
+        expected = [(sure[bins == one].mean(), right[bins == one].mean()) for one in np.unique(bins)]
+        np.testing.assert_allclose(upper.lines[1 + number].get_xydata(), expected)
+        heights = [patch.get_height() for patch in lower.containers[number]]
+        assert [height for height in heights if height] == [(bins == one).sum() for one in np.unique(bins)]
+        shares = [(bins == one).mean() for one in np.unique(bins)]
+        error = sum(share * abs(a - b) for share, (a, b) in zip(shares, expected, strict=True))
+        assert f"{100 * error:.1f} %" in reliability_caption(tmp_path)
+        legend = upper.get_legend()
+        assert legend is not None
+        assert f"error {100 * error:.1f} %" in legend.get_texts()[number].get_text()
+    assert "2.50" in reliability_caption(tmp_path)
+    assert "30 validation images" in reliability_caption(tmp_path)
+    (tmp_path / "calibration.json").write_text(json.dumps({**kept, "temperature": None, "reason": "few"}))
+    upper, _ = reliability_figures(tmp_path)["reliability"].axes
+    assert len(upper.lines) == 2  # the dashed one, and before
+    assert "No temperature is fitted: few" in reliability_caption(tmp_path)
+
+
+def test_names_below_the_mistakes_are_those_of_the_table(tmp_path: Path) -> None:
+    labels, probabilities = predictions()
+    records_of(tmp_path, labels, probabilities)
+    assert not any(axes.texts for axes in module.tested_figures(tmp_path)["mistakes"].axes)
+    files = [f"={number}.png" for number in range(200)]
+    write_test_table(tmp_path, files, labels, probabilities, list("abcd"))
+    axes = module.tested_figures(tmp_path)["mistakes"].axes
+    assert [text.get_text() for one in axes for text in one.texts] == ["=4.png", "=0.png", "=7.png"]
+    write_test_table(tmp_path, [], labels, probabilities, list("abcd"))
+    axes = module.tested_figures(tmp_path)["mistakes"].axes
+    assert [text.get_text() for one in axes for text in one.texts] == ["image 4", "image 0", "image 7"]
+    (tmp_path / "test_predictions.csv").write_text("image\nx\n")  # of other images
+    assert not any(axes.texts for axes in module.tested_figures(tmp_path)["mistakes"].axes)

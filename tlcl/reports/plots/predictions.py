@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from tlcl.reports.plots.style import short
 from tlcl.tracking.finished_run import FinishedRun
+from tlcl.tracking.image_table import read_test_images
 
 SHOW_COUNTS = 20
 
@@ -48,7 +49,11 @@ def confusion_matrix(labels: np.ndarray, probabilities: np.ndarray, classes: Seq
 
 
 def mistakes_grid(
-    images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
+    images: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    files: Sequence[str] = (),
 ) -> Figure:
     """The most confident mistakes, most confident first.
 
@@ -56,6 +61,7 @@ def mistakes_grid(
         images: uint8 (M, C, H, W).
         labels: int (M,), the true classes.
         probabilities: float (M, K).
+        files: (M,), whose names go below the images; empty where they are not known.
     """
     if len(images) == 0:
         figure = Figure(figsize=(6, 1.2))
@@ -63,12 +69,15 @@ def mistakes_grid(
         return figure
     columns = min(5, len(images))
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(max(4.5, 2.1 * columns), 2.5 * rows + 0.3), layout="constrained")
+    height = (2.7 if files else 2.5) * rows + 0.3
+    figure = Figure(figsize=(max(4.5, 2.1 * columns), height), layout="constrained")
     counted = "The surest mistake" if len(images) == 1 else f"The {len(images)} surest mistakes"
     figure.suptitle(f"{counted} (true → predicted): up to {probabilities.max():.0%} sure", fontsize=11)
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.axis("off")
-    for axes, image, label, row in zip(figure.axes, images, labels, probabilities, strict=False):
+    for number, (axes, image, label, row) in enumerate(
+        zip(figure.axes, images, labels, probabilities, strict=False)
+    ):
         pixels = image.transpose(1, 2, 0)
         plane = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
         axes.imshow(plane, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
@@ -77,6 +86,11 @@ def mistakes_grid(
         between = " → " if len("".join(names)) <= 16 else "\n→ "
         title = f"{names[0]}{between}{names[1]}\n{row[guess]:.0%} sure"
         axes.set_title(title, fontsize=9, parse_math=False)
+        if files:
+            name = short(files[number], 30)
+            axes.text(
+                0.5, -0.03, name, transform=axes.transAxes, ha="center", va="top", fontsize=7, color="#555555"
+            )
     return figure
 
 
@@ -86,7 +100,10 @@ def tested_figures(run_dir: Path) -> dict[str, Figure]:
     if tested is None:
         return {}
     labels, probabilities, classes, wrong, images = tested
+    known = read_test_images(run_dir)
+    files = [known[place] for place in wrong] if len(known) == len(labels) else []
+    files = [f"image {name}" if name.isdigit() else name for name in files]
     return {
         "confusion": confusion_matrix(labels, probabilities, classes),
-        "mistakes": mistakes_grid(images, labels[wrong], probabilities[wrong], classes),
+        "mistakes": mistakes_grid(images, labels[wrong], probabilities[wrong], classes, files),
     }
