@@ -2,7 +2,7 @@
 
 It takes images as the run stored them, uint8 (N, C, H, W), and gives class probabilities (N, K): resize,
 normalisation, softmax and the run's temperature, if it has one, are inside. Names of the classes, size and channels
-are in its metadata. It is written only if onnxruntime gives the network's own probabilities to 1e-4, and computes in
+are in its metadata. It is written only if onnxruntime gives the network's own probabilities to 1e-4; it computes in
 full precision, whatever the run's trainer.precision.
 """
 
