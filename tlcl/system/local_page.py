@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or int(length) > LARGEST:
-            self._send(HTTPStatus.CONTENT_TOO_LARGE, f"a file has at most {LARGEST // 2**20} MiB")
+            self._send(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a file has at most {LARGEST // 2**20} MiB")
             return
         content = self.rfile.read(int(length))
         with self.server.one_at_a_time:
