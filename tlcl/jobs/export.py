@@ -38,7 +38,7 @@ class Exported(NamedTuple):
         difference: the largest of a probability to the network's, in full precision.
         recorded: the largest to the probabilities that the run recorded of these test images, in its own precision;
             None without them.
-        precision: of the run.
+        precision: of the run, in words.
     """
 
     path: Path
@@ -121,7 +121,8 @@ def export_run(run_dir: Path, out: Path | None) -> Exported:
             file.write(content)
     except OSError as error:
         raise UserError(f"--out={out} cannot be written: {error.strerror or error}") from None
-    recorded = None
+    precision, frozen = config.trainer.precision, config.trainer.of_frozen
+    words, recorded = precision if precision == frozen else f"{precision}, frozen blocks in {frozen}", None
     if known is not None:
         recorded = float((answers[RANDOM:] - at_temperature(known, temperature)).abs().max())
-    return Exported(out, RANDOM, len(images) - RANDOM, difference, recorded, config.trainer.precision)
+    return Exported(out, RANDOM, len(images) - RANDOM, difference, recorded, words)
