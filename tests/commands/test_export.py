@@ -25,6 +25,7 @@ from tlcl.jobs.finished import predictions
 from tlcl.models.onnx import run_onnx
 
 MODEL = ["model=small_cnn", "model.input_size=32", "thaw=all", "optim.name=adamw", "optim.lr=0.003"]
+CALIBRATION = {"temperature": None, "reason": "", "images": 90, "held_out": "held-out images", "scores": []}
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def test_it_answers_as_predict_does_and_says_what_it_takes(
 def test_the_record_is_met_with_and_without_a_temperature(copied: Path) -> None:
     assert job.export_run(copied, None).recorded == pytest.approx(0, abs=1e-5)
     plain = run_onnx((copied / "model.onnx").read_bytes(), load_digits().test.images[:20])
-    (copied / "calibration.json").write_text(json.dumps({"temperature": 2.0}))
+    (copied / "calibration.json").write_text(json.dumps({**CALIBRATION, "temperature": 2.0}))
     done = job.export_run(copied, copied / "other" / "soft.onnx")
     assert done.recorded == pytest.approx(0, abs=1e-5)
     soft = run_onnx((copied / "other" / "soft.onnx").read_bytes(), load_digits().test.images[:20])
@@ -154,22 +155,23 @@ def test_without_the_extra_the_remedy_is_said(
     [
         (["{empty}"], None, "is no finished tlcl run"),
         (["{run}", "--out", "{empty}"], None, "cannot be written"),
-        (["{run}"], {"temperature": 0}, "temperature=0 must be a number above 0"),
-        (["{run}"], {"temperature": "hot"}, "temperature=hot must be a number above 0"),
+        (["{run}"], json.dumps({**CALIBRATION, "temperature": 0}), "calibration.json is damaged"),
+        (["{run}"], json.dumps({**CALIBRATION, "temperature": "hot"}), "calibration.json is damaged"),
+        (["{run}"], '{"temperature": 2', "calibration.json is damaged"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(
     copied: Path,
     tmp_path: Path,
     arguments: list[str],
-    calibration: dict | None,
+    calibration: str | None,
     sentence: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "empty").mkdir()
     if calibration is not None:
-        (copied / "calibration.json").write_text(json.dumps(calibration))
+        (copied / "calibration.json").write_text(calibration)
     filled = [part.format(run=copied, empty=tmp_path / "empty") for part in arguments]
     code, out, err = call(monkeypatch, capsys, *filled)
     assert (code, out) == (2, "")

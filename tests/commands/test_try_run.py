@@ -88,7 +88,8 @@ def test_it_shows_the_pictures_of_explain(name: str, trained: Path, images: Path
 
 def test_the_temperature_of_the_run_is_applied(trained: Path, images: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(trained, tmp_path / "copied"))
-    (copied / "calibration.json").write_text(json.dumps({"temperature": 2.0}))
+    kept = {"temperature": 2.0, "reason": None, "images": 90, "held_out": "held-out images", "scores": []}
+    (copied / "calibration.json").write_text(json.dumps(kept))
     content = (images / "0.png").read_bytes()
     plain, soft = (dict(Trial(path).answer(content).ranked) for path in (trained, copied))
     first, second = list(plain)[:2]

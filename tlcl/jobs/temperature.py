@@ -1,12 +1,12 @@
 """The temperature that a run keeps with its model, by which its probabilities are calibrated."""
 
+import json
 import math
 from pathlib import Path
 
 from torch import Tensor
 
 from tlcl.errors import UserError
-from tlcl.tracking.records import read_object
 
 CALIBRATION = "calibration.json"
 
@@ -15,14 +15,19 @@ def recorded_temperature(run_dir: Path) -> float:
     """The temperature in the run's `calibration.json`; 1 where there is no such file, or none in it.
 
     Raises:
-        UserError: it is no number above 0.
+        UserError: the file is damaged.
     """
-    found = read_object(run_dir / CALIBRATION).get("temperature")
-    if found is None:
+    path = run_dir / CALIBRATION
+    if not path.is_file():
         return 1.0
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < math.inf:
-        raise UserError(f"{run_dir / CALIBRATION} is damaged: temperature={found} must be a number above 0")
-    return float(found)
+    try:
+        found = dict(json.loads(path.read_bytes())).get("temperature")
+        temperature = 1.0 if found is None else float(found)
+    except (OSError, TypeError, ValueError, RecursionError):
+        temperature = math.nan
+    if not 0 < temperature < math.inf:
+        raise UserError(f"{path} is damaged: its temperature must be a number above 0, or null")
+    return temperature
 
 
 def at_temperature(probabilities: Tensor, temperature: float) -> Tensor:
