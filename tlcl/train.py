@@ -126,6 +126,11 @@ def _whole_command(arguments: list[str]) -> list[str]:
     """The arguments, or what `+resume=DIR` of a sweep stands for."""
     if not any(argument.startswith("+resume=") for argument in arguments):
         return arguments
+    if "+resume=latest" in arguments:
+        from tlcl.tracking.latest import LATEST, whole_directory
+
+        path = whole_directory(Path(LATEST))
+        arguments = [f"+resume='{path}'" if item == f"+resume={LATEST}" else item for item in arguments]
     from tlcl.sweeps import plan as sweep
 
     return sweep.resumed_command(arguments)

@@ -277,4 +277,4 @@ def test_an_image_that_vanishes_in_between_is_one_sentence(trained: Path, tmp_pa
     (folder / "1.png").unlink()
     (folder / "1.png").symlink_to("nowhere")
     with pytest.raises(UserError, match="cannot be read any more"):
-        list(explain.pictures([folder], [folder / "1.png"]))
+        list(explain.pictures([folder], [folder / "1.png"], None))

@@ -21,7 +21,7 @@ from tlcl.system.files import atomic_write_text
 
 def _program() -> None:
     parser = command_parser(__doc__, "runs/finetune_layerwise/DATE NEW_IMAGES/ --csv predictions.csv")
-    parser.add_argument("run_dir", type=Path, help="directory of a finished run")
+    parser.add_argument("run_dir", type=Path, help="directory of a finished run, or latest")
     parser.add_argument("images", type=Path, nargs="+", help="image files, folders or tar files of them")
     parser.add_argument(
         "--csv", type=Path, metavar="FILE",
@@ -37,9 +37,10 @@ def _program() -> None:
     if options.batch_size < 1:
         raise UserError(f"--batch-size={options.batch_size} must be at least 1")
     from tlcl.jobs.finished import classify
+    from tlcl.tracking.latest import finished_directory
 
     found = classify(
-        options.run_dir,
+        finished_directory(options.run_dir),
         options.images,
         batch_size=options.batch_size,
         skip_bad=options.skip_bad,
