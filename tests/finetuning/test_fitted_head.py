@@ -140,3 +140,18 @@ def test_no_more_images_take_part_than_a_choice_needs() -> None:
     # What is said of each is of the image that is named.
     own = nn.functional.cross_entropy(chosen.held_out, labels[chosen.which])
     assert float(own) == pytest.approx(chosen.loss, abs=1e-5)
+
+
+def test_a_unit_that_hardly_ever_fires_decides_nothing() -> None:
+    """One image is far off in a feature that is nearly constant for all others: the penalty is that without it."""
+    random = torch.Generator().manual_seed(0)
+    labels = torch.arange(200) % 4
+    features = torch.randn(200, 30, generator=random) + 2 * torch.nn.functional.one_hot(labels, 30)
+    rare = torch.full((200, 1), 1e-4) * torch.rand(200, 1, generator=random)
+    rare[17] = 3.0
+    plain = choose_penalty(features, features, labels, 4, seed=0)
+    odd = torch.cat([features, rare], 1)
+    found = choose_penalty(odd, odd, labels, 4, seed=0)
+    assert found.penalty == plain.penalty
+    assert abs(found.loss - plain.loss) < 0.02
+    assert found.accuracy >= plain.accuracy - 0.01

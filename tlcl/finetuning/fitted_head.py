@@ -25,6 +25,7 @@ FOLDS = 5
 PENALTIES = tuple(float(value) for value in np.logspace(1.5, -4, 12))  # on the mean loss, the strongest first
 RISES = 2  # penalties in a row with a higher loss, after which weaker ones are not tried
 MOST = 10_000  # images that cross-validation takes at most: it chooses one number, and the fit takes all
+RARE = 0.05  # of the median deviation of a feature, which no feature's is taken to be below
 ABSENT = 10.0  # the bias of a class of which there is no image is so far below all others
 
 
@@ -83,7 +84,10 @@ class _Regression:
 
     def __init__(self, features: np.ndarray, labels: np.ndarray, classes: int) -> None:
         self.mean, scale = features.mean(0), features.std(0)
-        self.scale = np.where(scale > 1e-6 * max(float(scale.max()), 1e-30), scale, 1.0)
+        varied = scale[scale > 1e-6 * max(float(scale.max()), 1e-30)]
+        # A unit that fires for hardly any of these images would put a held-out one, for which it does, thousands of
+        # deviations off; one such image outweighs all others in the loss by which the penalty is chosen.
+        self.scale = np.maximum(scale, RARE * float(np.median(varied)) if len(varied) else 1.0)
         self.inputs, self.labels, self.classes = (features - self.mean) / self.scale, labels, classes
         self.model = LogisticRegression(warm_start=True, max_iter=1000, tol=1e-4)
 
