@@ -174,7 +174,7 @@ LATER: dict[str, Any] = {
         for group in ("data", "source")
         for key, value in (
             ("crop_area", None), ("colour", 0.0), ("mixup", 0.0), ("crop_head", True), ("val", None),
-            ("pixel_range", []), ("sort_classes", "text"),
+            ("pixel_range", []), ("sort_classes", "text"), ("labels", "folders"),
         )
     },
 }

@@ -87,7 +87,7 @@ class Adapt(Job):
             "source_test_acc": self.after[0].accuracy(labels[0]),
             "a_distance": a_distance(*self.after),
             "before": {
-                "test_acc": self.before[1].accuracy(labels[1]),
+                "test_acc": self.before[1].accuracy(labels[1]) if self.source.test.labelled else None,
                 "source_test_acc": self.before[0].accuracy(labels[0]),
                 "a_distance": a_distance(*self.before),
             },
@@ -106,8 +106,12 @@ class Adapt(Job):
         }
 
     def sentence(self, summary: dict[str, Any]) -> str:
+        size, accuracy = summary["test_size"], summary["test_acc"]
+        target = f"{size} target images classified in test_predictions.csv, where they have no labels"
+        if accuracy is not None:
+            target = f"target test accuracy {accuracy:.4f} on {size} images"
         return (
-            f"target test accuracy {summary['test_acc']:.4f} on {summary['test_size']} images, source "
+            f"{target}, source test accuracy "
             f"{summary['source_test_acc']:.4f} ({self.chosen['validator']}, epoch {self.chosen['epoch']})"
         )
 

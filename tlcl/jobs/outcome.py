@@ -61,21 +61,24 @@ def export(
 
 def record_test(
     directory: RunDirectory, probabilities: Tensor, test: ImageTensors, calibration: Calibration
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Accuracy and loss on the test images; keeps every probability and the most confident mistakes.
 
-    Beside them a table, whose confidence is calibrated; all else is not.
+    Both are None where the images have no labels; then the table alone is written, whose confidence is calibrated;
+    all else is not.
 
     Args:
         probabilities: (N, K), rows sum to 1.
     """
     labels = test.labels
+    calibrated = calibration.calibrated(probabilities.numpy())
+    write_test_table(directory.path, test.names, labels.numpy(), calibrated, test.classes)
+    if not test.labelled:
+        return {"test_acc": None, "test_loss": None}
     confidence, predicted = probabilities.max(1)
     wrong = (predicted != labels).nonzero().squeeze(1)
     mistakes = wrong[confidence[wrong].argsort(descending=True, stable=True)][:MISTAKES]
     directory.write_predictions(labels, probabilities, mistakes, test.images[mistakes])
-    calibrated = calibration.calibrated(probabilities.numpy())
-    write_test_table(directory.path, test.names, labels.numpy(), calibrated, test.classes)
     likelihood = probabilities.gather(1, labels[:, None]).clamp_min(1e-12)
     return {
         "test_acc": float((predicted == labels).double().mean()),

@@ -22,7 +22,7 @@ def write_test_table(
 
     Args:
         files: of the images, (N,); empty where there are none: then images have numbers, from 0 on.
-        labels: int (N,), the true classes.
+        labels: int (N,), the true classes; -1, which is written as nothing, where that is not known.
         probabilities: (N, K), the largest of which is the confidence.
         classes: (K,).
     """
@@ -32,7 +32,7 @@ def write_test_table(
     images = [to_cell(plain(file)) for file in files] or range(len(labels))
     for image, label, row in zip(images, labels.tolist(), probabilities, strict=True):
         answer = int(row.argmax())
-        writer.writerow([image, names[label], names[answer], f"{row[answer]:.6f}"])
+        writer.writerow([image, names[label] if label >= 0 else "", names[answer], f"{row[answer]:.6f}"])
     atomic_write_text(run_dir / TEST_TABLE, text.getvalue())
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from tlcl.reports.plots.predictions import tested_figures
@@ -18,6 +19,7 @@ from tlcl.reports.plots.training import epoch_axis, milestone_lines, thaw_timeli
 from tlcl.tracking.finished_run import FinishedRun
 from tlcl.tracking.records import read_object
 
+UNLABELLED = "#999999"
 NAMED = 20  # classes that colours can tell apart
 DOMAINS = (("source", BLUE, "o"), ("target", ORANGE, "x"))
 STAGES = (("before", "Before training"), ("after", "After training"))
@@ -59,7 +61,7 @@ def embedding_maps(
 
     Args:
         maps: name of the stage -> (N, 2).
-        labels, domains: int (N,); domain 0 is the source.
+        labels, domains: int (N,); domain 0 is the source, label -1 unknown.
     """
     by_class = len(classes) <= NAMED
     figure = Figure(figsize=(11, 10 if by_class else 5.2), layout="constrained")
@@ -73,7 +75,8 @@ def embedding_maps(
             style: dict[str, Any] = {"s": 16, "marker": marker, "alpha": 0.6, "linewidths": 1.0}
             rows[0, column].scatter(*points[here].T, color=colour, label=name, **style)
             if by_class:
-                rows[1, column].scatter(*points[here].T, color=colours(labels[here]), **style)
+                shown = np.where((labels[here] < 0)[:, None], to_rgba(UNLABELLED), colours(labels[here]))
+                rows[1, column].scatter(*points[here].T, color=shown, **style)
     for axes in rows.flat:
         axes.set_xticks([])
         axes.set_yticks([])
