@@ -41,6 +41,7 @@ class DataConfig:
     colour: Annotated[float, Ge(0), Le(1)] = 0.0
     mixup: Annotated[float, Ge(0), Lt(100)] = 0.0
     crop_head: bool = False
+    balanced_batches: bool = False
 
 
 @dataclass
@@ -65,6 +66,7 @@ class OptimConfig:
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     head: Annotated[str, OneOf("new", "fitted")] = "new"
     batch_norm: Annotated[str, OneOf("train", "frozen")] = "train"
+    class_weights: Annotated[str, OneOf("none", "balanced")] = "none"
 
 
 @dataclass
@@ -78,7 +80,7 @@ class TrainerConfig:
     log_every: Annotated[int, Ge(1)]
     progress: bool
     frozen_precision: Annotated[str, OneOf("auto", "32-true", "bf16-mixed", "16-mixed")] = "auto"
-    monitor: Annotated[str, OneOf("loss", "accuracy")] = "loss"
+    monitor: Annotated[str, OneOf("loss", "accuracy", "balanced_accuracy", "macro_f1")] = "loss"
     patience: Annotated[int | None, Ge(1)] = None
     num_nodes: Annotated[int, Ge(1)] = 1
     strategy: Annotated[str, OneOf("auto", "ddp")] = "auto"
@@ -163,10 +165,13 @@ LATER: dict[str, Any] = {
     "optim.label_smoothing": 0.0,
     "optim.head": "new",
     "optim.batch_norm": "train",
+    "optim.class_weights": "none",
     **{
         f"{group}.{key}": value
         for group in ("data", "source")
-        for key, value in (("crop_area", None), ("colour", 0.0), ("mixup", 0.0), ("crop_head", True))
+        for key, value in (
+            ("crop_area", None), ("colour", 0.0), ("mixup", 0.0), ("crop_head", True), ("balanced_batches", False),
+        )
     },
-}
+}  # fmt: skip
 OPTIONAL = ("continual", "method", "compare", "source", "adaptation", "extend")  # what a job may lack

@@ -13,6 +13,7 @@ from tlcl.data.look import look
 from tlcl.data.sources.registry import load_source
 from tlcl.distributed.collectives import leads
 from tlcl.explain.cka import copy_before_training, similarities_on
+from tlcl.finetuning.class_weights import balanced_weights, evens_out
 from tlcl.finetuning.fitted_head import FittedHead
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.jobs.answer import class_lines, next_lines
@@ -79,9 +80,11 @@ class Finetune(Job):
 
     def _module(self) -> FinetuningModule:
         config = self.config
+        labels = self.data.labels[self.data.split.train]
         return FinetuningModule(
-            self.net, self.classes, config.optim, config.seed, config.trainer.log_every, config.data.mixup
-        )
+            self.net, self.classes, config.optim, config.seed, config.trainer.log_every, config.data.mixup,
+            balanced_weights(labels, self.classes) if evens_out(config) else None,
+        )  # fmt: skip
 
     def train(self) -> list[Any]:
         config = self.config

@@ -16,7 +16,7 @@ from tlcl.reports.plots.predictions import tested_figures
 from tlcl.reports.plots.style import BLUE, GREY, ORANGE, save_figures
 from tlcl.reports.plots.time import time_figures
 from tlcl.tracking.finished_run import FinishedRun
-from tlcl.tracking.selection import SCORES
+from tlcl.tracking.selection import SCORES, SHORT_RULES
 
 Metrics = Sequence[Mapping[str, Any]]
 
@@ -81,7 +81,7 @@ def learning_curves(metrics: Metrics, monitor: str = "accuracy") -> Figure:
         axes.grid(alpha=0.25)
         axes.legend(frameon=False)
     best = max(metrics, key=SCORES[monitor])
-    rule = {"loss": "lowest loss", "accuracy": "highest accuracy"}[monitor]
+    rule = SHORT_RULES[monitor]
     figure.suptitle(f"Validation: {rule} at epoch {best['epoch']}, accuracy {best['val/acc']:.3f} there")
     return figure
 
