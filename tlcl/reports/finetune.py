@@ -23,6 +23,10 @@ CAPTIONS = {
     "same but for rotation and scale, 0 unrelated.",
     "confusion": "Test images by true and predicted class; the colour is the share of the true class.",
     "mistakes": "The mistakes the network was surest of: true class → prediction.",
+    "label_issues": "Labels that look wrong to heads that were fitted without the image; all are in "
+    "label_issues.csv.",
+    "near_duplicates": "Images that show nearly the same, those of a test image and another first; all are in "
+    "near_duplicates.csv.",
     "time": "Where the time of each epoch went; the totals are in the legend.",
 }
 # What a screen reader says in a picture's place; the caption it reads anyway.
@@ -32,6 +36,8 @@ ALTERNATIVES = {
     "cka": "Bar chart: similarity of each block's outputs before and after training; figures are in summary.json",
     "confusion": "Heat map of true against predicted classes; its figures by class are in the table below",
     "mistakes": "Grid of misclassified test images, each with its true class, predicted class and confidence",
+    "label_issues": "Grid of images whose labels look wrong, each with its file, label and the label suggested",
+    "near_duplicates": "Pairs of images that are alike, each with its file, part of the split and class",
     "time": "Stacked bars of the seconds of each epoch; the totals are in summary.json",
 }
 RECORDS = {

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from tlcl.reports.plots.cka import cka_figures
+from tlcl.reports.plots.findings import finding_figures
 from tlcl.reports.plots.predictions import tested_figures
 from tlcl.reports.plots.style import BLUE, GREY, ORANGE, save_figures
 from tlcl.reports.plots.time import time_figures
@@ -135,5 +136,6 @@ def save_plots(run_dir: Path) -> list[Path]:
     if metrics:
         figures["curves"] = learning_curves(metrics, run.monitor)
         figures["thaw"] = thaw_timeline(metrics)
-    more = (cka_figures(run_dir), time_figures(run_dir), tested_figures(run_dir))
-    return save_figures(run_dir, figures | more[0] | more[1] | more[2])
+    for more in (cka_figures, time_figures, tested_figures, finding_figures):
+        figures |= more(run_dir)
+    return save_figures(run_dir, figures)
