@@ -141,6 +141,7 @@ class Config:
     source: DataConfig | None = None
     adaptation: AdaptationConfig | None = None
     extend: list[str] = field(default_factory=list)
+    keep: Annotated[str, OneOf("all", "model")] = "all"
 
     @property
     def schedule(self) -> ThawSchedule:
@@ -156,6 +157,7 @@ PLAIN: dict[str, type] = {
 }
 # What runs from before there were these keys are read as.
 LATER: dict[str, Any] = {
+    "keep": "all",
     "trainer.num_nodes": 1,
     "trainer.strategy": "auto",
     "trainer.frozen_precision": "auto",
