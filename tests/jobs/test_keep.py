@@ -78,7 +78,7 @@ def test_a_run_killed_before_its_end_goes_on(
 
 
 def test_a_value_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="keep=.some. is not one of all, model"):
+    with pytest.raises(UserError, match=r"keep=.some. is not one of all, model"):
         parse_config(composed(tmp_path, "keep=some"))
     config = composed(tmp_path)
     del config.keep  # a run from before there was such a key
