@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
 from tlcl.finetuning.fitted_head import MOST, PENALTIES, choose_penalty, fit_head
@@ -111,6 +112,39 @@ def test_losses_and_accuracy_are_those_of_scikit_learns_cross_validation() -> No
     assert np.allclose(chosen.held_out.softmax(1).numpy(), said[expected], atol=5e-3)
     # It stopped after two rises, or at the end.
     assert len(chosen.tried) in (best + 3, len(PENALTIES))
+
+
+def uneven(few: int = 24) -> tuple[Tensor, Tensor]:
+    """The clouds with only so many images of class 2."""
+    features, labels = clouds()
+    dropped = (labels == 2).nonzero().squeeze(1)[few:]
+    kept = ~torch.isin(torch.arange(len(labels)), dropped)
+    return features[kept], labels[kept]
+
+
+def test_balanced_weights_are_scikit_learns() -> None:
+    features, labels = uneven()
+    scale = StandardScaler().fit(features.double().numpy())
+    regression = LogisticRegression(C=1 / (0.1 * len(labels)), tol=1e-9, max_iter=9999, class_weight="balanced")
+    inputs = scale.transform(features.double().numpy())
+    expected = regression.fit(inputs, labels).predict_proba(inputs)
+    head = fit_head(features, labels, 3, 0.1, "balanced")
+    assert np.allclose(head.logits(features).softmax(1).numpy(), expected, atol=2e-3)
+    plain = fit_head(features, labels, 3, 0.1).logits(features).softmax(1)
+    assert float((plain[:, 2] - torch.from_numpy(expected)[:, 2]).abs().max()) > 0.1
+
+
+def test_balanced_cross_validation_is_scored_with_the_same_weights() -> None:
+    """The loss of a held-out image counts as much as its class's weight, and the answers kept are those scored."""
+    features, labels = uneven()
+    chosen = choose_penalty(features, features, labels, 3, seed=5, class_weight="balanced")
+    losses = nn.functional.cross_entropy(chosen.held_out, labels, reduction="none").double()
+    weights = compute_class_weight("balanced", classes=np.arange(3), y=labels.numpy())
+    assert chosen.loss == pytest.approx(float((losses * torch.from_numpy(weights)[labels]).mean()), abs=1e-6)
+    # Which is the mean over the classes of each one's mean loss.
+    assert chosen.loss == pytest.approx(float(torch.stack([losses[labels == k].mean() for k in range(3)]).mean()))
+    assert chosen.loss != pytest.approx(float(losses.mean()), abs=1e-3)
+    assert chosen.accuracy == pytest.approx(float((chosen.held_out.argmax(1) == labels).double().mean()))
 
 
 @pytest.mark.parametrize(("counts", "folds"), [((3, 40, 40), 3), ((1, 40, 40), 2), ((1, 1, 1), 0), ((2, 2, 2), 2)])

@@ -220,10 +220,15 @@ def test_the_epoch_that_counts_is_not_chosen_on_the_images_that_are_compared(tmp
     theirs = deeper.HeldOutAnswers(None, torch.zeros(2))  # type: ignore[arg-type]
     theirs.losses = [0.9, 0.5, 0.7, 0.4]
     theirs.right = [torch.tensor(right) for right in ([True, True], [False, True], [False, True], [False, False])]
+    theirs.by_class = [{"val/balanced_acc": 0.5, "val/macro_f1": figure} for figure in (0.1, 0.4, 0.3, 0.2)]
     assert deeper.chosen_epoch(config, theirs, 4) == 3
     assert deeper.chosen_epoch(config, theirs, 3) == 2  # this half has stopped before
     config.trainer.monitor = "accuracy"
     assert deeper.chosen_epoch(config, theirs, 4) == 0
+    config.trainer.monitor = "macro_f1"
+    assert deeper.chosen_epoch(config, theirs, 4) == 1
+    config.trainer.monitor = "balanced_accuracy"
+    assert deeper.chosen_epoch(config, theirs, 4) == 3  # among equals the lowest loss
     config.trainer.select = "last"
     assert deeper.chosen_epoch(config, theirs, 4) == 3
 

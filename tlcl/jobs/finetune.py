@@ -13,11 +13,13 @@ from tlcl.data.look import look
 from tlcl.data.sources.registry import load_source
 from tlcl.distributed.collectives import leads
 from tlcl.explain.cka import copy_before_training, similarities_on
+from tlcl.finetuning.class_weights import balanced_weights, evens_out
 from tlcl.finetuning.fitted_head import FittedHead
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.jobs.answer import class_lines, next_lines
 from tlcl.jobs.calibrate import HeldOut, calibrate, calibration_record
 from tlcl.jobs.deeper import CrossFit, evidence_words
+from tlcl.jobs.findings import find_label_issues, find_near_duplicates, finding_lines
 from tlcl.jobs.first_answer import FirstAnswer, first_answer
 from tlcl.jobs.fit import loggers_for, select_weights, train
 from tlcl.jobs.job import Job, run_job
@@ -81,9 +83,11 @@ class Finetune(Job):
 
     def _module(self) -> FinetuningModule:
         config = self.config
+        labels = self.data.labels[self.data.split.train]
         return FinetuningModule(
-            self.net, self.classes, config.optim, config.seed, config.trainer.log_every, config.data.mixup
-        )
+            self.net, self.classes, config.optim, config.seed, config.trainer.log_every, config.data.mixup,
+            balanced_weights(labels, self.classes) if evens_out(config) else None,
+        )  # fmt: skip
 
     def train(self) -> list[Any]:
         config = self.config
@@ -186,7 +190,9 @@ class Finetune(Job):
                 self.calibration, self.probabilities.numpy(), self.source.test.labels.numpy()
             ),
         }
+        summary |= find_near_duplicates(self.directory.path, self.source, self.data.split)
         if self.first is not None:
+            summary |= find_label_issues(self.directory.path, self.source, self.first)
             summary["first_answer"] = self.first.record
             summary["answer"] = "head" if self.head_stays else "deeper"
             if self.head_stays:
@@ -205,17 +211,19 @@ class Finetune(Job):
     def sentence(self, summary: dict[str, Any]) -> str:
         size = summary["test_size"]
         words = accuracy_words(round(summary["test_acc"] * size), size)
+        found = finding_lines(summary, self.directory.path)
         if self.first is None:
             chosen = summary["selected"]
-            return (
+            answer = (
                 f"test accuracy {summary['test_acc']:.4f}: {words} "
                 f"({chosen['checkpoint']} epoch {chosen['epoch']})"
             )
+            return "\n".join([answer, *found])
         model = f"{self.config.model.name} with a new head, all else frozen"
         if not self.head_stays:
             model = f"{self.config.model.name}, {', '.join(summary['trained_blocks'])} retrained"
         classes = class_lines(self.source.test.labels.numpy(), self.probabilities.numpy(), self.data.classes)
-        return "\n".join([f"answer: {model}: {words}", *classes, *next_lines(summary, self.directory.path)])
+        return "\n".join([f"answer: {model}: {words}", *classes, *found, *next_lines(summary, self.directory.path)])
 
 
 def run(config: Config, directory: RunDirectory) -> dict[str, Any]:

@@ -4,6 +4,7 @@ A kind of job says what is its own; `run_job` keeps the order and writes what al
 """
 
 import logging
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
@@ -195,6 +196,8 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
     for name in job.surplus:
         (directory.checkpoints / name).unlink(missing_ok=True)
     directory.write_json("summary.json", summary)  # last, as it says that the run is complete
+    if config.keep == "model":
+        shutil.rmtree(directory.checkpoints, ignore_errors=True)
     directory.stop_clock()
     log.info("drawing the report")
     report = render(directory.path)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from safetensors.torch import save
 from torch import Tensor
+from torchmetrics.functional.classification import multiclass_stat_scores
 
 from tlcl.config.schema import Config
 from tlcl.data.equal_images import digests_of
@@ -11,6 +12,7 @@ from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.weights import RUN_MODEL, file_sha256
 from tlcl.statistics.accuracy import accuracy_interval
+from tlcl.statistics.class_figures import balanced_accuracy, macro_f1
 from tlcl.system.files import atomic_open
 from tlcl.tracking.calibration import Calibration
 from tlcl.tracking.image_table import write_test_table
@@ -64,8 +66,8 @@ def record_test(
 ) -> dict[str, float | None]:
     """Accuracy and loss on the test images; keeps every probability and the most confident mistakes.
 
-    Both are None where the images have no labels; then the table alone is written, whose confidence is calibrated;
-    all else is not.
+    They are None where the images have no labels; then the table alone is written, whose confidence is calibrated;
+    all else is not. `tested_classes` have test images; the mean recall and F1 are theirs.
 
     Args:
         probabilities: (N, K), rows sum to 1.
@@ -79,9 +81,13 @@ def record_test(
     wrong = (predicted != labels).nonzero().squeeze(1)
     mistakes = wrong[confidence[wrong].argsort(descending=True, stable=True)][:MISTAKES]
     directory.write_predictions(labels, probabilities, mistakes, test.images[mistakes])
+    scores = multiclass_stat_scores(predicted, labels, probabilities.shape[1], average=None)
     likelihood = probabilities.gather(1, labels[:, None]).clamp_min(1e-12)
     return {
         "test_acc": float((predicted == labels).double().mean()),
+        "test_balanced_acc": float(balanced_accuracy(scores)),
+        "test_macro_f1": float(macro_f1(scores)),
+        "tested_classes": int((scores[:, 4] > 0).sum()),
         "test_loss": float(-likelihood.log().mean()),
     }
 

@@ -26,6 +26,10 @@ CAPTIONS = {
     "confusion": "Test images by true and predicted class; the colour is the share of the true class.",
     "mistakes": "The mistakes the network was surest of: true class → prediction.",
     "reliability": "",  # see `reliability_caption`
+    "label_issues": "Labels that look wrong to heads that were fitted without the image; all are in "
+    "label_issues.csv.",
+    "near_duplicates": "Images that show nearly the same, those of a test image and another first; all are in "
+    "near_duplicates.csv.",
     "time": "Where the time of each epoch went; the totals are in the legend.",
 }
 # What a screen reader says in a picture's place; the caption it reads anyway.
@@ -36,6 +40,8 @@ ALTERNATIVES = {
     "confusion": "Heat map of true against predicted classes; its figures by class are in the table below",
     "mistakes": "Grid of misclassified test images, each with its true class, predicted class and confidence",
     "reliability": "Line chart of accuracy against confidence, and bars of the number of test images by confidence",
+    "label_issues": "Grid of images whose labels look wrong, each with its file, label and the label suggested",
+    "near_duplicates": "Pairs of images that are alike, each with its file, part of the split and class",
     "time": "Stacked bars of the seconds of each epoch; the totals are in summary.json",
 }
 RECORDS = {

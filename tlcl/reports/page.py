@@ -88,13 +88,21 @@ def render_page(run_dir: Path, template: str, context: Mapping[str, Any], name: 
 
 
 def tested_context(tested: Predictions | None) -> dict[str, Any]:
-    """What a page says of the test images: the accuracy's 95 % interval, a row a class, the most confused pairs."""
+    """What a page says of the test images: the accuracy's 95 % interval, a row a class, the most confused pairs.
+
+    `means` are of the classes that have test images.
+    """
     if tested is None:
-        return {"interval": None, "rows": [], "pairs": []}
+        return {"interval": None, "rows": [], "means": None, "pairs": []}
     labels, probabilities, classes = tested[:3]
+    rows = per_class(labels, probabilities, classes)
+    counted = [row for row in rows if row["images"]]
     return {
         "interval": accuracy_interval(right_answers(tested), len(labels)),
-        "rows": per_class(labels, probabilities, classes),
+        "rows": rows,
+        "means": {key: float(np.mean([row[key] for row in counted])) for key in ("recall", "f1")} | {
+            "classes": len(counted)
+        },
         "pairs": confused_pairs(labels, probabilities, classes),
     }
 

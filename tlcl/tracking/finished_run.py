@@ -36,7 +36,7 @@ class FinishedRun:
 
     @property
     def monitor(self) -> str:
-        """What chose the epoch, `loss` or `accuracy`; runs from before there was a choice took the accuracy."""
+        """What chose the epoch, see `trainer.monitor`; runs from before there was a choice took the accuracy."""
         try:
             return str(OmegaConf.select(self.config, "trainer.monitor") or "accuracy")
         except UserError:

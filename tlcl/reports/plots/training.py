@@ -12,12 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from tlcl.reports.plots.cka import cka_figures
+from tlcl.reports.plots.findings import finding_figures
 from tlcl.reports.plots.predictions import tested_figures
 from tlcl.reports.plots.reliability import reliability_figures
 from tlcl.reports.plots.style import BLUE, GREY, ORANGE, save_figures
 from tlcl.reports.plots.time import time_figures
 from tlcl.tracking.finished_run import FinishedRun
-from tlcl.tracking.selection import SCORES
+from tlcl.tracking.selection import SCORES, SHORT_RULES
 
 Metrics = Sequence[Mapping[str, Any]]
 
@@ -82,7 +83,7 @@ def learning_curves(metrics: Metrics, monitor: str = "accuracy") -> Figure:
         axes.grid(alpha=0.25)
         axes.legend(frameon=False)
     best = max(metrics, key=SCORES[monitor])
-    rule = {"loss": "lowest loss", "accuracy": "highest accuracy"}[monitor]
+    rule = SHORT_RULES[monitor]
     figure.suptitle(f"Validation: {rule} at epoch {best['epoch']}, accuracy {best['val/acc']:.3f} there")
     return figure
 
@@ -136,6 +137,6 @@ def save_plots(run_dir: Path) -> list[Path]:
     if metrics:
         figures["curves"] = learning_curves(metrics, run.monitor)
         figures["thaw"] = thaw_timeline(metrics)
-    for more in (cka_figures, time_figures, tested_figures, reliability_figures):
+    for more in (cka_figures, time_figures, tested_figures, reliability_figures, finding_figures):
         figures |= more(run_dir)
     return save_figures(run_dir, figures)
