@@ -20,13 +20,13 @@ from tlcl.jobs.deeper import CrossFit, evidence_words
 from tlcl.jobs.first_answer import FirstAnswer, first_answer
 from tlcl.jobs.fit import loggers_for, select_weights, train
 from tlcl.jobs.job import Job, run_job
-from tlcl.jobs.outcome import accuracy_words
 from tlcl.jobs.pretrain import start_weights
 from tlcl.models.blocks import FEATURES
 from tlcl.models.build import build_model
 from tlcl.prefix_cache.activations import Keeping
 from tlcl.prefix_cache.callback import ServePrefix, SharedViews, can_serve
 from tlcl.prefix_cache.probabilities import predict_probabilities, probabilities_from, split_at_frozen
+from tlcl.reports.verdict import accuracy_words, model_words
 from tlcl.tracking.checkpoint import BestWeights
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.selection import RULES, SCORES
@@ -188,9 +188,7 @@ class Finetune(Job):
                 f"test accuracy {summary['test_acc']:.4f}: {words} "
                 f"({chosen['checkpoint']} epoch {chosen['epoch']})"
             )
-        model = f"{self.config.model.name} with a new head, all else frozen"
-        if not self.head_stays:
-            model = f"{self.config.model.name}, {', '.join(summary['trained_blocks'])} retrained"
+        model = model_words(self.config.model.name, summary)
         classes = class_lines(self.source.test.labels.numpy(), self.probabilities.numpy(), self.data.classes)
         return "\n".join([f"answer: {model}: {words}", *classes, *next_lines(summary, self.directory.path)])
 

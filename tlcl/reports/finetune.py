@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tlcl.reports.next_steps import next_step, recorded_path, resume_commands, use_commands
 from tlcl.reports.page import (
     base_context,
     embedded_plots,
@@ -14,15 +15,18 @@ from tlcl.reports.page import (
     right_answers,
     tested_context,
 )
+from tlcl.reports.plots.cka import comparable_blocks, left_out
+from tlcl.reports.verdict import finetuning_verdict, largest_class
 from tlcl.tracking.finished_run import FinishedRun
 
 CAPTIONS = {
-    "curves": "Accuracy and loss in each epoch; a dashed line marks the epoch at whose start blocks thaw.",
+    "confusion": "Test images by true and predicted class; the colour is the share of the true class.",
+    "mistakes": "The mistakes the network was surest of: true class → prediction.",
+    "curves": "Accuracy and loss in each epoch; dashed: blocks thaw; dotted, with a ring: the epoch whose weights are "
+    "tested.",
     "thaw": "Which blocks were trained in which epoch, and how fast.",
     "cka": "How alike each block's outputs for the same images are before and after training (linear CKA): 1 the "
     "same but for rotation and scale, 0 unrelated.",
-    "confusion": "Test images by true and predicted class; the colour is the share of the true class.",
-    "mistakes": "The mistakes the network was surest of: true class → prediction.",
     "time": "Where the time of each epoch went; the totals are in the legend.",
 }
 # What a screen reader says in a picture's place; the caption it reads anyway.
@@ -44,6 +48,16 @@ RECORDS = {
 }
 
 
+def captions_for(summary: Mapping[str, Any]) -> dict[str, str]:
+    """The captions of the plots that say something of this run."""
+    captions = dict(CAPTIONS)
+    if not comparable_blocks(summary):
+        del captions["cka"]
+    elif hidden := left_out(summary):
+        captions["cka"] += f" {hidden} {'block' if hidden == 1 else 'blocks'} before the first trained one: exactly 1."
+    return captions
+
+
 def blocks_not_in_checkpoint(summary: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> list[str]:
     """Blocks that thawed only after the tested checkpoint's epoch: in the tested weights they are untrained."""
     epoch = summary.get("selected", {}).get("epoch")
@@ -60,19 +74,26 @@ def write_report(run_dir: Path) -> Path:
     seconds = [line["seconds"] for line in run.timings]
     # A fitted head that stays has no epochs.
     unneeded = {"metrics.jsonl"} if summary.get("answer") == "head" else set()
+    path = recorded_path(run)
     records = {name: what for name, what in RECORDS.items() if name not in unneeded}
     context: dict[str, Any] = {
         **base_context(run_dir, missing_records(run, records)),
-        "plots": embedded_plots(run_dir, CAPTIONS, ALTERNATIVES),
+        "plots": embedded_plots(run_dir, captions_for(summary), ALTERNATIVES),
         "epochs": len(metrics),
         "late_blocks": blocks_not_in_checkpoint(summary, metrics),
         "epoch_seconds": float(np.median(seconds)) if seconds else None,
         "test_acc": summary.get("test_acc"),
         "test_size": summary.get("test_size"),
         **tested_context(tested),
+        "commands": use_commands(path) if summary else resume_commands(path),
     }
     if tested is not None:
         # A run killed between its predictions and its summary has a test accuracy all the same.
         size = len(tested.labels)
         context["test_acc"], context["test_size"] = right_answers(tested) / max(1, size), size
+        if summary:
+            known = {"look": largest_class(tested.labels, tested.classes), **summary}
+            backbone = str(run.setting("model.name") or "network")
+            context["verdict"] = finetuning_verdict(backbone, known, right_answers(tested), size, context["pairs"])
+            context["advice"] = next_step({**summary, "test_acc": context["test_acc"], "test_size": size})
     return render_page(run_dir, "finetune.html.j2", context)
