@@ -13,9 +13,10 @@ from tests.reports.conftest import metrics, predictions
 from tlcl.data.look import look
 from tlcl.data.sources.digits import load_digits
 from tlcl.data.splits import train_val_split
-from tlcl.reports.finetune import RECORDS, blocks_not_in_checkpoint, write_report
+from tlcl.reports.finetune import RECORDS, write_report
 from tlcl.reports.page import confused_pairs, per_class
 from tlcl.reports.plots.training import save_plots
+from tlcl.reports.tested_blocks import blocks_not_in_checkpoint
 
 CLASSES = ["<script>alert(1)</script>", "b & c", "d", "e"]
 

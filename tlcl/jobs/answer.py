@@ -1,4 +1,7 @@
-"""What the terminal says at the end of a run with a fitted head: class by class, and what to do next (see `tlcl.reports.next_steps`)."""
+"""What the terminal says at the end of a run with a fitted head: class by class, and what to do next.
+
+What is to be done next is the same as on the page: see `tlcl.reports.next_steps`.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from tlcl.reports.next_steps import recorded_path, resume_commands
+from tlcl.reports.next_steps import Commands, recorded_path, resume_commands, use_commands
 from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page
 from tlcl.reports.plots.continual import percent_axis, task_axis
 from tlcl.reports.plots.style import BLUE, INK, line_style, percent_ticks, save_figures
@@ -61,7 +61,8 @@ def curves(rows: list[dict]) -> Figure:
         values = np.array(row["curves"], dtype=float)  # None becomes NaN
         style, places = line_style(number), np.arange(values.shape[1])
         if np.isnan(values[:, :-1]).all():  # joint: one training, so a level to compare with
-            axes.axhline(values[:, -1].mean(), color=style["color"], linestyle=":", linewidth=2, label=row["method"])
+            level = values[:, -1].mean()
+            axes.axhline(level, color=style["color"], linestyle=":", linewidth=2, label=row["method"])
             continue
         mean = values.mean(0)
         axes.plot(places, mean, linewidth=2, label=row["method"], **style)
@@ -110,6 +111,16 @@ def save_compare_plots(root: Path) -> list[Path]:
     return []
 
 
+def best_commands(root: Path, rows: list[dict]) -> Commands:
+    """To use the first run of the best method."""
+    for row in rows[:1]:
+        for run in map(FinishedRun, sorted((root / "runs").glob("*"))):
+            if run.complete and str(run.setting("name") or "").endswith(f" {row['method']}"):
+                use, command = use_commands(recorded_path(run))[0]
+                return [(f"{use} with {row['method']}", command)]
+    return []
+
+
 def write_compare_report(root: Path) -> Path:
     """Write `report.html` from what is there; says what is not."""
     rows, run = read_table(root), FinishedRun(root)
@@ -117,7 +128,7 @@ def write_compare_report(root: Path) -> Path:
     context = {
         **base_context(root, missing_records(run, RECORDS)),
         "verdict": comparison_verdict(rows, compared, VERDICTS[compared]) if compared else "",
-        "commands": [] if run.complete else resume_commands(recorded_path(run)),
+        "commands": best_commands(root, rows) if run.complete else resume_commands(recorded_path(run)),
         "plots": embedded_plots(root, CAPTIONS, ALTERNATIVES),
         "rows": rows,
         "columns": {key: name for key, name in COLUMNS.items() if rows and key in rows[0]},

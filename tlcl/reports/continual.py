@@ -86,7 +86,8 @@ def write_continual_report(run_dir: Path) -> Path:
         "pairs": confused_pairs(*tested[:3]) if tested is not None else [],
         "commands": [use_commands(path)[0], COMPARE] if summary else resume_commands(path),
     }
-    if measured is not None and summary.get("final_accuracy") is not None and {"test_size", "method"} <= summary.keys():
+    told = None not in [summary.get(key) for key in ("final_accuracy", "test_size", "method")]
+    if measured is not None and told:
         within = summary.get("scenario") == "task_incremental"  # only the classes of the image's task are answered
         guess = {} if within or tested is None else largest_class(tested.labels, tested.classes)
         context["verdict"] = continual_verdict(summary, len(measured.tasks), guess)

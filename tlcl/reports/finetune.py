@@ -1,6 +1,6 @@
 """One self-contained HTML page of a run, made from its directory alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,15 @@ from tlcl.reports.page import (
     tested_context,
 )
 from tlcl.reports.plots.cka import comparable_blocks, left_out
+from tlcl.reports.tested_blocks import blocks_not_in_checkpoint, of_tested_weights
 from tlcl.reports.verdict import finetuning_verdict, largest_class
 from tlcl.tracking.finished_run import FinishedRun
 
 CAPTIONS = {
     "confusion": "Test images by true and predicted class; the colour is the share of the true class.",
     "mistakes": "The mistakes the network was surest of: true class → prediction.",
-    "curves": "Accuracy and loss in each epoch; dashed: blocks thaw; dotted, with a ring: the epoch whose weights are "
-    "tested.",
+    "curves": "Accuracy and loss in each epoch; dashed: blocks thaw; dotted, with a ring: the epoch whose weights "
+    "are tested.",
     "thaw": "Which blocks were trained in which epoch, and how fast.",
     "cka": "How alike each block's outputs for the same images are before and after training (linear CKA): 1 the "
     "same but for rotation and scale, 0 unrelated.",
@@ -54,17 +55,8 @@ def captions_for(summary: Mapping[str, Any]) -> dict[str, str]:
     if not comparable_blocks(summary):
         del captions["cka"]
     elif hidden := left_out(summary):
-        captions["cka"] += f" {hidden} {'block' if hidden == 1 else 'blocks'} before the first trained one: exactly 1."
+        captions["cka"] += f" Left out: {hidden} that stayed frozen from the first on, whose outputs are the same."
     return captions
-
-
-def blocks_not_in_checkpoint(summary: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Blocks that thawed only after the tested checkpoint's epoch: in the tested weights they are untrained."""
-    epoch = summary.get("selected", {}).get("epoch")
-    if epoch is None or not metrics:
-        return []
-    learnt = {block for line in metrics if line["epoch"] <= epoch for block in line["trainable"]}
-    return [block for block in metrics[-1]["trainable"] if block not in learnt]
 
 
 def write_report(run_dir: Path) -> Path:
@@ -72,13 +64,14 @@ def write_report(run_dir: Path) -> Path:
     run = FinishedRun(run_dir)
     summary, metrics, tested = run.summary, run.metrics, run.predictions
     seconds = [line["seconds"] for line in run.timings]
+    tested_weights = of_tested_weights(summary, metrics)
     # A fitted head that stays has no epochs.
     unneeded = {"metrics.jsonl"} if summary.get("answer") == "head" else set()
     path = recorded_path(run)
     records = {name: what for name, what in RECORDS.items() if name not in unneeded}
     context: dict[str, Any] = {
         **base_context(run_dir, missing_records(run, records)),
-        "plots": embedded_plots(run_dir, captions_for(summary), ALTERNATIVES),
+        "plots": embedded_plots(run_dir, captions_for(tested_weights), ALTERNATIVES),
         "epochs": len(metrics),
         "late_blocks": blocks_not_in_checkpoint(summary, metrics),
         "epoch_seconds": float(np.median(seconds)) if seconds else None,
@@ -92,7 +85,7 @@ def write_report(run_dir: Path) -> Path:
         size = len(tested.labels)
         context["test_acc"], context["test_size"] = right_answers(tested) / max(1, size), size
         if summary:
-            known = {"look": largest_class(tested.labels, tested.classes), **summary}
+            known = {"look": largest_class(tested.labels, tested.classes), **tested_weights}
             backbone = str(run.setting("model.name") or "network")
             context["verdict"] = finetuning_verdict(backbone, known, right_answers(tested), size, context["pairs"])
             context["advice"] = next_step({**summary, "test_acc": context["test_acc"], "test_size": size})

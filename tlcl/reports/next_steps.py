@@ -13,7 +13,7 @@ Commands = list[tuple[str, str]]
 
 
 def recorded_path(run: FinishedRun) -> str:
-    """Where the run was written, as its command said: on the page it stays the same when the directory is copied."""
+    """Where the run was written, as its command said: the page stays the same when the directory is copied."""
     return str(run.setting("run_dir") or run.path)
 
 

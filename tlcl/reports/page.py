@@ -106,7 +106,7 @@ def _filter(write: Callable[..., str]) -> Callable[..., str]:
 
 
 def pages() -> Environment:
-    """The templates of all pages, which escape whatever they are given and write figures as `system.figures` does."""
+    """The templates of all pages, which escape whatever they are given; filters are those of `system.figures`."""
     environment = Environment(
         loader=PackageLoader("tlcl.reports", "templates"),
         autoescape=select_autoescape(default=True, default_for_string=True),

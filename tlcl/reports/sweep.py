@@ -20,6 +20,7 @@ from tlcl.system.files import atomic_write_text
 from tlcl.tracking.finished_run import COMPLETE, FAILURE, FinishedRun
 from tlcl.tracking.sweep_records import Sweep, described, failure_sentences, read_sweep, shortened
 
+MOST_COMMANDS = 4
 MOST_PANELS = 12  # heat maps on one page
 COLUMNS = {
     "average_incremental_accuracy": "average incremental",
@@ -135,12 +136,15 @@ def _percent(values: Sequence[float]) -> str:
 
 
 def chosen_commands(root: Path, rows: Sequence[Row]) -> Commands:
-    """To use the model of the first complete run of what validation chooses; none where that is several settings."""
-    best = [row for row in chosen(rows) if row.complete]
-    if len(best) != 1:
-        return []
-    job = next(job for job in best[0].jobs if job.status == COMPLETE)
-    return [] if job.path is None else use_commands(recorded_path(FinishedRun(root / job.path)))
+    """To use the first complete run of each setting that validation chooses."""
+    commands: Commands = []
+    for row in chosen(rows):
+        paths = [job.path for job in row.jobs if job.status == COMPLETE and job.path is not None]
+        if paths:
+            use, command = use_commands(recorded_path(FinishedRun(root / paths[0])))[0]
+            where = described(row.settings, [key for key in row.settings if is_condition(key)])
+            commands.append((f"{use}, {where}" if where else use, command))
+    return commands[:MOST_COMMANDS]
 
 
 def write_sweep_report(root: Path) -> Path:

@@ -32,7 +32,7 @@ def beside_guessing(right: int, total: int, look: Mapping[str, Any]) -> str:
     """Whether the accuracy is better than that of always answering the class that is largest in training.
 
     Args:
-        look: the summary's, with `answer` and `answer_acc`; empty where it was not recorded, as the sentence then is.
+        look: the summary's, with `answer` and `answer_acc`; without them the sentence is empty.
     """
     if "answer_acc" not in look:
         return ""
@@ -51,7 +51,8 @@ def confused_words(pairs: Sequence[Pair]) -> str:
     if not pairs:
         return "No test image is classified wrongly."
     actual, predicted, images = pairs[0]
-    return f'Most often it takes "{actual}" for "{predicted}": {count(images)} {"image" if images == 1 else "images"}.'
+    number = "1 image" if images == 1 else f"{count(images)} images"
+    return f'Most often it takes "{actual}" for "{predicted}": {number}.'
 
 
 def finetuning_verdict(
@@ -102,8 +103,8 @@ def adaptation_verdict(summary: Mapping[str, Any], guess: Mapping[str, Any]) -> 
     right = round(summary["test_acc"] * size)
     name, source, target = summary["method"]["name"], summary["source"], summary["target"]
     said = f"{name}, from {source} to {target}: {accuracy_words(right, size, 'target test images')}."
-    beside = f"On the source {percent(summary['source_test_acc'])} are."
-    return " ".join(filter(None, [said, beside, beside_guessing(right, size, guess)]))
+    beside = f"On the source {percent(summary['source_test_acc'])} are right."
+    return " ".join(filter(None, [said, beside_guessing(right, size, guess), beside]))
 
 
 def comparison_verdict(rows: Sequence[Mapping[str, Any]], key: str, what: str) -> str:

@@ -81,7 +81,8 @@ def embedding_maps(
             style: dict[str, Any] = {"s": 16, "marker": marker, "alpha": 0.6, "linewidths": 1.0}
             rows[0, column].scatter(*points[here].T, color=colour, label=name, **style)
             if by_class:
-                rows[1, column].scatter(*points[here].T, color=[colour_of(label) for label in labels[here]], **style)
+                colours = [colour_of(label) for label in labels[here]]
+                rows[1, column].scatter(*points[here].T, color=colours, **style)
         if by_class:
             _name_classes(rows[1, column], points[domains == 0], labels[domains == 0], classes)
     for axes in rows.flat:

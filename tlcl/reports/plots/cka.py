@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from tlcl.reports.plots.style import BLUE, DIM
+from tlcl.reports.tested_blocks import of_tested_weights
 from tlcl.system.figures import three_digits
 from tlcl.tracking.finished_run import FinishedRun
 
@@ -31,7 +32,8 @@ def left_out(summary: Mapping[str, Any]) -> int:
 
 def cka_figures(run_dir: Path) -> dict[str, Figure]:
     """`cka`, when the run's summary has similarities that say something."""
-    summary = FinishedRun(run_dir).summary
+    run = FinishedRun(run_dir)
+    summary = of_tested_weights(run.summary, run.metrics)
     blocks = comparable_blocks(summary)
     if not blocks:
         return {}

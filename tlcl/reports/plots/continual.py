@@ -57,7 +57,8 @@ def cumulative_curve(measured: Measured) -> Figure:
     axes.legend(frameon=False, loc="lower left")
     known = values[~np.isnan(values)]
     if len(known) > 1:
-        axes.set_title(f"From {percent(known[0])} after the first task to {percent(known[-1])} after the last", fontsize=11)
+        first, last = percent(known[0]), percent(known[-1])
+        axes.set_title(f"From {first} after the first task to {last} after the last", fontsize=11)
     return figure
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from tlcl.reports.plots.style import MARKERS, ORANGE, percent_ticks
+from tlcl.reports.plots.style import ORANGE, marker_of, percent_ticks
 from tlcl.reports.tables.depth_grid import Cell, GridRun, by_distance
 
 
@@ -33,7 +33,7 @@ def depth_curves_by_target(runs: Sequence[GridRun], table: Sequence[Cell], dista
             values = [[run.test_acc for run in row if run.depth == depth] for depth in depths]
             means = np.array([np.mean(v) for v in values])
             spreads = np.array([np.std(v, ddof=1) if len(v) > 1 else 0.0 for v in values])
-            line: dict[str, Any] = {"color": colours[size], "marker": MARKERS[number % len(MARKERS)], "markersize": 4}
+            line: dict[str, Any] = {"color": colours[size], "marker": marker_of(number), "markersize": 4}
             axes.plot(depths, means, label=f"{size:,} labels", **line)
             axes.fill_between(depths, means - spreads, means + spreads, color=colours[size], alpha=0.15, lw=0)
             for cell in table:
@@ -65,7 +65,7 @@ def gain_by_distance(table: Sequence[Cell]) -> Figure:
         places = [(cell.distance or 0.0) + 0.004 * (number - (len(sizes) - 1) / 2) for cell in row]
         errors = [cell.gain_error or 0.0 for cell in row]
         axes.errorbar(
-            places, [cell.gain for cell in row], yerr=errors, marker=MARKERS[number % len(MARKERS)], color=colours[size],
+            places, [cell.gain for cell in row], yerr=errors, marker=marker_of(number), color=colours[size],
             capsize=3, label=f"{size:,} labels",
         )  # fmt: skip
         for place, cell in zip(places, row, strict=True):

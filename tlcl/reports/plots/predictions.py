@@ -24,13 +24,16 @@ def confusion_counts(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarra
 
 
 def most_confused(counts: np.ndarray, number: int) -> np.ndarray:
-    """The classes that have a part in most mistakes, as true or as predicted class: int (number,), sorted.
+    """The classes of the most frequent confusions, true and predicted one: int (number,), sorted.
 
     Args:
-        counts: int (K, K) with K >= number, as `confusion_counts` gives them; among equals the first are taken.
+        counts: int (K, K) with K >= number, as `confusion_counts` gives them; among equals, and where there are too
+            few confusions, the first classes are taken.
     """
-    mistakes = counts.sum(0) + counts.sum(1) - 2 * counts.diagonal()
-    return np.sort(np.argsort(-mistakes, kind="stable")[:number])
+    mistakes = counts - np.diag(counts.diagonal())
+    order = np.argsort(-mistakes, axis=None, kind="stable")[: np.count_nonzero(mistakes)]
+    involved = np.stack(np.unravel_index(order, counts.shape), axis=1).ravel().tolist()
+    return np.sort(list(dict.fromkeys([*involved, *range(len(counts))]))[:number])
 
 
 def confusion_matrix(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> Figure:
@@ -75,14 +78,10 @@ def mistakes_grid(
     """The most confident mistakes, most confident first.
 
     Args:
-        images: uint8 (M, C, H, W).
+        images: uint8 (M, C, H, W) with M >= 1.
         labels: int (M,), the true classes.
         probabilities: float (M, K).
     """
-    if len(images) == 0:
-        figure = Figure(figsize=(6, 1.2))
-        figure.text(0.5, 0.5, "No mistakes on the test images.", ha="center", va="center", fontsize=13)
-        return figure
     columns = min(5, len(images))
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(max(4.5, 2.0 * columns), 2.5 * rows + 0.3), layout="constrained")
@@ -108,7 +107,7 @@ def tested_figures(run_dir: Path) -> dict[str, Figure]:
     if tested is None:
         return {}
     labels, probabilities, classes, wrong, images = tested
-    return {
-        "confusion": confusion_matrix(labels, probabilities, classes),
-        "mistakes": mistakes_grid(images, labels[wrong], probabilities[wrong], classes),
-    }
+    drawn = {"confusion": confusion_matrix(labels, probabilities, classes)}
+    if len(images):
+        drawn["mistakes"] = mistakes_grid(images, labels[wrong], probabilities[wrong], classes)
+    return drawn

@@ -1,10 +1,10 @@
 """Colours of all figures and pages, how their axes write shares, and how figures are saved.
 
-The colours are those of Okabe & Ito ("Color Universal Design", 2008), which colour-blind eyes tell apart; all of them
-can be seen on white and on a dark page, for which black and yellow are left out.
+The colours are those of Okabe & Ito ("Color Universal Design", 2008), which colour-blind eyes tell apart; all can be
+seen on white and on a dark page, for which black and yellow are left out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,15 @@ def colour_of(number: int) -> str:
     return SERIES[number % len(SERIES)]
 
 
+def marker_of(number: int) -> str:
+    """Marker of the series `number`."""
+    return MARKERS[number % len(MARKERS)]
+
+
 def line_style(number: int) -> dict[str, Any]:
     """Colour, marker and line of the series `number`: 28 of them have their own colour and line together."""
     line = LINES[number // len(SERIES) % len(LINES)]
-    return {"color": colour_of(number), "marker": MARKERS[number % len(MARKERS)], "linestyle": line}
+    return {"color": colour_of(number), "marker": marker_of(number), "linestyle": line}
 
 
 def percent_ticks(axis: Axis) -> None:
@@ -62,6 +67,12 @@ def without_formulas(figure: Figure) -> Figure:
         if text not in formulas:
             text.set_parse_math(False)
     return figure
+
+
+def remove_figures(run_dir: Path, names: Iterable[str]) -> None:
+    """Take away what was drawn before and would say nothing now."""
+    for name in names:
+        (run_dir / "plots" / f"{name}.png").unlink(missing_ok=True)
 
 
 def save_figures(run_dir: Path, figures: Mapping[str, Figure]) -> list[Path]:

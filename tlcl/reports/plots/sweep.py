@@ -17,8 +17,8 @@ from tlcl.reports.plots.style import (
     GREEN,
     GREY,
     INK,
-    MARKERS,
     ORANGE,
+    marker_of,
     percent_formatter,
     percent_ticks,
 )
@@ -106,7 +106,7 @@ def lines(rows: Sequence[Row], along: str, label: str = TEST) -> Figure:
         means = np.array([mean_std(row.test)[0] for row in group], dtype=float)
         spreads = np.array([mean_std(row.test)[1] or 0.0 for row in group])
         colour = colormaps["viridis"](0.9 * number / max(1, len(groups) - 1))
-        axes.plot(places, means, marker=MARKERS[number % len(MARKERS)], color=colour, linewidth=2, label=name or None)
+        axes.plot(places, means, marker=marker_of(number), color=colour, linewidth=2, label=name or None)
         axes.fill_between(places, means - spreads, means + spreads, color=colour, alpha=0.18, linewidth=0)
     values = values_of(rows, along)
     if logarithmic(values):

@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from tlcl.reports.plots.cka import cka_figures
 from tlcl.reports.plots.predictions import tested_figures
-from tlcl.reports.plots.style import BLUE, GREEN, GREY, INK, ORANGE, percent_ticks, save_figures
+from tlcl.reports.plots.style import BLUE, GREEN, GREY, INK, ORANGE, percent_ticks, remove_figures, save_figures
 from tlcl.reports.plots.time import time_figures
 from tlcl.system.figures import percent
 from tlcl.tracking.finished_run import FinishedRun
@@ -188,7 +188,8 @@ def thaw_timeline(metrics: Metrics, tested: int | None = None) -> Figure:
         axes.axvline(tested, color="white", linewidth=4)
         axes.axvline(tested, color=ORANGE, linewidth=2)
         marked = f"; orange = the tested epoch, {tested}"
-    axes.set_title(f"{trained} of {len(blocks)} blocks trained in the last epoch; grey = frozen{marked}", fontsize=11)
+    said = f"{trained} of {len(blocks)} blocks trained in the last epoch"
+    axes.set_title(f"{said}; grey = frozen{marked}", fontsize=11)
     return figure
 
 
@@ -202,6 +203,6 @@ def save_plots(run_dir: Path) -> list[Path]:
         figures["curves"] = learning_curves(metrics, course)
         figures["thaw"] = thaw_timeline(metrics, course.tested)
     more = (cka_figures(run_dir), time_figures(run_dir), tested_figures(run_dir))
-    if not more[0]:  # drawn when bars of frozen blocks still were
-        (run_dir / "plots" / "cka.png").unlink(missing_ok=True)
-    return save_figures(run_dir, figures | more[0] | more[1] | more[2])
+    figures |= more[0] | more[1] | more[2]
+    remove_figures(run_dir, {"cka", "mistakes"} - figures.keys())
+    return save_figures(run_dir, figures)
