@@ -11,7 +11,7 @@ from tlcl.reports.page import base_context, embedded_plots, missing_records, ren
 from tlcl.reports.plots.continual import percent_axis, task_axis
 from tlcl.reports.plots.style import BLUE, INK, line_style, percent_ticks, save_figures
 from tlcl.reports.tables.compare import LOWER, UPPER, gap_closed, read_table
-from tlcl.reports.verdict import comparison_verdict
+from tlcl.reports.verdict import comparison_verdict, methods_and_ends
 from tlcl.system.figures import percent
 from tlcl.tracking.finished_run import FinishedRun
 
@@ -111,9 +111,9 @@ def save_compare_plots(root: Path) -> list[Path]:
     return []
 
 
-def best_commands(root: Path, rows: list[dict]) -> Commands:
-    """To use the first run of the best method."""
-    for row in rows[:1]:
+def best_commands(root: Path, rows: list[dict], key: str) -> Commands:
+    """To use the first run of the method with the highest figure `key`."""
+    for row in methods_and_ends(rows, key)[0][:1]:
         for run in map(FinishedRun, sorted((root / "runs").glob("*"))):
             if run.complete and str(run.setting("name") or "").endswith(f" {row['method']}"):
                 use, command = use_commands(recorded_path(run))[0]
@@ -128,7 +128,7 @@ def write_compare_report(root: Path) -> Path:
     context = {
         **base_context(root, missing_records(run, RECORDS)),
         "verdict": comparison_verdict(rows, compared, VERDICTS[compared]) if compared else "",
-        "commands": best_commands(root, rows) if run.complete else resume_commands(recorded_path(run)),
+        "commands": best_commands(root, rows, compared) if run.complete else resume_commands(recorded_path(run)),
         "plots": embedded_plots(root, CAPTIONS, ALTERNATIVES),
         "rows": rows,
         "columns": {key: name for key, name in COLUMNS.items() if rows and key in rows[0]},

@@ -107,6 +107,15 @@ def adaptation_verdict(summary: Mapping[str, Any], guess: Mapping[str, Any]) -> 
     return " ".join(filter(None, [said, beside_guessing(right, size, guess), beside]))
 
 
+def methods_and_ends(
+    rows: Sequence[Mapping[str, Any]], key: str
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """The rows that have the figure `key`, in order, and apart those of methods that are given more than others."""
+    known = [row for row in rows if row.get(key) is not None]
+    ends = [row for row in known if row["method"].split()[0] in UPPER_ENDS]
+    return [row for row in known if row not in ends], ends
+
+
 def comparison_verdict(rows: Sequence[Mapping[str, Any]], key: str, what: str) -> str:
     """The best method, and the next; those that are given what the others are not are named apart.
 
@@ -115,9 +124,7 @@ def comparison_verdict(rows: Sequence[Mapping[str, Any]], key: str, what: str) -
         key: of the accuracy that is compared.
         what: it is.
     """
-    known = [row for row in rows if row.get(key) is not None]
-    ends = [row for row in known if row["method"].split()[0] in UPPER_ENDS]
-    real = [row for row in known if row not in ends]
+    real, ends = methods_and_ends(rows, key)
     if not real:
         return ""
     figures = [f"{row['method']} with {_spread(row, key)}" for row in real[:2]]

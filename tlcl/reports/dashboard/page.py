@@ -181,17 +181,19 @@ def _images_of(run: FinishedRun, written: Callable[[Path], str]) -> str:
 def _sections(view: View, every: Sequence[FinishedRun], root: Path, out: Path) -> Iterator[dict[str, Any]]:
     """What the page says of one view, data set by data set: figures of different ones are no comparison."""
     runs = [run for run in every if run.job == view.job]
-    if view.by_sweep:
-        groups = [run.group for run in runs]
-        runs = [run for run in runs if groups.count(run.group) > 1]  # one alone is no sweep
     data = data_of(runs)
-    for name in dict.fromkeys(data.values()):
+    if view.by_sweep:
+        groups = [(run.group, data[run.path]) for run in runs]
+        runs = [run for run, group in zip(runs, groups, strict=True) if groups.count(group) > 1]  # one is no sweep
+    for name in dict.fromkeys(data[run.path] for run in runs):
         yield _section(view, name, [run for run in runs if data[run.path] == name], root, out)
 
 
 def _section(view: View, data: str, runs: Sequence[FinishedRun], root: Path, out: Path) -> dict[str, Any]:
     labels, colours = labels_of(runs, root), colours_of(runs)
-    parts = list(chain.from_iterable(_drawn(panel, runs, labels, colours) for panel in view.panels))
+    # One run alone is compared with nothing.
+    panels = [panel for panel in view.panels if len(runs) > 1 or not isinstance(panel, Bars | Scatter | Parallel)]
+    parts = list(chain.from_iterable(_drawn(panel, runs, labels, colours) for panel in panels))
     shown = sorted(runs, key=lambda run: run.group) if view.by_sweep else list(reversed(runs))
     rows = []
     for run in shown:

@@ -91,6 +91,8 @@ def lines_figure(panel: Lines, runs: Sequence[FinishedRun], colours: Colours) ->
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("task" if panel.x == "task" else "epoch")
     if panel.keys[0] == "trainable_blocks":
+        low, high = axes.get_ylim()
+        axes.set_ylim(min(low, round(high) - 1.5), max(high, round(low) + 1.5))  # a level line has whole ticks too
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     _axis(axes.yaxis, "", is_share(panel.keys[0]), log=panel.keys[0].startswith("lr/"))
     return figure
@@ -139,6 +141,8 @@ def scatter_figure(panel: Scatter, runs: Sequence[FinishedRun], colours: Colours
     if log and len(distinct) <= 5 and (distinct[1:] > 1.5 * distinct[:-1]).all():
         axes.set_xticks(distinct, [count(number) for number in distinct])
         axes.xaxis.set_minor_locator(NullLocator())
+    if len(distinct) == 1 and not is_share(panel.x.key):
+        axes.set_xticks(distinct, [three_digits(across[0]) if across[0] % 1 else count(across[0])])
     _axis(axes.yaxis, panel.y.label, is_share(panel.y.key), log=False)
     if (across == across.round()).all() and np.ptp(across) < 10:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,7 +1,7 @@
 """Colours of all figures and pages, how their axes write shares, and how figures are saved.
 
-The colours are those of Okabe & Ito ("Color Universal Design", 2008), which colour-blind eyes tell apart; all can be
-seen on white and on a dark page, for which black and yellow are left out.
+The colours are those of Okabe & Ito ("Color Universal Design", 2008), which colour-blind eyes tell apart. All can
+be seen on white and on a dark page, for which black and yellow are left out.
 """
 
 from collections.abc import Iterable, Mapping
