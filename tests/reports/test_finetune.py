@@ -303,6 +303,20 @@ def test_a_real_look_is_shown_whole(run_dir: Path) -> None:
     assert all(f"<td>{one.name}</td><td>{one.train}</td><td>{one.val}</td>" in page for one in seen.classes)
 
 
+def title_in_browser(page: Path, profile: Path) -> str:
+    """The title that a page's script gives it."""
+    dom = subprocess.run(
+        [
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--allow-file-access-from-files", f"--user-data-dir={profile}", "--dump-dom", page.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120,
+    ).stdout  # fmt: skip
+    (title,) = re.findall(r"<title>([\d,]+)</title>", dom)
+    return str(title)
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
 @pytest.mark.slow
 def test_plots_show_in_a_browser(run_dir: Path, tmp_path: Path) -> None:
@@ -313,15 +327,24 @@ def test_plots_show_in_a_browser(run_dir: Path, tmp_path: Path) -> None:
     )
     copy = tmp_path / "probe.html"
     copy.write_text(page.replace("</body>", probe))
-    dom = subprocess.run(
-        [
-            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", copy.as_uri(),
-        ],
-        capture_output=True, text=True, timeout=120,
-    ).stdout  # fmt: skip
-    (title,) = re.findall(r"<title>([\d,]+)</title>", dom)
-    widths = [int(width) for width in title.split(",")]
+    widths = [int(width) for width in title_in_browser(copy, tmp_path / "profile").split(",")]
     assert len(widths) == 4
     assert min(widths) > 300
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
+@pytest.mark.slow
+def test_a_phone_need_not_scroll_sideways(run_dir: Path, tmp_path: Path) -> None:
+    """Names of fifty letters without a space, wide tables and plots: all within 390 pixels, or scrolled inside."""
+    names = [f"{letter * 25}_{'long' * 6}" for letter in "abcd"]
+    (run_dir / "labels.json").write_text(json.dumps({"classes": names}))
+    save_plots(run_dir)
+    page = write_report(run_dir)
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f"<iframe src='{page.as_uri()}' style='width:390px;height:800px;border:0' onload=\"document.title = "
+        "[this.contentDocument.documentElement.scrollWidth, this.contentDocument.images.length].join(',')\"></iframe>"
+    )
+    width, images = title_in_browser(frame, tmp_path / "profile").split(",")
+    assert int(images) == 4
+    assert 300 < int(width) <= 390
