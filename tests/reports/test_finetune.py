@@ -343,7 +343,8 @@ def test_a_phone_need_not_scroll_sideways(run_dir: Path, tmp_path: Path) -> None
     frame = tmp_path / "frame.html"
     frame.write_text(
         f"<iframe src='{page.as_uri()}' style='width:390px;height:800px;border:0' onload=\""
-        "document.title = [this.contentDocument.documentElement.scrollWidth, this.contentDocument.images.length].join(',')\"></iframe>"
+        "document.title = [this.contentDocument.documentElement.scrollWidth, "
+        "this.contentDocument.images.length].join(',')\"></iframe>"
     )
     width, images = title_in_browser(frame, tmp_path / "profile").split(",")
     assert int(images) == 4
