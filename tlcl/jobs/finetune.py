@@ -23,13 +23,13 @@ from tlcl.jobs.findings import find_label_issues, find_near_duplicates, finding_
 from tlcl.jobs.first_answer import FirstAnswer, first_answer
 from tlcl.jobs.fit import loggers_for, select_weights, train
 from tlcl.jobs.job import Job, run_job
-from tlcl.jobs.outcome import accuracy_words
 from tlcl.jobs.pretrain import start_weights
 from tlcl.models.blocks import FEATURES
 from tlcl.models.build import build_model
 from tlcl.prefix_cache.activations import Keeping
 from tlcl.prefix_cache.callback import ServePrefix, SharedViews, can_serve
 from tlcl.prefix_cache.probabilities import predict_probabilities, probabilities_from, split_at_frozen
+from tlcl.reports.verdict import accuracy_words, model_words
 from tlcl.tracking.calibration import write_calibration
 from tlcl.tracking.checkpoint import BestWeights
 from tlcl.tracking.records import RunDirectory
@@ -219,9 +219,7 @@ class Finetune(Job):
                 f"({chosen['checkpoint']} epoch {chosen['epoch']})"
             )
             return "\n".join([answer, *found])
-        model = f"{self.config.model.name} with a new head, all else frozen"
-        if not self.head_stays:
-            model = f"{self.config.model.name}, {', '.join(summary['trained_blocks'])} retrained"
+        model = model_words(self.config.model.name, summary)
         classes = class_lines(self.source.test.labels.numpy(), self.probabilities.numpy(), self.data.classes)
         return "\n".join([f"answer: {model}: {words}", *classes, *found, *next_lines(summary, self.directory.path)])
 

@@ -26,11 +26,11 @@ from tlcl.finetuning.fitted_head import (
     choose_penalty,
     fit_head,
 )
-from tlcl.jobs.outcome import accuracy_words
 from tlcl.models.blocks import FEATURES, Blocks
 from tlcl.models.tail import last_frozen
 from tlcl.prefix_cache.activations import FrozenBlocks, Held, Keeping, activations
 from tlcl.prefix_cache.probabilities import probabilities_from
+from tlcl.reports.verdict import accuracy_words
 from tlcl.statistics.accuracy import accuracy_interval
 
 log = logging.getLogger(__name__)

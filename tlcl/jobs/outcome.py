@@ -11,7 +11,6 @@ from tlcl.data.equal_images import digests_of
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.weights import RUN_MODEL, file_sha256
-from tlcl.statistics.accuracy import accuracy_interval
 from tlcl.statistics.class_figures import balanced_accuracy, macro_f1
 from tlcl.system.files import atomic_open
 from tlcl.tracking.calibration import Calibration
@@ -25,13 +24,6 @@ def duplicates(source: Source) -> int:
     """How many test images are also, pixel for pixel, among the training and validation images."""
     pool = set(digests_of(source.pool))
     return sum(digest in pool for digest in digests_of(source.test))
-
-
-def accuracy_words(right: int, total: int) -> str:
-    """`91.5 % of 153 test images are right (95 % interval 86.0 to 95.0 %)`."""
-    low, high = accuracy_interval(right, total)
-    share = f"{100 * right / max(1, total):.1f} % of {total:,} test images are right"
-    return f"{share} (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
 
 
 def export(

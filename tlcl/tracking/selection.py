@@ -12,10 +12,10 @@ RULES = {
 }
 # The same for a plot's title.
 SHORT_RULES = {
-    "loss": "lowest loss",
-    "accuracy": "highest accuracy",
-    "balanced_accuracy": "highest balanced accuracy",
-    "macro_f1": "highest macro F1",
+    "loss": "lowest validation loss",
+    "accuracy": "highest validation accuracy",
+    "balanced_accuracy": "highest balanced validation accuracy",
+    "macro_f1": "highest macro F1 in validation",
 }
 
 
