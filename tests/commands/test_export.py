@@ -73,13 +73,14 @@ def test_it_answers_as_predict_does_and_says_what_it_takes(
     code, out, err = call(monkeypatch, capsys, copied)
     assert (code, err) == (0, "")
     first, checked, recorded = out.splitlines()
+    kept = json.loads((copied / "calibration.json").read_text())["temperature"]
     assert first == f"exported: {copied / 'model.onnx'}"
     assert checked.endswith("8 random and 256 test images")
     assert recorded.endswith("in 32-true")
     content = (copied / "model.onnx").read_bytes()
     about = {item.key: item.value for item in onnx.load_from_string(content).metadata_props}
     assert json.loads(about["classes"]) == [str(digit) for digit in range(10)]
-    assert (about["size"], about["channels"], about["temperature"]) == ("8", "1", "1.0")
+    assert (about["size"], about["channels"], about["temperature"]) == ("8", "1", str(kept))
     files = digits(tmp_path / "images", 9)
     images = torch.stack([decode_image(file.read_bytes(), 8, 1) for file in files])
     answers = run_onnx(content, images)
@@ -88,6 +89,7 @@ def test_it_answers_as_predict_does_and_says_what_it_takes(
 
 
 def test_the_record_is_met_with_and_without_a_temperature(copied: Path) -> None:
+    (copied / "calibration.json").write_text(json.dumps(CALIBRATION))
     assert job.export_run(copied, None).recorded == pytest.approx(0, abs=1e-5)
     plain = run_onnx((copied / "model.onnx").read_bytes(), load_digits().test.images[:20])
     (copied / "calibration.json").write_text(json.dumps({**CALIBRATION, "temperature": 2.0}))

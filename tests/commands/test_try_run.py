@@ -87,11 +87,12 @@ def test_it_shows_the_pictures_of_explain(name: str, trained: Path, images: Path
 
 
 def test_the_temperature_of_the_run_is_applied(trained: Path, images: Path, tmp_path: Path) -> None:
-    copied = Path(shutil.copytree(trained, tmp_path / "copied"))
+    bare, copied = (Path(shutil.copytree(trained, tmp_path / name)) for name in ("bare", "copied"))
+    (bare / "calibration.json").unlink()
     kept = {"temperature": 2.0, "reason": None, "images": 90, "held_out": "held-out images", "scores": []}
     (copied / "calibration.json").write_text(json.dumps(kept))
     content = (images / "0.png").read_bytes()
-    plain, soft = (dict(Trial(path).answer(content).ranked) for path in (trained, copied))
+    plain, soft = (dict(Trial(path).answer(content).ranked) for path in (bare, copied))
     first, second = list(plain)[:2]
     assert list(soft)[:2] == [first, second]
     assert soft[first] / soft[second] == pytest.approx((plain[first] / plain[second]) ** 0.5, rel=1e-4)

@@ -38,6 +38,7 @@ def test_a_name_cannot_steer_the_terminal() -> None:
 
 
 def test_the_commands_can_be_pasted() -> None:
-    predict, explain = next_lines(SUMMARY, Path("my runs/1"))[1:]
+    predict, explain, page = next_lines(SUMMARY, Path("my runs/1"))[1:]
+    assert "tlcl try 'my runs/1'" in page
     assert "tlcl predict 'my runs/1' IMAGES --csv predictions.csv" in predict
     assert "tlcl explain 'my runs/1' IMAGES" in explain

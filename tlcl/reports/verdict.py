@@ -100,10 +100,13 @@ def forgotten_words(summary: Mapping[str, Any]) -> str:
 def adaptation_verdict(summary: Mapping[str, Any], guess: Mapping[str, Any]) -> str:
     """Method, accuracy on the target, what guessing would reach, and the accuracy on the source beside it."""
     size = int(summary["test_size"])
-    right = round(summary["test_acc"] * size)
     name, source, target = summary["method"]["name"], summary["source"], summary["target"]
-    said = f"{name}, from {source} to {target}: {accuracy_words(right, size, 'target test images')}."
     beside = f"On the source {percent(summary['source_test_acc'])} are right."
+    if summary["test_acc"] is None:
+        unknown = f"{size:,} images without labels are classified, so that nobody knows how many are right."
+        return f"{name}, from {source} to {target}: {unknown} {beside}"
+    right = round(summary["test_acc"] * size)
+    said = f"{name}, from {source} to {target}: {accuracy_words(right, size, 'target test images')}."
     return " ".join(filter(None, [said, beside_guessing(right, size, guess), beside]))
 
 

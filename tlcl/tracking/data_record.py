@@ -45,7 +45,8 @@ def _record(data: ImageTensors) -> dict[str, Any]:
 
 def changes(before: Record, now: Record) -> str:
     """What is another in `now`, in words; empty where nothing is."""
-    before, now = _held_out_with_the_rest(before), _held_out_with_the_rest(now)
+    before = _held_out_with_the_rest({part: before[part] for part in now if part in before})
+    now = _held_out_with_the_rest(now)
     said = []
     for part, new in now.items():
         old = before.get(part)

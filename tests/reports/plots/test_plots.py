@@ -15,7 +15,9 @@ from tlcl.reports.plots.predictions import (
     confusion_matrix,
     mistakes_grid,
     most_confused,
-    tested_figures,
+)
+from tlcl.reports.plots.predictions import (
+    tested_figures as figures_of_tests,
 )
 from tlcl.reports.plots.reliability import reliability_caption, reliability_figures
 from tlcl.reports.plots.style import ORANGE
@@ -234,13 +236,13 @@ def test_reliability_is_drawn_from_the_records(tmp_path: Path) -> None:
 def test_names_below_the_mistakes_are_those_of_the_table(tmp_path: Path) -> None:
     labels, probabilities = predictions()
     records_of(tmp_path, labels, probabilities)
-    assert not any(axes.texts for axes in tested_figures(tmp_path)["mistakes"].axes)
+    assert not any(axes.texts for axes in figures_of_tests(tmp_path)["mistakes"].axes)
     files = [f"={number}.png" for number in range(200)]
     write_test_table(tmp_path, files, labels, probabilities, list("abcd"))
-    axes = tested_figures(tmp_path)["mistakes"].axes
+    axes = figures_of_tests(tmp_path)["mistakes"].axes
     assert [text.get_text() for one in axes for text in one.texts] == ["=4.png", "=0.png", "=7.png"]
     write_test_table(tmp_path, [], labels, probabilities, list("abcd"))
-    axes = tested_figures(tmp_path)["mistakes"].axes
+    axes = figures_of_tests(tmp_path)["mistakes"].axes
     assert [text.get_text() for one in axes for text in one.texts] == ["image 4", "image 0", "image 7"]
     (tmp_path / "test_predictions.csv").write_text("image\nx\n")  # of other images
-    assert not any(axes.texts for axes in tested_figures(tmp_path)["mistakes"].axes)
+    assert not any(axes.texts for axes in figures_of_tests(tmp_path)["mistakes"].axes)
