@@ -172,6 +172,26 @@ def memory_sentence(config: Any) -> str:
 
 
 @contextmanager
+def reading(what: str) -> Iterator[None]:
+    """No memory left while data are read is said of the data, not of the training.
+
+    Args:
+        what: the key and value that name them.
+
+    Raises:
+        TrainingError: no memory was left.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"out of memory while the images of {what} were read; decode them to a smaller data.size, or give fewer"
+        ) from None
+
+
+@contextmanager
 def as_sentences(config: Any, directory: Path) -> Iterator[None]:
     """Errors of a run that the user can understand become one sentence; what was written stays.
 

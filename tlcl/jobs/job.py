@@ -152,11 +152,25 @@ def run_job(kind: type[Job], config: Config, directory: RunDirectory) -> dict[st
     return together(partial(_run, kind), config, directory, ready)
 
 
+def resized_words(config: Config) -> str:
+    """What is lost or invented between the stored images and the network; empty where they have one size."""
+    stored, seen = getattr(config.data, "size", None), config.model.input_size
+    if stored in (None, seen):
+        return ""
+    how, key = ("reduced", "model.input_size") if stored > seen else ("enlarged", "data.size")
+    return (
+        f"the images, stored at data.size={stored}, are {how} to model.input_size={seen} for the network; "
+        f"{key}={max(stored, seen)} keeps their detail"
+    )
+
+
 def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, Any]:
     job = kind(config, directory, choose_device(config))
     if leads():
         log.info("loading the data: %s", config.data.source)
     job.build()
+    if leads() and (resized := resized_words(config)):
+        log.info("%s", resized)
     record = data_record(job.parts)
     if directory.begun:
         refuse_changed(directory.path, record)

@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -21,6 +20,7 @@ from tlcl.data.versions import Versions
 from tlcl.models.blocks import FEATURES, Blocks
 from tlcl.models.inference import outputs, whole_batches
 from tlcl.system.mapped_file import build_mapped, open_mapped
+from tlcl.system.memory import available_memory
 
 log = logging.getLogger(__name__)
 VERSION = "2"  # part of every key: raise it when the same weights and images give other activations
@@ -47,7 +47,7 @@ class Keeping:
     @classmethod
     def of(cls, config: Config) -> "Keeping":
         data = config.data
-        quarter = psutil.virtual_memory().available // 4
+        quarter = available_memory() // 4
         budget = quarter if data.cache_gib is None else int(data.cache_gib * 2**30)
         return cls(data.cache_prefix, budget, data.cache_dtype, Path(config.cache_dir) / "prefix")
 

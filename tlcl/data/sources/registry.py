@@ -4,6 +4,7 @@ from tlcl.config.registry import GROUPS
 from tlcl.config.schema import DataConfig
 from tlcl.data.image_tensors import Source
 from tlcl.data.sources.image_folder import ImageFolderConfig, load_image_target
+from tlcl.errors import reading
 
 
 def load_target(config: DataConfig, cache_dir: str, classes: tuple[str, ...]) -> Source:
@@ -13,7 +14,8 @@ def load_target(config: DataConfig, cache_dir: str, classes: tuple[str, ...]) ->
         classes: of the labelled source.
     """
     if isinstance(config, ImageFolderConfig):
-        return load_image_target(config, cache_dir, classes)
+        with reading(_named(config)):
+            return load_image_target(config, cache_dir, classes)
     return load_source(config, cache_dir)
 
 
@@ -26,5 +28,11 @@ def load_source(config: DataConfig, cache_dir: str) -> Source:
     choice = GROUPS["data"][config.source]
     if not isinstance(config, choice.keys):
         raise TypeError(f"data={config.source} is loaded by {choice.keys.__name__}, not {type(config).__name__}")
-    source: Source = choice.thing(config, cache_dir)
+    with reading(_named(config)):
+        source: Source = choice.thing(config, cache_dir)
     return source
+
+
+def _named(config: DataConfig) -> str:
+    train = getattr(config, "train", None)
+    return f"data={config.source}" if train is None else f"data.train={train}"
