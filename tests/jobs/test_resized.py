@@ -35,7 +35,7 @@ def test_the_network_sees_what_is_stored_unless_it_is_told_otherwise(
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        (["data.size=128", "model.input_size=32"], "are reduced to model.input_size=32 .*model.input_size=128 keeps"),
+        (["data.size=128", "model.input_size=32"], "are reduced to model.input_size=32 .*input_size=128 keeps"),
         (["data.size=64", "model.input_size=96"], "are enlarged to model.input_size=96 .*data.size=96 keeps"),
         (["data.size=64"], "^$"),
     ],

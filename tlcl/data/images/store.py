@@ -93,7 +93,7 @@ class Plan:
 def open_rows(folder: Path, key: str, shape: tuple[int, int, int]) -> Rows | None:
     """What is stored under `key`; None when it is not there, or, with a warning, when it is damaged."""
     about, pixels = _paths(folder, key)
-    if not about.is_file():
+    if not about.is_file() or not pixels.is_file():  # which is taken away when nobody opens it for a month
         return None
     try:
         with safe_open(about, framework="pt") as file:
