@@ -88,7 +88,7 @@ def decode_sized(
 
 
 def fitted(image: Image.Image, size: int, channels: int) -> Tensor:
-    """The centre square of an image of 8 bits, to whole pixels, resized (bicubic); a transparent image lies on white.
+    """The centre square of an image of 8 bits, to whole pixels, resized (bicubic); what is transparent is white.
 
     Returns:
         uint8 (channels, size, size): RGB where `channels` is 3, grey where it is 1.

@@ -92,7 +92,7 @@ def _index_of(known: TorchvisionSet, parts: Mapping[str, Any]) -> Index:
 
 
 def _classes(known: TorchvisionSet, reader: Any) -> tuple[str, ...]:
-    names: Iterable[Any] | None = getattr(reader, known.names, None)
+    names: Iterable[Any] | None = getattr(reader, known.names, None) if known.names else None
     if names is None:
         return tuple(map(str, range(known.count or 0)))
     return tuple(name if isinstance(name, str) else str(name[0]) for name in list(names)[known.first :])

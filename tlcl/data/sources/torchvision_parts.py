@@ -1,7 +1,7 @@
 """The open parts of one of torchvision's data sets: of what lies at the root, or is downloaded there.
 
 torchvision takes a folder that is there for whole, also one that a killed process was unpacking. So a set is
-downloaded and unpacked in a folder of its own, and moved to the root when all of it is there; its images are counted.
+downloaded and unpacked in a folder of its own, and moved to the root when all of it is there. Images are counted.
 """
 
 import logging
@@ -40,8 +40,8 @@ def open_parts(name: str, known: TorchvisionSet, root: Path, download: bool) -> 
         reason = str(error)
     if not download:
         raise UserError(
-            f"{missing} ({reason}); set data.download=true, which also unpacks {known.wanted} where that is there "
-            f"(from {known.origin})"
+            f"{missing} ({reason}); set data.download=true, which downloads it, or unpacks {known.wanted} (from "
+            f"{known.origin}) if you have put that there"
         )
     try:
         with one_at_a_time(root / f".{name}.lock", lambda: log.info("another process downloads %s", name)):

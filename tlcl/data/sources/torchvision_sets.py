@@ -29,7 +29,7 @@ class TorchvisionSet:
         files: what it is read from, folders and files below the root.
         archives: what torchvision unpacks them from, below the root; their MD5 is checked before.
         origin: where the archives are offered.
-        names: the open part's attribute with the names of the classes.
+        names: the open part's attribute with the names of the classes; empty: none is asked for.
         count: of the classes, whose names are numbers where there is no such attribute.
         first: the label and the place among the names of the first class.
         transposed: whether rows and columns of the pixels are exchanged in the files.
@@ -91,7 +91,11 @@ def _mnist(name: str, origin: str) -> TorchvisionSet:
         for kind in ("images-idx3", "labels-idx1")
     )
     archives = tuple(f"{file}.gz" for file in raw)
-    return TorchvisionSet(name, _train(60_000, 10_000), attrgetter("targets"), raw, archives, origin)
+    # Digits have plain numbers for names, so that one set of them adapts to another; torchvision has "0 - zero".
+    names, count = ("", 10) if name == "MNIST" else ("classes", None)
+    return TorchvisionSet(
+        name, _train(60_000, 10_000), attrgetter("targets"), raw, archives, origin, names=names, count=count
+    )
 
 
 def _emnist(split: str, train: int, test: int, first: int = 0) -> TorchvisionSet:
