@@ -205,8 +205,7 @@ def replaced(data: ImageTensors) -> ImageTensors:
 
 
 def test_pcam(load: Load, root: Path) -> None:
-    pytest.importorskip("h5py")
-    pixels = files.pcam(root)
+    pixels = files.pcam(root, pytest.importorskip("h5py"))
     source = load("PCAM", {"train": 3, "val": 2, "test": 2}, size=96)
     assert source.pool.classes == ("0", "1")
     assert source.pool.labels.tolist() == [0, 1, 0, 1, 0]
@@ -380,7 +379,7 @@ def test_without_download_nothing_is_asked_for(load: Load, root: Path, monkeypat
 
 def test_a_missing_package_is_named(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SETS, "PCAM", replace(SETS["PCAM"], package="no_such_package"))
-    with pytest.raises(UserError, match=r"data\.name=PCAM needs no_such_package"):
+    with pytest.raises(UserError, match=r"data\.name=PCAM needs no_such_package: pip install 'tlcl\[pcam\]'"):
         load("PCAM", download=True)
 
 

@@ -5,6 +5,7 @@ import json
 import pickle
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -259,10 +260,8 @@ def cars(root: Path) -> dict[str, list[Path]]:
     return found
 
 
-def pcam(root: Path) -> Pixels:
+def pcam(root: Path, h5py: Any) -> Pixels:
     """Labels 0 1 0, 1 0 and 1 0."""
-    import h5py
-
     folder, images = root / "pcam", noise(7, 96, 96, 3)
     folder.mkdir(parents=True)
     labels = np.array([0, 1, 0, 1, 0, 1, 0], dtype=np.uint8).reshape(-1, 1, 1, 1)

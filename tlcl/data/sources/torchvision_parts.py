@@ -32,7 +32,7 @@ def open_parts(name: str, known: TorchvisionSet, root: Path, download: bool) -> 
         UserError: it is not at `root`, or not whole, and cannot be downloaded; a package is missing.
     """
     if known.package and find_spec(known.package) is None:
-        raise UserError(f"data.name={name} needs {known.package}: pip install {known.package}")
+        raise UserError(f"data.name={name} needs {known.package}: pip install 'tlcl[{known.extra}]'")
     missing = f"data.name={name} is not at data.root={root}"
     try:
         return _counted(name, known, root, _there(known, root))

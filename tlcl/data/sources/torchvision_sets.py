@@ -36,6 +36,7 @@ class TorchvisionSet:
         test_origin: see `tlcl.data.image_tensors.Source`.
         unordered: whether the files come in the order of the disk, which another machine does not share.
         package: what has to be installed besides.
+        extra: of this project, which brings it.
         md5: of the one archive, where torchvision knows none.
     """
 
@@ -52,6 +53,7 @@ class TorchvisionSet:
     test_origin: str = ""
     unordered: bool = False
     package: str = ""
+    extra: str = ""
     md5: str = ""
 
     @property
@@ -181,7 +183,7 @@ SETS = {
             for part in ("train", "valid", "test")
             for kind in "xy"
         ),
-        "github.com/basveeling/pcam", count=2, package="h5py",
+        "github.com/basveeling/pcam", count=2, package="h5py", extra="pcam",
     ),
     "RenderedSST2": TorchvisionSet(
         "RenderedSST2", _split(6_920, 1_821, 872), _pairs, ("rendered-sst2",), ("rendered-sst2.tgz",),
