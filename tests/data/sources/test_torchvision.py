@@ -1,6 +1,7 @@
 """data=torchvision on small sets in the real layouts: labels, classes, parts, pixels, the store, downloads."""
 
 import inspect
+import tarfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -430,3 +431,22 @@ def test_a_damaged_archive_is_not_unpacked(load: Load, packed: Path, monkeypatch
     with pytest.raises(UserError, match=r"no route.*put eurosat/EuroSAT\.zip there"):
         load("EuroSAT", download=True)
     assert not (packed.parent / "2750").exists()
+
+
+def test_an_archive_that_torchvision_has_no_md5_of_is_checked_too(
+    load: Load, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.aircraft(tmp_path / "made")
+    root.mkdir()
+    with tarfile.open(root / "fgvc-aircraft-2013b.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "made/fgvc-aircraft-2013b", "fgvc-aircraft-2013b")
+
+    def offline(*_: object, **__: object) -> None:
+        raise URLError("no route")
+
+    monkeypatch.setattr(torchvision_utils.urllib.request, "urlopen", offline)
+    counts = {"train": 2, "val": 2, "test": 2}
+    with pytest.raises(UserError, match="no route"):
+        load("FGVCAircraft", counts, download=True)
+    monkeypatch.setattr(torchvision_utils, "check_integrity", lambda path, md5=None: Path(path).is_file())
+    assert len(load("FGVCAircraft", counts, download=True).pool) == 4
