@@ -317,14 +317,14 @@ def test_an_image_that_cannot_be_read(load: Load, root: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_labels_that_are_not_those_of_the_images(load: Load, root: Path) -> None:
+def test_labels_that_are_not_those_of_the_images(
+    load: Load, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files.dtd(root)
-    counts = {"train": 2, "val": 2, "test": 2}
-    load("DTD", counts)
     known = SETS["DTD"]
-    SETS["DTD"] = replace(known, labels=lambda part: known.labels(part)[::-1])  # the fixture's patch is undone
+    monkeypatch.setitem(SETS, "DTD", replace(known, labels=lambda part: known.labels(part)[::-1]))
     with pytest.raises(UserError, match="gives the images of DTD other labels than it lists"):
-        load("DTD", size=12)
+        load("DTD", {"train": 2, "val": 2, "test": 2})
 
 
 def test_a_name_that_there_is_not() -> None:

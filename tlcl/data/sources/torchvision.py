@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -118,22 +118,24 @@ def _rows(opened: Opened, names: list[str], labels: list[int], decoding: Decodin
     before = opened.fingerprint
     plan = Plan(
         key, contents, lambda chosen: list(chosen), decoding.shape,
-        lambda: _results(opened, names, decoding, before),
+        lambda: _results(opened, dict(zip(names, labels, strict=True)), decoding, before),
     )  # fmt: skip
     return build_rows(decoding.folder, plan)
 
 
-def _results(opened: Opened, names: list[str], decoding: Decoding, before: str | None) -> Iterator[Result]:
+def _results(
+    opened: Opened, labels: Mapping[str, int], decoding: Decoding, before: str | None
+) -> Iterator[Result]:
     """What comes of each image.
 
     Args:
+        labels: of the images by name.
         before: the fingerprint that the store's key stands for.
 
     Raises:
-        UserError: torchvision's labels are not those that it listed, or the files have changed meanwhile.
+        UserError: an image has another label, or the files have changed meanwhile.
     """
     known, parts = opened.known, opened.open()
-    listed = {part: known.labels(reader) for part, reader in parts.items()}
 
     def attempt(name: str) -> Result:
         part, number = _place(name)
@@ -146,7 +148,7 @@ def _results(opened: Opened, names: list[str], decoding: Decoding, before: str |
             raise
         except Exception as error:  # a damaged file makes Pillow raise nearly anything
             return Result(name, reason=" ".join(str(error).split()) or type(error).__name__)
-        if int(label) != int(listed[part][number]):
+        if int(label) - known.first != labels[name]:
             raise UserError(
                 f"torchvision {torchvision.__version__} gives the images of {opened.name} other labels than "
                 "it lists; install the version in constraints.txt"
@@ -154,7 +156,7 @@ def _results(opened: Opened, names: list[str], decoding: Decoding, before: str |
         return Result(name, pixels.numpy().tobytes(), image.size)
 
     # Pillow decodes outside Python's lock, so threads share the work.
-    decoded = bounded_map(attempt, names)
-    yield from tqdm(decoded, f"decode {opened.name}", len(names), unit=" images", disable=None)
+    decoded = bounded_map(attempt, labels)
+    yield from tqdm(decoded, f"decode {opened.name}", len(labels), unit=" images", disable=None)
     if fingerprint(known, opened.root) != before:
         raise UserError(f"{opened.root} changed while it was read; give the command again")
