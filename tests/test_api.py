@@ -67,6 +67,9 @@ def test_predictions_and_explanations(finished: Run) -> None:
         assert row["prediction"] == str(np.argmax(shares))
         assert row["confidence"] == max(shares)
     assert finished.predict(["new/1.png"]) == [rows[1]]
+    for row, plain in zip(finished.predict("new", coverage=0.9), rows, strict=True):
+        assert set(filter(None, row.pop("set").split(" | "))) <= {str(digit) for digit in range(10)}
+        assert row == plain
     page = finished.explain("new", neighbours=1, classes=["predicted", "7"])
     assert page == finished.path / "explain" / "explain.html"
     explained = list(csv.DictReader((page.parent / "explain.csv").open()))

@@ -78,11 +78,11 @@ def test_every_record_is_there(finished: Path) -> None:
     names = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
     assert names >= {
         "config.yaml", "environment.json", "metrics.jsonl", "timings.jsonl", "summary.json", "labels.json",
-        "model.safetensors", "test_predictions.npz", "report.html",
+        "model.safetensors", "test_predictions.npz", "test_predictions.csv", "calibration.json", "report.html",
         "checkpoints/last.ckpt", "checkpoints/best.ckpt",
     }  # fmt: skip
     assert not [name for name in names if "partial" in name or "previous" in name or "incoming" in name]
-    assert len(list((finished / "plots").glob("*.png"))) == 6
+    assert len(list((finished / "plots").glob("*.png"))) == 7
     lines = read_lines(finished / "metrics.jsonl")
     assert [line["epoch"] for line in lines] == [0, 1, 2]
     assert [line["trainable"] for line in lines] == [["head"], ["layer4", "head"], ["layer4", "head"]]

@@ -113,17 +113,25 @@ class Run(FinishedRun):
             raise UserError(f"{self.path} has no plot {name!r}; there are {', '.join(known) or 'none yet'}")
         return Picture(self.path / "plots" / f"{name}.png")
 
-    def predict(self, images: str | Path | Sequence[str | Path], *, skip_bad: bool = False) -> list[dict[str, Any]]:
+    def predict(
+        self, images: str | Path | Sequence[str | Path], *, skip_bad: bool = False, coverage: float | None = None
+    ) -> list[dict[str, Any]]:
         """Classify image files, or all files of folders, as `tlcl predict` does.
 
+        Args:
+            coverage: with it, a set of classes for each image, see `tlcl.statistics.conformal`.
+
         Returns:
-            A dict an image: `file`, `prediction`, `confidence` (0 to 1), and `p(CLASS)` (0 to 1) of each class.
+            A dict an image: `file`, `prediction`, `confidence` (0 to 1), and `p(CLASS)` (0 to 1) of each class;
+            with `coverage` also `set`, the names with ` | ` between them.
 
         Raises:
             UserError: see `tlcl.jobs.finished.predictions`.
         """
-        text = predictions(self.path, _paths(images), batch_size=256, skip_bad=skip_bad, progress=False)
-        texts = ("file", "prediction")
+        text = predictions(
+            self.path, _paths(images), batch_size=256, skip_bad=skip_bad, progress=False, coverage=coverage
+        )
+        texts = ("file", "prediction", "set")
         return [
             {key: from_cell(value) if key in texts else float(value) for key, value in row.items()}
             for row in csv.DictReader(StringIO(text))

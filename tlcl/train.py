@@ -15,7 +15,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tlcl.config.compose import MISTAKES, check_groups, hydra_sentence
+from tlcl.config.compose import MISTAKES, check_groups, check_quotes, hydra_sentence
 from tlcl.config.kinds import validation_figure
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config, conf_dir
@@ -43,6 +43,7 @@ def start(composed: DictConfig) -> dict[str, Any]:
     if resume is None:  # a mistake is said before torch is imported
         config = parse_config(composed)
         check_launched(config.trainer)
+    from tlcl.jobs.more_epochs import KEYS, go_on
     from tlcl.jobs.registry import run
     from tlcl.reports.render import render
     from tlcl.tracking.records import RunDirectory
@@ -55,6 +56,8 @@ def start(composed: DictConfig) -> dict[str, Any]:
         directory = RunDirectory(path, resume=True)
         config = _recorded(path, anew)
         check_launched(config.trainer)
+        if KEYS[0] in anew:
+            go_on(directory, config)
         finished = directory.read_json("summary.json")
         if finished and finished.get("status") == "complete":
             with as_sentences(config, path):
@@ -66,22 +69,31 @@ def start(composed: DictConfig) -> dict[str, Any]:
 
 
 def _beside_resume(composed: DictConfig) -> dict[str, Any]:
-    """The values of `ANEW` that the command line gives beside +resume.
+    """What may be said anew and the command line says beside +resume: `ANEW`, and more epochs.
 
     Raises:
         UserError: it gives something else.
     """
+    from tlcl.jobs.more_epochs import KEYS
+
     ours = ("+resume=", "resume=", "extend=")  # extend, to allow the run's own files again
     beside = [item for item in HydraConfig.get().overrides.task if not item.startswith(ours)]
-    anew = {key: OmegaConf.select(composed, key) for key in ANEW if f"{key}=" in " ".join(beside)}
+    named = [item.partition("=")[0] for item in beside]
+    anew = {key: OmegaConf.select(composed, key) for key in (*ANEW, *KEYS) if key in named}
     given = [item for item in beside if item.partition("=")[0] not in anew]
+    if KEYS[1] in anew and KEYS[0] not in anew:
+        given.append(KEYS[1])
     if given:
-        raise UserError(f"+resume takes the run's own config; leave out {' '.join(given)}")
+        raise UserError(
+            f"+resume takes the run's own config; leave out {' '.join(given)} (trainer.epochs=N alone trains on)"
+        )
     return anew
 
 
 def _recorded(path: Path, anew: dict[str, Any]) -> Config:
     """The config of the run in `path`, with what is given anew."""
+    from tlcl.jobs.more_epochs import KEYS, longer
+
     composed = recorded_config(path)
     composed.run_dir = str(path)
     try:
@@ -90,9 +102,12 @@ def _recorded(path: Path, anew: dict[str, Any]) -> Config:
         raise UserError(f"{path / 'config.yaml'} cannot be resumed: {error}") from None
     if not anew:
         return config
-    for key, value in anew.items():
-        OmegaConf.update(composed, key, value)
-    return parse_config(composed)
+    for key in ANEW:
+        if key in anew:
+            OmegaConf.update(composed, key, anew[key])
+    if KEYS[0] not in anew:
+        return parse_config(composed)
+    return longer(config, composed, {key: anew[key] for key in KEYS if key in anew})
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="config")
@@ -111,6 +126,11 @@ def _whole_command(arguments: list[str]) -> list[str]:
     """The arguments, or what `+resume=DIR` of a sweep stands for."""
     if not any(argument.startswith("+resume=") for argument in arguments):
         return arguments
+    if "+resume=latest" in arguments:
+        from tlcl.tracking.latest import LATEST, whole_directory
+
+        path = whole_directory(Path(LATEST))
+        arguments = [f"+resume='{path}'" if item == f"+resume={LATEST}" else item for item in arguments]
     from tlcl.sweeps import plan as sweep
 
     return sweep.resumed_command(arguments)
@@ -120,6 +140,7 @@ def _program() -> None:
     allow_named(sys.argv[1:])
     sys.argv[1:] = _whole_command(sys.argv[1:])
     guard(sys.argv[1:])
+    check_quotes(sys.argv[1:])
     check_groups(sys.argv[1:])
     wanted = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra pass errors on instead of printing them

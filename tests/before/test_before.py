@@ -101,8 +101,9 @@ def check_predictions(run: str, text: str) -> None:
 @pytest.mark.parametrize("run", FINISHED)
 def test_predictions(run: str, unpack: Unpack, capsys: pytest.CaptureFixture[str]) -> None:
     unpack(run, "images")
-    call("tlcl.commands.predict", run, *IMAGES)
-    check_predictions(run, capsys.readouterr().out)
+    call("tlcl.commands.predict", run, *IMAGES, "--csv", "new.csv")
+    assert capsys.readouterr().out == "11 predictions in new.csv\n"
+    check_predictions(run, Path("new.csv").read_text())
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -190,11 +191,12 @@ def test_users_files(name: str, unpack: Unpack) -> None:
     # What was so by default then.
     again += ["trainer.monitor=accuracy", "data.crop_head=true"]
     out = in_another_process(
-        f"tlcl.commands.predict {name} {' '.join(IMAGES)}",
+        f"tlcl.commands.predict {name} {' '.join(IMAGES)} --csv new.csv",
         f"tlcl.commands.report {name}",
         f"tlcl.train {' '.join(again)} {other} run_dir=again",
     )
-    check_predictions(name, "\n".join(out.splitlines()[:12]))
+    assert "11 predictions in new.csv" in out
+    check_predictions(name, Path("new.csv").read_text())
     assert (Path(name) / "report.html").is_file()
     ours, theirs = lasting(read(Path("again/summary.json"))), lasting(read(Path(name) / "summary.json"))
     if name == "my_backbone":  # of other weights, with the same blocks

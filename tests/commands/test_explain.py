@@ -215,7 +215,8 @@ def test_both_domains_of_an_adaptation_are_looked_at(tmp_path: Path, target_labe
     config = parse_config(composed(tmp_path, *MODEL, *options))
     net, _ = build_model(config.model, 10, seed=0)
     pool = load_digits().pool
-    (found,) = nearest_training_images(net, pool.images[:1], config, torch.device("cpu"), 200, progress=False)
+    cpu = torch.device("cpu")
+    (found,) = nearest_training_images(net, pool.images[:1], config, tmp_path, cpu, 200, progress=False)
     target = [one for one in found if one.domain == "target"]
     assert len(target) == 96
     assert len([one for one in found if one.domain == "source" and one.label is not None]) == 60
@@ -276,4 +277,4 @@ def test_an_image_that_vanishes_in_between_is_one_sentence(trained: Path, tmp_pa
     (folder / "1.png").unlink()
     (folder / "1.png").symlink_to("nowhere")
     with pytest.raises(UserError, match="cannot be read any more"):
-        list(explain.pictures([folder], [folder / "1.png"]))
+        list(explain.pictures([folder], [folder / "1.png"], None))

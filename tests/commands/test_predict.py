@@ -1,8 +1,11 @@
 import csv
 import io
+import json
+import shutil
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -13,8 +16,9 @@ from tlcl.data.images.user_images import find_images
 from tlcl.data.sources.digits import load_digits
 from tlcl.errors import UserError, run_cli
 from tlcl.jobs import continual
+from tlcl.jobs.classified import Classified
 from tlcl.jobs.finetune import run
-from tlcl.jobs.finished import predictions
+from tlcl.jobs.finished import classify, predictions
 from tlcl.prefix_cache.activations import FrozenBlocks, Keeping
 from tlcl.tracking.records import RunDirectory
 
@@ -114,8 +118,19 @@ def test_command_line(
     monkeypatch.setattr("sys.argv", ["tlcl predict", str(trained), str(existing), "--csv", str(out)])
     module.main()
     assert len(out.read_text().splitlines()) == 2
+    capsys.readouterr()
+    monkeypatch.setattr("sys.argv", ["tlcl predict", str(trained), str(existing)])
+    module.main()
+    (row,) = csv.DictReader(io.StringIO(out.read_text()))
+    heading, line = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["file", "prediction", "confidence", "next", "best"]
+    assert line.split()[:3] == [str(existing), row["prediction"], f"{100 * float(row['confidence']):.1f}"]
     for arguments, part in (
         ([str(tmp_path), str(existing)], "no finished tlcl run"),
+        ([str(tmp_path), str(existing), "--coverage", "0.9"], "no finished tlcl run"),
+        ([str(trained), str(existing), "--coverage", "1"], "--coverage=1 must be above 0 and below 1"),
+        ([str(trained), str(existing), "--coverage", "nan"], "--coverage=nan must be above 0 and below 1"),
+        ([str(trained), str(existing), "--coverage", "0.99"], "40 held-out images can promise; ask for 0.975"),
         ([str(trained), "/nowhere.png"], "/nowhere.png"),
         ([str(trained), str(existing), "--batch-size", "0"], "--batch-size"),
     ):
@@ -146,3 +161,61 @@ def test_the_same_images_are_not_computed_twice(
     whole = predictions(path, [folder], batch_size=7, skip_bad=False, progress=False)
     for ours, theirs in zip(csv.DictReader(io.StringIO(first)), csv.DictReader(io.StringIO(whole)), strict=True):
         assert float(ours["p(3)"]) == pytest.approx(float(theirs["p(3)"]), abs=1e-4)
+
+
+def test_probabilities_have_the_runs_temperature(trained: Path, folder: Path, tmp_path: Path) -> None:
+    """A run from before there was one predicts as it did then."""
+    options = {"batch_size": 7, "skip_bad": False, "progress": False}
+    before = tmp_path / "before" / "run"
+    shutil.copytree(trained, before)
+    (before / "calibration.json").unlink()
+    images = sorted(folder.glob("*.png"))
+    ours, theirs = (classify(path, images, **options) for path in (trained, before))  # type: ignore[arg-type]
+    temperature = json.loads((trained / "calibration.json").read_text())["temperature"]
+    scaled = np.log(theirs.probabilities.astype(np.float64)) / temperature
+    expected = np.exp(scaled) / np.exp(scaled).sum(1, keepdims=True)
+    assert np.allclose(ours.probabilities, expected, atol=1e-9)
+    assert abs(temperature - 1) > 0.01
+    assert theirs.probabilities.dtype == np.float32
+    with pytest.raises(UserError, match=r"needs held-out images, and .*before/run has none: it kept no"):
+        classify(before, images, coverage=0.9, **options)  # type: ignore[arg-type]
+    (before / "calibration.json").write_text("{}")
+    with pytest.raises(UserError, match=r"calibration\.json is damaged"):
+        classify(before, images, **options)  # type: ignore[arg-type]
+
+
+def test_sets_of_classes(trained: Path, folder: Path) -> None:
+    """Those of which 1 - p, before the temperature, is within the held-out images' quantile; and they cover."""
+    options = {"batch_size": 400, "skip_bad": False, "progress": False}
+    kept = json.loads((trained / "calibration.json").read_text())
+    images = sorted(folder.glob("*.png"))
+    found = classify(trained, images, coverage=0.8, **options)  # type: ignore[arg-type]
+    limit = kept["scores"][33 - 1]  # ceil(41 x 0.8) = 33
+    scaled = np.log(found.probabilities) * kept["temperature"]
+    raw = np.exp(scaled) / np.exp(scaled).sum(1, keepdims=True)
+    assert found.sets is not None
+    clear = np.abs(1 - raw - limit) > 1e-4
+    assert clear.mean() > 0.9
+    assert ((1 - raw <= limit) == found.sets)[clear].all()
+    rows = list(csv.DictReader(io.StringIO(predictions(trained, images, coverage=0.8, **options))))  # type: ignore[arg-type]
+    for row, within in zip(rows, found.sets, strict=True):
+        assert row["set"] == " | ".join(name for name, held in zip(found.classes, within, strict=True) if held)
+    plain = list(csv.DictReader(io.StringIO(predictions(trained, images, **options))))  # type: ignore[arg-type]
+    assert [{**row, "set": ""} for row in plain] == [{**row, "set": ""} for row in rows]
+
+
+def test_the_table_says_what_is_not_sure() -> None:
+    sets = np.array([[True, False, False], [True, True, False], [False, False, False]])
+    probabilities = np.array([[0.8, 0.15, 0.05], [0.4, 0.4, 0.2], [0.1, 0.2, 0.7]])
+    found = Classified(["a.png", "long name.png", "c\x1b.png"], ["cat", "=dog", "ox"], probabilities, sets)
+    assert found.table() == (
+        "file           prediction  confidence  next best          set\n"
+        "a.png          cat             80.0 %  =dog       15.0 %  cat\n"
+        "long name.png  cat             40.0 %  =dog       40.0 %  not sure: cat | =dog\n"
+        "c\\x1b.png      ox              70.0 %  =dog       20.0 %  not sure\n"
+    )
+    rows = list(csv.reader(io.StringIO(found.csv())))
+    assert rows[0] == ["file", "prediction", "confidence", "p(cat)", "p(=dog)", "p(ox)", "set"]
+    assert [row[-1] for row in rows[1:]] == ["cat", "cat | =dog", ""]
+    alone = Classified(["a.png"], ["cat"], np.array([[1.0]]))
+    assert alone.table().splitlines()[1] == "a.png  cat            100.0 %"

@@ -1,5 +1,6 @@
 """Composed configs: what ships parses, and each mistake is one sentence that names the key."""
 
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from annotated_types import Ge, Gt, Lt
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, refusal
+from tlcl.config.compose import check_quotes, composed_config
 from tlcl.config.parse import parse_config
 from tlcl.config.ranges import bound, check_value, limits
 from tlcl.config.schema import Config, WandbConfig, conf_dir
@@ -171,7 +173,7 @@ def test_every_experiment_parses(experiment: str) -> None:
 def test_a_mistake_outside_the_choices_does_not_wait_for_torch(mistake: str) -> None:
     code = f"""
 import sys
-from tlcl.config.compose import composed_config
+from tlcl.config.compose import check_quotes, composed_config
 from tlcl.config.parse import parse_config
 from tlcl.errors import UserError
 try:
@@ -254,3 +256,33 @@ def test_epochs_may_be_numbers_in_yaml() -> None:
     config = composed()
     config.thaw = OmegaConf.create("{depth: null, 0: [head], 3: [layer4]}")
     assert parse_config(config).schedule.milestones == {0: ["head"], 3: ["layer4"]}
+
+
+@pytest.mark.parametrize(
+    "name", ["Übung", "my (old) images", "a,b", "run=3", "o'brien", 'a"b', "x[1]", "{a}", "猫", "[x"]
+)
+def test_a_path_that_needs_quotes_is_told_which(tmp_path: Path, name: str) -> None:
+    """The argument in the sentence, as a shell reads it, gives the very path."""
+    sentence = refusal(lambda: check_quotes([f"data.train={tmp_path / name}"]))
+    assert sentence is not None
+    assert "data.train=" in sentence
+    (asked,) = shlex.split(sentence[sentence.rindex(": ") + 2 :])
+    check_quotes([asked])
+    composed = composed_config(["data=image_folder", asked])
+    assert composed.data.train == str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["data.train=/a/b-c.d/E_1", "~method", "+resume='a b'", "thaw.0=[head,layer4]", "optim.block_lr={layer4: 0.1}",
+     "data@source=image_folder", "--help", "-m", "data.train='a,b'", "name=x y", "lr=1e-3", "hydra/sweeper=optuna"],
+)  # fmt: skip
+def test_what_needs_no_quotes_passes(argument: str) -> None:
+    check_quotes([argument])
+
+
+def test_several_values_pass_in_a_sweep_alone() -> None:
+    check_quotes(["-m", "seed=0,1"])
+    check_quotes(["--multirun", "thaw.depth=range(0,3)"])
+    with pytest.raises(UserError, match=r"'seed=0,1' has several values, which -m runs one by one"):
+        check_quotes(["seed=0,1"])

@@ -126,6 +126,15 @@ def test_sizes_in_words(sizes: list[tuple[int, int]] | None, sentence: str) -> N
     assert sentence in text(seen(pool, test, [0, 1], []))
 
 
+@pytest.mark.parametrize(("largest", "said"), [(24, False), (25, True)])
+def test_five_to_one_is_told_what_may_be_done(largest: int, said: bool) -> None:
+    labels = [0] * largest + [1] * 5
+    pool, test = part(labels, 0, classes=("a", "b")), part([0, 1], 500, classes=("a", "b"))
+    one = seen(pool, test, list(range(len(labels))), [])
+    hint = "set optim.class_weights=balanced, or data.balanced_batches=true" in text(one)
+    assert hint == said
+
+
 def test_uneven_and_many_classes() -> None:
     names = tuple(f"kind{number:03}" for number in range(200))
     labels = [label for label in range(200) for _ in range(17 if label == 150 else 5)]
@@ -139,6 +148,7 @@ def test_uneven_and_many_classes() -> None:
     assert "kind008 (6), and 190 more." in said
     assert one.imbalance == 17 / 5
     assert 'The classes are uneven: "kind150" has 17 images to train on, "kind000" 5.' in said
+    assert "optim.class_weights" not in said
     assert 'Always answering "kind150" would be right on 2.0 % of the test images.' in said
     assert "1 class has no test image: kind199." in said
     assert "fewer than" not in said

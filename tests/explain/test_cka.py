@@ -127,8 +127,8 @@ def test_the_images_are_the_same_in_every_run_and_few_images_give_nothing() -> N
 
 def test_the_picture_says_what_was_frozen_and_what_has_no_value() -> None:
     blocks = {"stem": 1.0, "layer1": 0.5, "layer2": None, "layer3": -0.02}
-    axes = cka_bars({"images": 20, "blocks": blocks}, ["layer1", "layer2", "layer3", "head"]).axes[0]
-    assert [text.get_text() for text in axes.texts] == ["1.000, frozen", "0.500", "–", "-0.020"]
+    axes = cka_bars(blocks, ["layer1", "layer2", "layer3", "head"], 20).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["1.00, frozen", "0.500", "–", "-0.0200"]
     assert [bar.get_width() for bar in axes.patches] == [1.0, 0.5, 0, 0]  # type: ignore[attr-defined]
     assert len({bar.get_facecolor() for bar in axes.patches}) == 2
     assert [label.get_text() for label in axes.get_yticklabels()] == list(blocks)

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
 from tlcl.finetuning.fitted_head import MOST, PENALTIES, choose_penalty, fit_head
@@ -87,7 +88,7 @@ def test_losses_and_accuracy_are_those_of_scikit_learns_cross_validation() -> No
     features, labels = clouds()
     chosen = choose_penalty(features, features, labels, 3, seed=5)
     folds = StratifiedKFold(5, shuffle=True, random_state=derive_seed(5, "folds") % 2**32)
-    losses, errors, accuracies = [], [], []
+    losses, errors, accuracies, said = [], [], [], []
     for penalty in chosen.tried:
         model = make_pipeline(
             StandardScaler(), LogisticRegression(C=1 / (penalty * 0.8 * len(labels)), tol=1e-7, max_iter=9999)
@@ -97,6 +98,7 @@ def test_losses_and_accuracy_are_those_of_scikit_learns_cross_validation() -> No
         losses.append(each.mean())
         errors.append(each.std(ddof=1) / math.sqrt(len(each)))
         accuracies.append((answered.argmax(1) == labels.numpy()).mean())
+        said.append(answered)
     assert np.allclose(chosen.losses, losses, atol=2e-3)
     best = int(np.argmin(losses))
     # The strongest within one standard error of the best.
@@ -106,8 +108,43 @@ def test_losses_and_accuracy_are_those_of_scikit_learns_cross_validation() -> No
     assert chosen.accuracy == pytest.approx(accuracies[expected], abs=1e-9)
     assert chosen.loss == pytest.approx(losses[expected], abs=2e-3)
     assert (chosen.folds, chosen.images) == (5, len(labels))
+    assert torch.equal(chosen.which, torch.arange(len(labels)))
+    assert np.allclose(chosen.held_out.softmax(1).numpy(), said[expected], atol=5e-3)
     # It stopped after two rises, or at the end.
     assert len(chosen.tried) in (best + 3, len(PENALTIES))
+
+
+def uneven(few: int = 24) -> tuple[Tensor, Tensor]:
+    """The clouds with only so many images of class 2."""
+    features, labels = clouds()
+    dropped = (labels == 2).nonzero().squeeze(1)[few:]
+    kept = ~torch.isin(torch.arange(len(labels)), dropped)
+    return features[kept], labels[kept]
+
+
+def test_balanced_weights_are_scikit_learns() -> None:
+    features, labels = uneven()
+    scale = StandardScaler().fit(features.double().numpy())
+    regression = LogisticRegression(C=1 / (0.1 * len(labels)), tol=1e-9, max_iter=9999, class_weight="balanced")
+    inputs = scale.transform(features.double().numpy())
+    expected = regression.fit(inputs, labels).predict_proba(inputs)
+    head = fit_head(features, labels, 3, 0.1, "balanced")
+    assert np.allclose(head.logits(features).softmax(1).numpy(), expected, atol=2e-3)
+    plain = fit_head(features, labels, 3, 0.1).logits(features).softmax(1)
+    assert float((plain[:, 2] - torch.from_numpy(expected)[:, 2]).abs().max()) > 0.1
+
+
+def test_balanced_cross_validation_is_scored_with_the_same_weights() -> None:
+    """The loss of a held-out image counts as much as its class's weight, and the answers kept are those scored."""
+    features, labels = uneven()
+    chosen = choose_penalty(features, features, labels, 3, seed=5, class_weight="balanced")
+    losses = nn.functional.cross_entropy(chosen.held_out, labels, reduction="none").double()
+    weights = compute_class_weight("balanced", classes=np.arange(3), y=labels.numpy())
+    assert chosen.loss == pytest.approx(float((losses * torch.from_numpy(weights)[labels]).mean()), abs=1e-6)
+    # Which is the mean over the classes of each one's mean loss.
+    assert chosen.loss == pytest.approx(float(torch.stack([losses[labels == k].mean() for k in range(3)]).mean()))
+    assert chosen.loss != pytest.approx(float(losses.mean()), abs=1e-3)
+    assert chosen.accuracy == pytest.approx(float((chosen.held_out.argmax(1) == labels).double().mean()))
 
 
 @pytest.mark.parametrize(("counts", "folds"), [((3, 40, 40), 3), ((1, 40, 40), 2), ((1, 1, 1), 0), ((2, 2, 2), 2)])
@@ -118,6 +155,7 @@ def test_folds_are_as_many_as_the_smallest_class_allows(counts: tuple[int, ...],
     assert chosen.folds == folds
     assert chosen.penalty > 0
     assert math.isnan(chosen.loss) == (folds == 0)
+    assert chosen.held_out.shape == ((len(labels) if folds else 0), 3)
 
 
 def test_held_out_images_are_asked_about_as_they_are() -> None:
@@ -131,4 +169,23 @@ def test_held_out_images_are_asked_about_as_they_are() -> None:
 
 def test_no_more_images_take_part_than_a_choice_needs() -> None:
     features, labels = clouds(MOST + 50, classes=2, width=2)
-    assert choose_penalty(features, features, labels, 2, seed=0).images == MOST
+    chosen = choose_penalty(features, features, labels, 2, seed=0)
+    assert chosen.images == MOST
+    # What is said of each is of the image that is named.
+    own = nn.functional.cross_entropy(chosen.held_out, labels[chosen.which])
+    assert float(own) == pytest.approx(chosen.loss, abs=1e-5)
+
+
+def test_a_unit_that_hardly_ever_fires_decides_nothing() -> None:
+    """One image is far off in a feature that is nearly constant for all others: the penalty is that without it."""
+    random = torch.Generator().manual_seed(0)
+    labels = torch.arange(200) % 4
+    features = torch.randn(200, 30, generator=random) + 2 * torch.nn.functional.one_hot(labels, 30)
+    rare = torch.full((200, 1), 1e-4) * torch.rand(200, 1, generator=random)
+    rare[17] = 3.0
+    plain = choose_penalty(features, features, labels, 4, seed=0)
+    odd = torch.cat([features, rare], 1)
+    found = choose_penalty(odd, odd, labels, 4, seed=0)
+    assert found.penalty == plain.penalty
+    assert abs(found.loss - plain.loss) < 0.02
+    assert found.accuracy >= plain.accuracy - 0.01

@@ -112,6 +112,12 @@ def test_a_deeper_model_that_is_better_is_kept(deep: Path) -> None:
     losses = [line["val/loss"] for line in lines]
     assert record["selected"]["epoch"] == losses.index(min(losses))
     assert (record["train_size"], record["val_size"]) == (1297, 100)
+    calibration = record["calibration"]
+    assert (calibration["held_out"], calibration["images"]) == ("validation images", 100)
+    # They are the deeper model's answers, not the head's.
+    kept = json.loads((deep / "calibration.json").read_text())
+    loss = -np.log(1 - np.array(kept["scores"])).mean()
+    assert loss == pytest.approx(record["selected"]["val_loss"], rel=1e-3)
     assert not (deep / "halves").exists()
 
 
@@ -152,7 +158,8 @@ def test_a_resumed_run_is_the_same_run(
     if ours["answer"] == "deeper":
         same_finetuning(deep, resumed)
     assert (deep / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
-    for key in ("deeper", "answer"):
+    assert (deep / "calibration.json").read_bytes() == (resumed / "calibration.json").read_bytes()
+    for key in ("deeper", "answer", "calibration"):
         assert ours[key] == theirs[key]
     assert {**ours["first_answer"], "seconds": 0} == {**theirs["first_answer"], "seconds": 0}
     assert all(np.array_equal(one, predictions(resumed)[key]) for key, one in predictions(deep).items())
@@ -213,10 +220,15 @@ def test_the_epoch_that_counts_is_not_chosen_on_the_images_that_are_compared(tmp
     theirs = deeper.HeldOutAnswers(None, torch.zeros(2))  # type: ignore[arg-type]
     theirs.losses = [0.9, 0.5, 0.7, 0.4]
     theirs.right = [torch.tensor(right) for right in ([True, True], [False, True], [False, True], [False, False])]
+    theirs.by_class = [{"val/balanced_acc": 0.5, "val/macro_f1": figure} for figure in (0.1, 0.4, 0.3, 0.2)]
     assert deeper.chosen_epoch(config, theirs, 4) == 3
     assert deeper.chosen_epoch(config, theirs, 3) == 2  # this half has stopped before
     config.trainer.monitor = "accuracy"
     assert deeper.chosen_epoch(config, theirs, 4) == 0
+    config.trainer.monitor = "macro_f1"
+    assert deeper.chosen_epoch(config, theirs, 4) == 1
+    config.trainer.monitor = "balanced_accuracy"
+    assert deeper.chosen_epoch(config, theirs, 4) == 3  # among equals the lowest loss
     config.trainer.select = "last"
     assert deeper.chosen_epoch(config, theirs, 4) == 3
 

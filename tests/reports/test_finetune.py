@@ -13,9 +13,10 @@ from tests.reports.conftest import metrics, predictions
 from tlcl.data.look import look
 from tlcl.data.sources.digits import load_digits
 from tlcl.data.splits import train_val_split
-from tlcl.reports.finetune import RECORDS, blocks_not_in_checkpoint, write_report
-from tlcl.reports.page import confused_pairs, per_class
+from tlcl.reports.finetune import RECORDS, write_report
+from tlcl.reports.page import confused_pairs, per_class, worst_first
 from tlcl.reports.plots.training import save_plots
+from tlcl.reports.tested_blocks import blocks_not_in_checkpoint
 
 CLASSES = ["<script>alert(1)</script>", "b & c", "d", "e"]
 
@@ -80,6 +81,85 @@ def test_class_figures_equal_sklearn() -> None:
     assert all(true != guess for true, guess, _ in pairs)
 
 
+def test_a_class_without_test_images_has_no_figures() -> None:
+    """Class 0: 1 of 2 right; 1: never answered; 2: no image, answered twice; 3: neither; 4: right."""
+    labels, guesses = np.array([0, 0, 1, 4]), np.array([0, 2, 2, 4])
+    rows = per_class(labels, np.eye(5)[guesses], list("abcde"))
+    figures = [tuple(row[key] for key in ("precision", "recall", "f1")) for row in rows]
+    half = (1.0, 0.5, pytest.approx(2 / 3))
+    assert figures == [half, (None, 0.0, 0.0), (None,) * 3, (None,) * 3, (1.0, 1.0, 1.0)]
+    assert [row["name"] for row in worst_first(rows)] == ["b", "a", "e", "c", "d"]
+
+
+def test_the_page_shows_a_dash_for_what_was_not_tested(run_dir: Path) -> None:
+    labels, probabilities = predictions()
+    stored = dict(np.load(run_dir / "test_predictions.npz"))
+    kept = labels != 2
+    stored |= {"labels": labels[kept], "probabilities": probabilities[kept]}
+    np.savez(run_dir / "test_predictions.npz", **stored)
+    page = write_report(run_dir).read_text().partition("Class by class")[2]
+    rows = re.findall(r"<tr><td>(.*?)</td>" + 4 * r"<td>(.*?)</td>", page)
+    assert rows[-1] == ("d", "–", "–", "–", "0")
+    recalls = [float(row[2]) for row in rows[:-1]]
+    assert len(recalls) == 3
+    assert recalls == sorted(recalls)
+
+
+def test_the_first_screen_says_how_good_and_what_next(run_dir: Path) -> None:
+    """Before cards and plots; the recorded directory is quoted for a shell, and then for the page."""
+    (run_dir / "config.yaml").write_text("run_dir: my runs/<1>\nmodel: {name: resnet18}\n")
+    look = {"facts": [], "warnings": [], "classes": [], "answer": "b & c", "answer_acc": 0.3}
+    rewrite(run_dir / "summary.json", look=look)
+    page = write_report(run_dir).read_text()
+    first = html.unescape(page.split('<div class="cards">')[0])
+    labels, probabilities = predictions()
+    right = int((probabilities.argmax(1) == labels).sum())
+    assert f"resnet18 with a new head, all else frozen: {100 * right / 200:.1f} % of 200 test images" in first
+    assert 'always answering "b & c", which would be right on 30.0 %' in first
+    true, predicted, count = confused_pairs(labels, probabilities, CLASSES)[0]
+    assert f'Most often it takes "{true}" for "{predicted}": {count} images.' in first
+    assert "What next:" in first
+    assert "<pre>tlcl predict 'my runs/<1>' IMAGES --csv predictions.csv</pre>" in first
+    assert "<pre>tlcl explain 'my runs/<1>' IMAGES</pre>" in first
+    (run_dir / "summary.json").unlink()
+    first = html.unescape(write_report(run_dir).read_text().split('<div class="cards">')[0])
+    assert "<pre>tlcl train +resume='my runs/<1>'</pre>" in first
+    assert "What next" not in first
+
+
+def test_similarities_of_untrained_blocks_are_not_shown(run_dir: Path) -> None:
+    """Of layer4, which thawed at epoch 2, none if epoch 1 is tested; nor is it said to be retrained."""
+    record = {
+        "cka": {"images": 20, "blocks": {"stem": 1.0, "layer3": 1.0, "layer4": 0.5}},
+        "trained_blocks": ["layer4", "head"],
+    }
+    rewrite(run_dir / "summary.json", **record)
+    save_plots(run_dir)
+    page = write_report(run_dir).read_text()
+    assert "Left out: 2 that stayed frozen" in page
+    assert "layer4, head retrained" in page
+    rewrite(run_dir / "summary.json", selected={"checkpoint": "best", "epoch": 1, "val_acc": 0.5})
+    page = write_report(run_dir).read_text()  # the picture is still there
+    assert "linear CKA" not in page
+    assert "with a new head, all else frozen" in page
+    save_plots(run_dir)
+    assert not (run_dir / "plots" / "cka.png").exists()
+
+
+def test_a_run_without_mistakes_has_no_picture_of_them(run_dir: Path) -> None:
+    """Nor one that was drawn before."""
+    labels, _ = predictions()
+    np.savez(
+        run_dir / "test_predictions.npz", labels=labels, probabilities=np.eye(4)[labels],
+        mistake_index=np.zeros(0, dtype=int), mistake_images=np.zeros((0, 3, 8, 8), dtype=np.uint8),
+    )  # fmt: skip
+    save_plots(run_dir)
+    page = write_report(run_dir).read_text()
+    assert page.count("<img") == 3
+    assert "No test image is classified wrongly." in page
+    assert "Most confused" not in page
+
+
 def test_page_is_self_contained_and_escaped(run_dir: Path) -> None:
     page = write_report(run_dir).read_text()
     assert not re.findall(r"(?:src|href)\s*=\s*[\"'](?!data:)", page)
@@ -103,6 +183,22 @@ def test_unfinished_run_has_a_page_that_says_so(run_dir: Path) -> None:
     assert "not finished" in page
     assert "6 epochs" in page
     assert page.count("<img") == 2
+
+
+def test_a_calibrated_run_says_how_far_it_is_from_honest(run_dir: Path) -> None:
+    rewrite(run_dir / "summary.json", calibration={"temperature": 1.5})
+    assert "calibration.json is missing" in write_report(run_dir).read_text()
+    (run_dir / "calibration.json").write_text("{}")
+    save_plots(run_dir)
+    assert write_report(run_dir).read_text().count("<img") == 4
+    (run_dir / "calibration.json").write_text(
+        json.dumps({"temperature": 1.5, "reason": None, "images": 40, "held_out": "<b>", "scores": [0.5]})
+    )
+    save_plots(run_dir)
+    page = write_report(run_dir).read_text()
+    assert page.count("<img") == 5
+    assert "Expected calibration error" in page
+    assert "40 &lt;b&gt;" in page
 
 
 def rewrite(path: Path, **changes: object) -> None:
@@ -223,6 +319,20 @@ def test_a_real_look_is_shown_whole(run_dir: Path) -> None:
     assert all(f"<td>{one.name}</td><td>{one.train}</td><td>{one.val}</td>" in page for one in seen.classes)
 
 
+def title_in_browser(page: Path, profile: Path) -> str:
+    """The title that a page's script gives it."""
+    dom = subprocess.run(
+        [
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--allow-file-access-from-files", f"--user-data-dir={profile}", "--dump-dom", page.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120,
+    ).stdout  # fmt: skip
+    (title,) = re.findall(r"<title>([\d,]+)</title>", dom)
+    return str(title)
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
 @pytest.mark.slow
 def test_plots_show_in_a_browser(run_dir: Path, tmp_path: Path) -> None:
@@ -233,15 +343,25 @@ def test_plots_show_in_a_browser(run_dir: Path, tmp_path: Path) -> None:
     )
     copy = tmp_path / "probe.html"
     copy.write_text(page.replace("</body>", probe))
-    dom = subprocess.run(
-        [
-            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", copy.as_uri(),
-        ],
-        capture_output=True, text=True, timeout=120,
-    ).stdout  # fmt: skip
-    (title,) = re.findall(r"<title>([\d,]+)</title>", dom)
-    widths = [int(width) for width in title.split(",")]
+    widths = [int(width) for width in title_in_browser(copy, tmp_path / "profile").split(",")]
     assert len(widths) == 4
     assert min(widths) > 300
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
+@pytest.mark.slow
+def test_a_phone_need_not_scroll_sideways(run_dir: Path, tmp_path: Path) -> None:
+    """Names of fifty letters without a space, wide tables and plots: all within 390 pixels, or scrolled inside."""
+    names = [f"{letter * 25}_{'long' * 6}" for letter in "abcd"]
+    (run_dir / "labels.json").write_text(json.dumps({"classes": names}))
+    save_plots(run_dir)
+    page = write_report(run_dir)
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f"<iframe src='{page.as_uri()}' style='width:390px;height:800px;border:0' onload=\""
+        "document.title = [this.contentDocument.documentElement.scrollWidth, "
+        "this.contentDocument.images.length].join(',')\"></iframe>"
+    )
+    width, images = title_in_browser(frame, tmp_path / "profile").split(",")
+    assert int(images) == 4
+    assert 300 < int(width) <= 390

@@ -15,7 +15,7 @@ from tlcl.adaptation.pairs import SOURCE, TARGET, PairedDataModule, choose_label
 from tlcl.config.schema import Config
 from tlcl.data.datamodule import IndexedDataModule
 from tlcl.data.image_tensors import ImageTensors, Source
-from tlcl.data.sources.registry import load_source
+from tlcl.data.sources.registry import load_source, load_target
 from tlcl.data.splits import split_of, unlabelled_split
 from tlcl.errors import UserError
 from tlcl.models.blocks import FEATURES, Backbone, Blocks
@@ -74,7 +74,7 @@ def load_domains(config: Config) -> DomainSources:
     assert config.source is not None
     with about_source():
         source = load_source(config.source, config.cache_dir)
-    target = load_source(config.data, config.cache_dir)
+    target = load_target(config.data, config.cache_dir, source.pool.classes)
     ours, theirs = set(source.pool.classes), set(target.pool.classes)
     if ours != theirs:
         raise UserError(
@@ -119,6 +119,10 @@ def prepare(config: Config, domains: DomainSources) -> AdaptationLearner:
     net, backbone = build_model(config.model, len(pool.classes), config.seed)
     _check_block(config, net)
     kind, few = method_class(config.adaptation), int(getattr(config.adaptation, "target_labels", 0))
+    if not pool.labelled and (kind.supervision == ALL or (few and kind.supervision != NONE)):
+        raise UserError(
+            f"adaptation={config.adaptation.name} learns from labels of the target, and its images have none"
+        )
     known = target_split.train[:0]
     if kind.supervision == ALL:
         known = target_split.train

@@ -19,6 +19,7 @@ between targets they also follow the number of classes.
 import contextlib
 import json
 import sys
+from pathlib import Path
 
 from tlcl.commands.parser import command_parser
 from tlcl.errors import UserError, run_cli
@@ -29,7 +30,7 @@ def _program() -> None:
     parser.add_argument("source", help="the domain that the network has learned, or is to learn, from")
     parser.add_argument("target", help="its class folders are the labels of LEEP and LogME")
     parser.add_argument(
-        "--model", default="letters", help="letters (default) | imagenet | the directory of a finished run"
+        "--model", default="letters", help="letters (default) | imagenet | directory of a finished run, or latest"
     )
     parser.add_argument(
         "--block",
@@ -45,12 +46,13 @@ def _program() -> None:
         if getattr(options, key) < least:
             raise UserError(f"--{key}={getattr(options, key)} must be at least {least}")
     from tlcl.jobs.distance import measure, table
+    from tlcl.tracking.latest import finished_directory
 
     with contextlib.redirect_stdout(sys.stderr):  # a pretraining speaks of its epochs
         result = measure(
             options.source,
             options.target,
-            model=options.model,
+            model=str(finished_directory(Path(options.model))),
             block=options.block,
             images=options.images,
             size=options.size,

@@ -13,7 +13,7 @@ from tlcl.errors import UserError, run_cli
 
 def _program() -> None:
     parser = command_parser(__doc__, "runs/finetune_layerwise/DATE NEW_IMAGES/ --classes predicted runner-up")
-    parser.add_argument("run_dir", type=Path, help="directory of a finished run")
+    parser.add_argument("run_dir", type=Path, help="directory of a finished run, or latest")
     parser.add_argument("images", type=Path, nargs="+", help="image files, folders or tar files of them")
     parser.add_argument("--out", type=Path, help="folder for page, table and pictures (default RUN_DIR/explain)")
     parser.add_argument(
@@ -29,9 +29,10 @@ def _program() -> None:
     if options.neighbours < 0:
         raise UserError(f"--neighbours={options.neighbours} must be at least 0")
     from tlcl.jobs.explain import explain
+    from tlcl.tracking.latest import finished_directory
 
     page = explain(
-        options.run_dir,
+        finished_directory(options.run_dir),
         options.images,
         out=options.out,
         block=options.block,

@@ -14,6 +14,8 @@ COMMANDS = {
     "train": ("tlcl.train", "fine-tune a network block by block, learn task after task, or adapt to a domain"),
     "predict": ("tlcl.commands.predict", "classify your own images with the model of a run"),
     "explain": ("tlcl.commands.explain", "why this class: heat maps, and the training images most alike"),
+    "export": ("tlcl.commands.export", "the model of a run as an ONNX file, checked by onnxruntime"),
+    "try": ("tlcl.commands.try_run", "a page on this machine: drop an image, see label, confidence and heat map"),
     "distance": ("tlcl.commands.distance", "how far two data sets are apart, and how well a network may transfer"),
     "report": ("tlcl.commands.report", "the report of a sweep, a run, a comparison or a study, drawn anew"),
     "dashboard": ("tlcl.commands.dashboard", "runs beside each other, as one page, or as views in W&B"),

@@ -11,11 +11,12 @@ from tlcl.errors import run_cli
 
 def _program() -> None:
     parser = command_parser(__doc__, "runs/sweeps/finetune/DATE")
-    parser.add_argument("directory", type=Path, help="of a sweep, a run, a comparison or a study")
+    parser.add_argument("directory", type=Path, help="of a sweep, a run, a comparison or a study, or latest")
     options = parser.parse_args()
     from tlcl.reports.report import report
+    from tlcl.tracking.latest import whole_directory
 
-    print(f"report: {report(options.directory)}")
+    print(f"report: {report(whole_directory(options.directory))}")
 
 
 def main() -> None:

@@ -1,10 +1,12 @@
 """A config from inside the program."""
 
 import re
+import shlex
 from collections.abc import Sequence
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -13,7 +15,9 @@ from tlcl.config.parse import unknown_key
 from tlcl.config.schema import conf_dir
 from tlcl.errors import UserError
 from tlcl.security.allowlist import check_composed
+from tlcl.system.text import shown
 
+KEY = re.compile(r"[~+]{0,2}[\w./@-]+(@[\w.:]+)?")
 NAME = re.compile(r"\s*(?!(null|true|false|nan|inf)\s*$)[a-z_][\w./-]*\s*", re.IGNORECASE)
 BY_NAME = "a config group is chosen by a name, e.g. data=digits; it is taken out with ~, e.g. '~method'"
 # How ValueErrors of Python and Hydra begin that are a user's mistake, and what they mean.
@@ -31,6 +35,7 @@ def composed_config(overrides: list[str]) -> DictConfig:
         UserError: an override that cannot be understood, or names what is not there.
     """
     GlobalHydra.instance().clear()
+    check_quotes(overrides)
     check_groups(overrides)
     try:
         with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
@@ -44,6 +49,37 @@ def composed_config(overrides: list[str]) -> DictConfig:
         raise hydra_sentence(error) from None
     OmegaConf.set_struct(config, False)
     return config
+
+
+def check_quotes(arguments: Sequence[str]) -> None:
+    """That Hydra's grammar can read every KEY=VALUE; a path with more than ASCII letters in it needs quotes.
+
+    Raises:
+        UserError: it cannot, or, without -m, would take a value with a comma for several; with the quotes it needs.
+    """
+    parser, sweep = OverridesParser.create(), not {"-m", "--multirun"}.isdisjoint(arguments)
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or argument.startswith("-") or not KEY.fullmatch(key):
+            continue
+        try:
+            several = parser.parse_override(argument).is_sweep_override() and not sweep
+        except HydraException:
+            several = None
+        except ValueError:  # a number of thousands of digits, of which more is said elsewhere
+            continue
+        if several is False:
+            continue
+        escaped = value.strip("'\"").replace("\\", "\\\\").replace('"', '\\"')
+        asked = shlex.quote(f'{key}="{escaped}"')
+        if several:
+            raise UserError(
+                f"{shown(argument)} has several values, which -m runs one by one; one text is quoted: {asked}"
+            )
+        raise UserError(
+            f"{shown(argument)} cannot be read: a value with spaces, commas, =, brackets or letters beyond ASCII "
+            f"is quoted once for tlcl and once for the shell: {asked}"
+        )
 
 
 def check_groups(arguments: Sequence[str]) -> None:

@@ -158,15 +158,18 @@ def parse_config(composed: DictConfig) -> Config:
     for key in composed:
         if key not in top:
             raise unknown_key(str(key))
-    missing = sorted(name for name in top if name not in composed and name not in OPTIONAL)
+    missing = sorted(name for name in top if name not in composed and name not in (*OPTIONAL, *LATER))
     if missing:
         raise UserError(f"the config lacks {', '.join(missing)}")
 
     values: dict[str, Any] = {"extend": _own_files(composed)}
+    for key, default in LATER.items():
+        if "." not in key and key not in composed:
+            composed[key] = default
     for group, schema in PLAIN.items():
         if composed.get(group) is not None or group not in OPTIONAL:
             values[group] = _typed(group, schema, composed[group])
-    for key, kind in (("name", str), ("seed", int), ("run_dir", str), ("cache_dir", str)):
+    for key, kind in (("name", str), ("seed", int), ("run_dir", str), ("cache_dir", str), ("keep", str)):
         if not isinstance(composed[key], kind) or isinstance(composed[key], bool):
             raise UserError(f"{key}={shown(composed[key])} is no value of type {kind.__name__}")
         values[key] = composed[key]

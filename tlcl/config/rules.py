@@ -81,6 +81,11 @@ def check_finetuning(config: Config) -> None:
             "optim.head=fitted works in one process; set trainer.devices=1 and trainer.strategy=auto, "
             "or optim.head=new"
         )
+    if config.optim.class_weights == "balanced" and config.data.balanced_batches:
+        raise UserError(
+            "optim.class_weights=balanced and data.balanced_batches=true both give every class the same say; "
+            "leave one of them out"
+        )
     if config.data.val_size == 0:
         raise UserError("data.val_size=0 leaves fine-tuning no images to choose the checkpoint on")
 
@@ -88,7 +93,8 @@ def check_finetuning(config: Config) -> None:
 # What only fine-tuning has: key -> the value that other jobs have it at.
 FINETUNING_ONLY: dict[str, Any] = {
     "optim.head": "new", "optim.label_smoothing": 0.0, "data.mixup": 0.0, "source.mixup": 0.0,
-    "trainer.patience": None,
+    "trainer.patience": None, "optim.class_weights": "none", "data.balanced_batches": False,
+    "source.balanced_batches": False,
 }  # fmt: skip
 
 

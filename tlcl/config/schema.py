@@ -41,6 +41,7 @@ class DataConfig:
     colour: Annotated[float, Ge(0), Le(1)] = 0.0
     mixup: Annotated[float, Ge(0), Lt(100)] = 0.0
     crop_head: bool = False
+    balanced_batches: bool = False
 
 
 @dataclass
@@ -71,6 +72,7 @@ class OptimConfig:
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     head: Annotated[str, OneOf("new", "fitted")] = "new"
     batch_norm: Annotated[str, OneOf("train", "frozen")] = "train"
+    class_weights: Annotated[str, OneOf("none", "balanced")] = "none"
 
 
 @dataclass
@@ -84,7 +86,7 @@ class TrainerConfig:
     log_every: Annotated[int, Ge(1)]
     progress: bool
     frozen_precision: Annotated[str, OneOf("auto", "32-true", "bf16-mixed", "16-mixed")] = "auto"
-    monitor: Annotated[str, OneOf("loss", "accuracy")] = "loss"
+    monitor: Annotated[str, OneOf("loss", "accuracy", "balanced_accuracy", "macro_f1")] = "loss"
     patience: Annotated[int | None, Ge(1)] = None
     num_nodes: Annotated[int, Ge(1)] = 1
     strategy: Annotated[str, OneOf("auto", "ddp")] = "auto"
@@ -145,6 +147,7 @@ class Config:
     source: DataConfig | None = None
     adaptation: AdaptationConfig | None = None
     extend: list[str] = field(default_factory=list)
+    keep: Annotated[str, OneOf("all", "model")] = "all"
 
     @property
     def schedule(self) -> ThawSchedule:
@@ -160,6 +163,7 @@ PLAIN: dict[str, type] = {
 }
 # What runs from before there were these keys are read as.
 LATER: dict[str, Any] = {
+    "keep": "all",
     "trainer.num_nodes": 1,
     "trainer.strategy": "auto",
     "trainer.frozen_precision": "auto",
@@ -169,13 +173,14 @@ LATER: dict[str, Any] = {
     "optim.label_smoothing": 0.0,
     "optim.head": "new",
     "optim.batch_norm": "train",
+    "optim.class_weights": "none",
     **{
         f"{group}.{key}": value
         for group in ("data", "source")
         for key, value in (
             ("crop_area", None), ("colour", 0.0), ("mixup", 0.0), ("crop_head", True), ("val", None),
-            ("pixel_range", []), ("sort_classes", "text"),
+            ("pixel_range", []), ("sort_classes", "text"), ("labels", "folders"), ("balanced_batches", False),
         )
     },
-}
+}  # fmt: skip
 OPTIONAL = ("continual", "method", "compare", "source", "adaptation", "extend")  # what a job may lack

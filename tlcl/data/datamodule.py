@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tlcl.config.schema import DataConfig
 from tlcl.data.augment import random_flip, random_version
+from tlcl.data.balanced_batches import evened_order
 from tlcl.data.image_tensors import Source
 from tlcl.data.splits import Split, split_of
 from tlcl.data.versions import Crops
@@ -73,6 +74,10 @@ class BatchIndices(Sampler[Tensor]):
     take equal steps: the images that cannot be shared equally, fewer than there are ranks and others in each epoch,
     are left out. A last batch smaller than a quarter joins the one before it: BatchNorm cannot learn from a few
     images.
+
+    Args:
+        labels: of the indices, int64 (N,): each class is equally likely in a training batch, in as many steps; see
+            `evened_order`. None: every index once.
     """
 
     def __init__(
@@ -85,7 +90,9 @@ class BatchIndices(Sampler[Tensor]):
         task: int = 0,
         rank: int = 0,
         world: int = 1,
+        labels: Tensor | None = None,
     ) -> None:
+        self.labels = labels
         self.indices, self.batch_size, self.shuffle = indices, batch_size, shuffle
         self.seed, self.task, self.rank, self.world = seed, task, rank, world
         self.epoch = 0
@@ -97,7 +104,8 @@ class BatchIndices(Sampler[Tensor]):
         order = self.indices
         if self.shuffle:
             random = generator(self.seed, "order", task=self.task, epoch=self.epoch)
-            order = order[torch.randperm(len(order), generator=random)]
+            drawn = torch.randperm(len(order), generator=random)
+            order = order[drawn if self.labels is None else evened_order(self.labels, random)]
             order = order[: len(order) - len(order) % self.world]
         return order[self.rank :: self.world]
 
@@ -184,8 +192,9 @@ class IndexedDataModule(L.LightningDataModule):
                 "set a smaller trainer.devices"
             )
         sampler = BatchIndices(
-            indices, batch_size, shuffle=shuffle, seed=self.seed, task=self.task, rank=rank, world=world
-        )
+            indices, batch_size, shuffle=shuffle, seed=self.seed, task=self.task, rank=rank, world=world,
+            labels=self.labels[indices] if shuffle and self.config.balanced_batches else None,
+        )  # fmt: skip
         return DataLoader(batches, batch_size=None, sampler=sampler, pin_memory=torch.cuda.is_available())
 
     def train_dataloader(self) -> "DataLoader[Batch]":

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from tlcl.errors import UserError
 
+UNKNOWN = -1  # the label of an image whose class nobody knows
+
 
 @dataclass(frozen=True)
 class ImageTensors:
@@ -15,7 +17,7 @@ class ImageTensors:
 
     Attributes:
         images: uint8 (N, C, H, W), C = 1 or 3.
-        labels: int64 (N,), values 0..len(classes)-1.
+        labels: int64 (N,), values 0..len(classes)-1; or all of them -1, where nobody knows them.
         classes: class names, in the order of the labels.
         names: the files that the images come from, below the folder or in the tar file; empty where there are none.
         sizes: int32 (N, 2), width and height in pixels of those files' images, turned upright by EXIF; None where
@@ -52,11 +54,16 @@ class ImageTensors:
             raise UserError(f"{len(self.labels)} images cannot have {len(self.digests)} digests")
         if len(self.labels) == 0:
             raise UserError("the data set holds no images")
-        if not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
+        if self.labelled and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
             raise UserError(f"labels must lie in 0..{len(self.classes) - 1}")
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the labels are known."""
+        return bool((self.labels != UNKNOWN).any())
 
     def part(self, start: int, stop: int) -> "ImageTensors":
         """Images from `start` to before `stop`, with all that belongs to them; their pixels are not copied."""

@@ -12,6 +12,7 @@ LISTED = 10  # classes that a sentence names
 SHOWN = 3  # images of a group that it names
 FEW = 5  # training images below which a class is named
 UNEVEN = 3.0  # largest to smallest class from which it is said
+ONE_SIDED = 5.0  # and from which it is said what may be done about it
 LONGEST = 40  # letters of a name
 
 
@@ -96,6 +97,11 @@ def _counts(look: "Look") -> Iterator[str]:
         yield (
             f'The classes are uneven: "{short(look.answer)}" has {ordered[-1].train:,} images to train on, '
             f'"{short(least.name)}" {least.train:,}.'
+        )
+    if ratio is not None and ratio >= ONE_SIDED:
+        yield (
+            "For small classes to count as much as large ones in fine-tuning, set optim.class_weights=balanced, or "
+            "data.balanced_batches=true."
         )
     few = [one for one in ordered if one.train < FEW]
     if few:

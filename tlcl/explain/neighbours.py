@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from tlcl.data.splits import split_of
 from tlcl.data.versions import Versions
 from tlcl.models.blocks import FEATURES, Blocks
 from tlcl.prefix_cache.activations import FrozenBlocks, Keeping, activations
+from tlcl.tracking.data_record import data_record, refuse_changed
 
 QUERIES = 1024  # rows of distances held at once
 
@@ -55,19 +57,27 @@ class TrainingImages(NamedTuple):
     names: tuple[str, ...]
 
 
-def training_images(config: Config) -> list[TrainingImages]:
+def training_images(config: Config, run_dir: Path | None = None) -> list[TrainingImages]:
     """The training split of a run's config, of both domains for an adaptation.
 
+    Args:
+        run_dir: of the run, whose data must not have changed since; None: that is not asked.
+
     Raises:
-        UserError: the data is not there any more, or too small for the config's sizes.
+        UserError: the data is not there any more, has changed, or is too small for the config's sizes.
     """
     if config.source is None:
         source = load_source(config.data, config.cache_dir)
+        if run_dir is not None:
+            refuse_changed(run_dir, data_record({"training": source.pool}))
         # A continual stream splits as fine-tuning does, and its tasks are all of it.
         pool, chosen = source.pool, split_of(source, config.data, config.seed).train
         images, names = ImageSubset(pool.images, chosen), _names(pool, chosen)
         return [TrainingImages("", images, pool.labels[chosen], pool.classes, names)]
     domains = load_domains(config)
+    if run_dir is not None:
+        pools = {"source's training": domains[0].pool, "target's training": domains[1].pool}
+        refuse_changed(run_dir, data_record(pools))
     sides = zip(("source", "target"), domains, prepare(config, domains).data.domains, strict=True)
     found = []
     for name, domain, side in sides:
@@ -114,7 +124,7 @@ class Neighbour(NamedTuple):
 
 
 def nearest_training_images(
-    net: Blocks, images: Tensor, config: Config, device: torch.device, count: int, *, progress: bool
+    net: Blocks, images: Tensor, config: Config, run_dir: Path, device: torch.device, count: int, *, progress: bool
 ) -> list[list[Neighbour]]:
     """For each image the `count` training images at the smallest cosine distance of pooled features.
 
@@ -125,7 +135,7 @@ def nearest_training_images(
     Raises:
         UserError: see `training_images`.
     """
-    sides = training_images(config)
+    sides = training_images(config, run_dir)
     known = torch.cat([features_of(net, side.images, config, device, progress=progress) for side in sides])
     places = [(side, row) for side in sides for row in range(len(side.labels))]
     queries = features_of(net, images, config, device, progress=progress)

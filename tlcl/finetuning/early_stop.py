@@ -6,7 +6,12 @@ from lightning.pytorch.callbacks import EarlyStopping
 from tlcl.config.schema import Config
 
 # trainer.monitor -> what is measured, and which way is better
-MONITORS = {"loss": ("val/loss", "min"), "accuracy": ("val/acc", "max")}
+MONITORS = {
+    "loss": ("val/loss", "min"),
+    "accuracy": ("val/acc", "max"),
+    "balanced_accuracy": ("val/balanced_acc", "max"),
+    "macro_f1": ("val/macro_f1", "max"),
+}
 
 
 class EarlyStop(EarlyStopping):

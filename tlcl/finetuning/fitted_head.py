@@ -19,12 +19,14 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from tlcl.data.splits import stratified_order
+from tlcl.finetuning.class_weights import balanced_weights
 from tlcl.seeding import derive_seed
 
 FOLDS = 5
 PENALTIES = tuple(float(value) for value in np.logspace(1.5, -4, 12))  # on the mean loss, the strongest first
 RISES = 2  # penalties in a row with a higher loss, after which weaker ones are not tried
 MOST = 10_000  # images that cross-validation takes at most: it chooses one number, and the fit takes all
+RARE = 0.05  # of the median deviation of a feature, which no feature's is taken to be below
 ABSENT = 10.0  # the bias of a class of which there is no image is so far below all others
 
 
@@ -58,10 +60,14 @@ class ChosenPenalty:
 
     Attributes:
         penalty: the strongest whose mean loss is within one standard error of the lowest.
-        losses: mean cross-entropy of held-out images by penalty, in the order of `tried`; empty without folds.
+        losses: mean cross-entropy of held-out images by penalty, in the order of `tried`, with the classes' weights
+            where the head is fitted with some; empty without folds.
         accuracy, loss: of held-out images at `penalty`; NaN without folds.
         folds: how many; 0 where no class has two images.
         images: how many took part.
+        which: int64 (images,), those that took part, among those given.
+        held_out: float32 (images, K), logits at `penalty` of each, by the head that was fitted without its fold;
+            empty without folds.
     """
 
     penalty: float
@@ -71,16 +77,21 @@ class ChosenPenalty:
     loss: float
     folds: int
     images: int
+    which: Tensor
+    held_out: Tensor
 
 
 class _Regression:
     """One multinomial logistic regression on standardised features, refitted for penalty after penalty."""
 
-    def __init__(self, features: np.ndarray, labels: np.ndarray, classes: int) -> None:
+    def __init__(self, features: np.ndarray, labels: np.ndarray, classes: int, class_weight: str | None) -> None:
         self.mean, scale = features.mean(0), features.std(0)
-        self.scale = np.where(scale > 1e-6 * max(float(scale.max()), 1e-30), scale, 1.0)
+        varied = scale[scale > 1e-6 * max(float(scale.max()), 1e-30)]
+        # A unit that fires for hardly any of these images would put a held-out one, for which it does, thousands of
+        # deviations off; one such image outweighs all others in the loss by which the penalty is chosen.
+        self.scale = np.maximum(scale, RARE * float(np.median(varied)) if len(varied) else 1.0)
         self.inputs, self.labels, self.classes = (features - self.mean) / self.scale, labels, classes
-        self.model = LogisticRegression(warm_start=True, max_iter=1000, tol=1e-4)
+        self.model = LogisticRegression(warm_start=True, max_iter=1000, tol=1e-4, class_weight=class_weight)
 
     def fit(self, penalty: float) -> FittedHead:
         present = np.unique(self.labels)
@@ -106,14 +117,17 @@ class _Regression:
         return FittedHead(torch.from_numpy(weight), torch.from_numpy(bias), penalty)
 
 
-def fit_head(features: Tensor, labels: Tensor, classes: int, penalty: float) -> FittedHead:
+def fit_head(
+    features: Tensor, labels: Tensor, classes: int, penalty: float, class_weight: str | None = None
+) -> FittedHead:
     """Multinomial logistic regression by L-BFGS, run to convergence; the penalty is on standardised features.
 
     Args:
         features: float (N, D).
         labels: int64 (N,), 0..classes-1; a class without images gets a probability of about zero.
+        class_weight: scikit-learn's: `balanced`, see `balanced_weights`, or None.
     """
-    return _Regression(_array(features), labels.numpy(), classes).fit(penalty)
+    return _Regression(_array(features), labels.numpy(), classes, class_weight).fit(penalty)
 
 
 def choose_penalty(
@@ -123,6 +137,7 @@ def choose_penalty(
     classes: int,
     seed: int,
     step: Callable[[], object] = lambda: None,
+    class_weight: str | None = None,
 ) -> ChosenPenalty:
     """A penalty by the loss of held-out images: stratified cross-validation in up to 5 folds.
 
@@ -136,27 +151,31 @@ def choose_penalty(
         held_out: float (N, D), of the same images as they are asked about.
         labels: int64 (N,).
         step: called after each fit.
+        class_weight: as for `fit_head`; the losses have the same weights.
     """
     which = _at_most(labels, MOST, seed)
     inputs, asked, targets = _array(features[which]), held_out[which].float(), labels[which].numpy()
     _, counts = np.unique(targets, return_counts=True)
     folds = int(min(FOLDS, max(2, counts.min()), counts.max()))
     if folds < 2:
-        return ChosenPenalty(1.0, (), (), float("nan"), float("nan"), 0, len(targets))
+        none = torch.empty(0, classes)
+        return ChosenPenalty(1.0, (), (), float("nan"), float("nan"), 0, len(targets), which, none)
+    weights = torch.ones(classes) if class_weight is None else balanced_weights(labels[which], classes)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")
         splitter = StratifiedKFold(folds, shuffle=True, random_state=derive_seed(seed, "folds") % 2**32)
         parts = list(splitter.split(inputs, targets))
-    models = [_Regression(inputs[train], targets[train], classes) for train, _ in parts]
-    losses, accuracies, errors = [], [], []
+    models = [_Regression(inputs[train], targets[train], classes, class_weight) for train, _ in parts]
+    losses, accuracies, errors, logits = [], [], [], []
     for penalty in PENALTIES:
-        mine, right = torch.empty(len(targets)), 0
+        mine, said, right = torch.empty(len(targets)), torch.empty(len(targets), classes), 0
         for model, (_, held) in zip(models, parts, strict=True):
-            logits = model.fit(penalty).logits(asked[held])
+            said[held] = fresh = model.fit(penalty).logits(asked[held])
             answers = torch.from_numpy(targets[held])
-            mine[held] = nn.functional.cross_entropy(logits, answers, reduction="none")
-            right += int((logits.argmax(1) == answers).sum())
+            mine[held] = weights[answers] * nn.functional.cross_entropy(fresh, answers, reduction="none")
+            right += int((fresh.argmax(1) == answers).sum())
             step()
+        logits.append(said)
         losses.append(float(mine.double().mean()))
         accuracies.append(right / len(targets))
         errors.append(float(mine.double().std()) / math.sqrt(len(targets)))
@@ -166,8 +185,9 @@ def choose_penalty(
     chosen = next(place for place, loss in enumerate(losses) if loss <= losses[best] + errors[best])
     tried = PENALTIES[: len(losses)]
     return ChosenPenalty(
-        tried[chosen], tried, tuple(losses), accuracies[chosen], losses[chosen], folds, len(targets)
-    )
+        tried[chosen], tried, tuple(losses), accuracies[chosen], losses[chosen], folds, len(targets), which,
+        logits[chosen],
+    )  # fmt: skip
 
 
 def _at_most(labels: Tensor, most: int, seed: int) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -14,6 +14,7 @@ from tlcl.data.augment import mixup_pairs
 from tlcl.data.datamodule import Batch
 from tlcl.distributed.collectives import gathered
 from tlcl.errors import TrainingError
+from tlcl.finetuning.class_weights import BalancedAccuracy, MacroF1, cross_entropy
 from tlcl.finetuning.optimizer import build_optimizer, build_scheduler
 from tlcl.finetuning.thaw import modes_for
 from tlcl.models.blocks import Blocks
@@ -26,7 +27,12 @@ ONCE_AN_EPOCH: dict[str, Any] = {"on_step": False, "on_epoch": True, "logger": F
 class FinetuningModule(L.LightningModule):
     """Cross-entropy classification with freezable blocks.
 
-    Measures `train/loss`, `train/acc`, `val/loss` and `val/acc` (in 0..1) once an epoch.
+    Measures `train/loss`, `train/acc`, `val/loss`, `val/acc`, `val/balanced_acc` and `val/macro_f1` (in 0..1) once
+    an epoch.
+
+    Args:
+        class_weights: float (num_classes,), in the validation loss, and with optim.class_weights=balanced in the
+            training loss; see `cross_entropy`. Balanced batches need none in training.
 
     Raises:
         TrainingError: a training loss that is not finite; names epoch, batch, learning rates and thawed blocks.
@@ -45,13 +51,17 @@ class FinetuningModule(L.LightningModule):
         seed: int,
         log_every: int = 50,
         mixup: float = 0.0,
+        class_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", class_weights, persistent=False)
         self.mixup, self._mixing = mixup, generator(seed, "mixup")
         self.net, self.optim, self.seed, self.log_every = net, optim, seed, log_every
         self.trainable_blocks: frozenset[str] = frozenset(net.names)
         self.train_acc = MulticlassAccuracy(num_classes, average="micro")
         self.val_acc = MulticlassAccuracy(num_classes, average="micro")
+        self.val_balanced_acc, self.val_macro_f1 = BalancedAccuracy(num_classes), MacroF1(num_classes)
         # Not Lightning's own mean, which rounds the number of images that a process has on average.
         self.val_loss = MeanMetric()
         # The first batch of the epoch whose loss was not finite, kept on the device: reading it every step
@@ -95,14 +105,16 @@ class FinetuningModule(L.LightningModule):
         return loss
 
     def answer(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Logits (B, classes) and training loss, by `optim.label_smoothing` and `data.mixup`.
+        """Logits (B, classes) and training loss, by `data.mixup` and `optim`'s smoothing and class weights.
 
         What is mixed is what the batch holds: images, or outputs of frozen blocks ("manifold mixup", Verma et al.
         2019). The loss is mixed as in Zhang et al. 2018, which for cross-entropy is mixing the labels.
         """
 
+        weights = self.class_weights if self.optim.class_weights == "balanced" else None
+
         def loss(logits: Tensor, labels: Tensor) -> Tensor:
-            return nn.functional.cross_entropy(logits.float(), labels, label_smoothing=self.optim.label_smoothing)
+            return cross_entropy(logits, labels, weights, self.optim.label_smoothing)
 
         if self.mixup == 0:
             logits = self(batch.images)
@@ -125,11 +137,15 @@ class FinetuningModule(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         logits = self.net(batch.images, start=self.val_start)
-        loss = nn.functional.cross_entropy(logits.float(), batch.labels)
+        loss = cross_entropy(logits, batch.labels, self.class_weights)
         self.val_acc(logits, batch.labels)
+        self.val_balanced_acc.update(logits, batch.labels)
+        self.val_macro_f1.update(logits, batch.labels)
         self.val_loss.update(loss, len(batch.labels))
         self.log("val/loss", self.val_loss, **ONCE_AN_EPOCH)
         self.log("val/acc", self.val_acc, **ONCE_AN_EPOCH)
+        self.log("val/balanced_acc", self.val_balanced_acc, **ONCE_AN_EPOCH)
+        self.log("val/macro_f1", self.val_macro_f1, **ONCE_AN_EPOCH)
         return logits
 
     def on_validation_epoch_start(self) -> None:

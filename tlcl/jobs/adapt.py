@@ -14,6 +14,7 @@ from tlcl.config.schema import Config
 from tlcl.jobs.fit import train
 from tlcl.jobs.job import Job, run_job
 from tlcl.jobs.pretrain import start_weights
+from tlcl.tracking.data_record import Parts
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.timings import Stopwatch
 
@@ -36,6 +37,14 @@ class Adapt(Job):
         self.net, self.backbone, self.method, self.data, self.known = prepare(self.config, self.domains)
         self.source = self.domains.target
         self.classes, self.place = len(self.source.pool.classes), aligned_place(self.config)
+
+    @property
+    def parts(self) -> Parts:
+        source, target = self.domains
+        return {
+            "source's training": source.pool, "source's test": source.test,
+            "target's training": target.pool, "target's test": target.test,
+        }  # fmt: skip
 
     def load_weights(self) -> dict[str, Any]:
         return vars(start_weights(self.config, self.net, self.backbone))
@@ -78,7 +87,7 @@ class Adapt(Job):
             "source_test_acc": self.after[0].accuracy(labels[0]),
             "a_distance": a_distance(*self.after),
             "before": {
-                "test_acc": self.before[1].accuracy(labels[1]),
+                "test_acc": self.before[1].accuracy(labels[1]) if self.source.test.labelled else None,
                 "source_test_acc": self.before[0].accuracy(labels[0]),
                 "a_distance": a_distance(*self.before),
             },
@@ -97,8 +106,12 @@ class Adapt(Job):
         }
 
     def sentence(self, summary: dict[str, Any]) -> str:
+        size, accuracy = summary["test_size"], summary["test_acc"]
+        target = f"{size} target images classified in test_predictions.csv, where they have no labels"
+        if accuracy is not None:
+            target = f"target test accuracy {accuracy:.4f} on {size} images"
         return (
-            f"target test accuracy {summary['test_acc']:.4f} on {summary['test_size']} images, source "
+            f"{target}, source test accuracy "
             f"{summary['source_test_acc']:.4f} ({self.chosen['validator']}, epoch {self.chosen['epoch']})"
         )
 

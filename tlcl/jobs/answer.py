@@ -1,13 +1,15 @@
-"""What the terminal says at the end of a run with a fitted head: class by class, and what to do next."""
+"""What the terminal says at the end of a run with a fitted head: class by class, and what to do next.
 
-import shlex
+What is to be done next is the same as on the page: see `tlcl.reports.next_steps`.
+"""
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tlcl.config.thaw import BLOCKS
+from tlcl.reports.next_steps import next_step, use_commands
 from tlcl.reports.page import per_class
 from tlcl.system.text import plain
 
@@ -37,26 +39,5 @@ def _right(share: float, images: int) -> str:
 
 def next_lines(summary: dict[str, Any], run_dir: Path) -> list[str]:
     """Advice, and the commands that go on from the run."""
-    path = shlex.quote(str(run_dir))
-    return [
-        f"what to do next: {next_step(summary)}",
-        f"  classify images:    tlcl predict {path} IMAGES --csv predictions.csv",
-        f"  see why:            tlcl explain {path} IMAGES",
-    ]
-
-
-def next_step(summary: dict[str, Any]) -> str:
-    """One piece of advice that follows from the figures."""
-    look, deeper = summary["look"], summary.get("deeper", {})
-    low, high = summary["first_answer"]["interval"]
-    if look.get("between", {}).get("groups"):
-        return "equal images with different classes are named above: put their labels right first"
-    if high - low > 0.1:
-        return "more test images: the interval is wider than 10 points"
-    if deeper.get("kept"):
-        more = len(summary["trained_blocks"])  # the head is one of them
-        wider = f"thaw more (thaw.depth={more}), or " if more < len(BLOCKS) else ""
-        return f"{wider}add labelled images: the deeper model was worth it"
-    if summary["test_acc"] >= 0.98:
-        return "look at the mistakes in the report: there is little left to gain"
-    return "more labelled images of the classes that are most often wrong; see the report"
+    commands = (f"  {what + ':':<19} {command}" for what, command in use_commands(run_dir))
+    return [f"what to do next: {next_step(summary)}", *commands]

@@ -25,6 +25,7 @@ from tlcl.prefix_cache.activations import Held
 from tlcl.reports.plots.continual import save_matrix_plots
 from tlcl.tracking.accuracy_matrix import write_matrix
 from tlcl.tracking.checkpoint import LAST, PREVIOUS
+from tlcl.tracking.data_record import Parts
 from tlcl.tracking.records import RunDirectory
 
 log = logging.getLogger(__name__)
@@ -60,12 +61,16 @@ class Continual(Job):
 
     def build(self) -> None:
         config = self.config
-        data = load_source(config.data, config.cache_dir)
-        self.learner = prepare(config, data)
+        self.data = load_source(config.data, config.cache_dir)
+        self.learner = prepare(config, self.data)
         self.stream, self.net, self.backbone = self.learner.stream, self.learner.net, self.learner.backbone
         self.source, self.classes = self.stream.source, len(self.stream.names)
         self.sizes = [len(task.test) for task in self.stream.tasks]
         self.tasks = [[self.stream.names[label] for label in task.members] for task in self.stream.tasks]
+
+    @property
+    def parts(self) -> Parts:
+        return {"training": self.data.pool, "test": self.data.test}
 
     def load_weights(self) -> dict[str, Any]:
         assert self.config.continual is not None

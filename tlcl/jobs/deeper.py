@@ -8,22 +8,25 @@ import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_stat_scores
 
 from tlcl.config.schema import Config, LoggerConfig
 from tlcl.data.datamodule import ImageDataModule, IndexedDataModule
 from tlcl.data.splits import Split, stratified_order
 from tlcl.errors import Stopped, TrainingError
+from tlcl.finetuning.class_weights import cross_entropy
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.jobs.first_answer import FirstAnswer
 from tlcl.jobs.fit import train
 from tlcl.models.blocks import Blocks
 from tlcl.prefix_cache.callback import ServePrefix, SharedViews, can_serve
 from tlcl.statistics.accuracy import PairedAccuracy, compare_accuracies
+from tlcl.statistics.class_figures import balanced_accuracy, macro_f1
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.selection import SCORES
 from tlcl.tracking.timings import Stopwatch
@@ -139,25 +142,32 @@ class HeldOutAnswers(L.Callback):
 
     Attributes:
         right: of each epoch, bool (n,), in the order of the validation images.
-        losses: of each epoch, the mean.
+        losses: of each epoch, the mean, by `optim.class_weights`.
+        by_class: of each epoch, the figures in which every class counts the same.
     """
 
     def __init__(self, directory: RunDirectory, labels: Tensor) -> None:
         self.directory, self.labels = directory, labels
         self.right: list[Tensor] = []
         self.losses: list[float] = []
+        self.by_class: list[dict[str, float]] = []
         self._logits: list[Tensor] = []
 
     def metrics(self) -> list[dict[str, float]]:
         """Of each epoch, under the names that are logged."""
-        figures = zip(self.right, self.losses, strict=True)
-        return [{"val/acc": float(right.double().mean()), "val/loss": loss} for right, loss in figures]
+        figures = zip(self.right, self.losses, self.by_class, strict=True)
+        return [
+            {"val/acc": float(right.double().mean()), "val/loss": loss, **by_class}
+            for right, loss, by_class in figures
+        ]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"right": list(self.right), "losses": list(self.losses)}
+        return {"right": list(self.right), "losses": list(self.losses), "by_class": list(self.by_class)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.right, self.losses = list(state_dict["right"]), list(state_dict["losses"])
+        # Runs from before there were these figures do not choose by them.
+        self.by_class = list(state_dict.get("by_class", [{} for _ in self.right]))
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._logits = []
@@ -170,7 +180,11 @@ class HeldOutAnswers(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         logits = torch.cat(self._logits)
         self.right.append(logits.argmax(1) == self.labels)
-        self.losses.append(float(nn.functional.cross_entropy(logits, self.labels)))
+        weights = cast(FinetuningModule, pl_module).class_weights
+        self.losses.append(float(cross_entropy(logits, self.labels, None if weights is None else weights.cpu())))
+        scores = multiclass_stat_scores(logits.argmax(1), self.labels, logits.shape[1], average=None)
+        figures = {"val/balanced_acc": balanced_accuracy(scores), "val/macro_f1": macro_f1(scores)}
+        self.by_class.append({name: float(figure) for name, figure in figures.items()})
         self.directory.keep_seconds()
 
 

@@ -13,7 +13,7 @@ from tlcl.config.parse import parse_config
 from tlcl.config.registry import GROUPS
 from tlcl.config.schema import Config
 from tlcl.data.image_tensors import ImageTensors
-from tlcl.data.sources.folder_images import Decoding, load_folder
+from tlcl.data.sources.folder_images import Decoding, has_class_folders, load_folder, load_unlabelled
 from tlcl.data.sources.registry import load_source
 from tlcl.errors import UserError
 from tlcl.jobs.finished import load_run
@@ -45,14 +45,17 @@ def load_domain(name: str, size: int, cache: Path) -> ImageTensors:
         size: to which a folder's images are resized; the embedded sets stay as they are.
 
     Raises:
-        UserError: neither an embedded set nor a folder or tar file of class folders with readable images.
+        UserError: neither an embedded set nor a folder or archive with readable images.
     """
     if name in EMBEDDED:
         return load_source(GROUPS["data"][name].keys(source=name), str(cache)).pool
     path = Path(name).expanduser()
     if not path.exists():
-        raise UserError(f"{name} is neither one of {', '.join(EMBEDDED)} nor a folder or tar file of class folders")
-    return load_folder(path, Decoding(size, 3, "error", cache)).data
+        raise UserError(f"{name} is neither one of {', '.join(EMBEDDED)} nor a folder or archive of images")
+    decoding = Decoding(size, 3, "error", cache)
+    if not has_class_folders(path, cache):
+        return load_unlabelled(path, decoding, ("known", "to nobody")).data
+    return load_folder(path, decoding).data
 
 
 def load_model(name: str, config: Config) -> Model:
@@ -80,19 +83,21 @@ def some(images: ImageTensors, count: int, seed: int) -> ImageTensors:
     return ImageTensors(images.images[chosen], images.labels[chosen], images.classes)
 
 
-def distances(source: Responses, target: Responses, labels: torch.Tensor, seed: int) -> dict[str, float]:
+def distances(
+    source: Responses, target: Responses, labels: torch.Tensor | None, seed: int
+) -> dict[str, float | None]:
     """The figures of `FIGURES`.
 
     Args:
-        labels: the target's classes (M,).
+        labels: the target's classes (M,); None: it has none, nor figures that need them.
         seed: of the classifier's halves.
     """
-    ours, theirs, classes = source.vectors.numpy(), target.vectors.numpy(), labels.numpy()
+    ours, theirs = source.vectors.numpy(), target.vectors.numpy()
     return {
         "a_distance": proxy_a_distance(ours, theirs, seed),
         "mmd": mmd_distance(ours, theirs),
-        "leep": leep(target.probabilities.numpy(), classes),
-        "logme": logme(theirs, classes),
+        "leep": None if labels is None else leep(target.probabilities.numpy(), labels.numpy()),
+        "logme": None if labels is None else logme(theirs, labels.numpy()),
     }
 
 
@@ -135,26 +140,30 @@ def measure(
         responses(network.net, domain.images, block, device, "32-true", progress=bar)
         for domain, bar in zip(domains, bars, strict=True)
     ]
+    labels = domains[1].labels if domains[1].labelled else None
     return {
         "source": source,
         "target": target,
         "source_images": len(domains[0]),
         "target_images": len(domains[1]),
-        "target_classes": len(domains[1].classes),
+        "target_classes": len(domains[1].classes) if labels is not None else None,
         "model": network.name,
         "block": block,
         "seed": seed,
-        **distances(answers[0], answers[1], domains[1].labels, seed),
+        **distances(answers[0], answers[1], labels, seed),
     }
 
 
 def table(result: dict[str, Any]) -> str:
     """The figures for people."""
+    of = "without labels" if result["target_classes"] is None else f"of {result['target_classes']} classes"
     lines = [
         f"source: {result['source']}, {result['source_images']} images",
-        f"target: {result['target']}, {result['target_images']} images of {result['target_classes']} classes",
+        f"target: {result['target']}, {result['target_images']} images {of}",
         f"network: {result['model']}, outputs of {result['block']}",
         "",
     ]
-    lines += [f"{name:<17} {result[key]:8.3f}   {meaning}" for key, (name, meaning) in FIGURES.items()]
+    for key, (name, meaning) in FIGURES.items():
+        figure = "       –" if result[key] is None else f"{result[key]:8.3f}"
+        lines.append(f"{name:<17} {figure}   {meaning}")
     return "\n".join(lines)

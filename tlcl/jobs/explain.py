@@ -25,6 +25,7 @@ from tlcl.jobs.finished import class_probabilities, device_for, load_run, pixel_
 from tlcl.reports.explain import Alike, ClassMap, Explained, data_uri, overlay, write_explain_page
 from tlcl.system.files import atomic_open, atomic_write_text
 from tlcl.system.text import plain
+from tlcl.tracking.calibration import read_calibration
 from tlcl.tracking.csv_cells import to_cell
 
 SIDE = 224  # pixels of the pictures
@@ -161,7 +162,8 @@ def explain(
         net.to(memory_format=torch.channels_last)
     classifier.to(device).eval()
     block = block_of_maps(net, images[:1], block)
-    probabilities = class_probabilities(classifier, images, config, batch_size=EVAL_BATCH, progress=progress)
+    given = class_probabilities(classifier, images, config, batch_size=EVAL_BATCH, progress=progress)
+    probabilities = torch.from_numpy(read_calibration(run_dir).calibrated(given.numpy()))
     mapped = classes_wanted(classes, probabilities, names)
     maps = class_maps(
         classifier, images, block, mapped, channels_last=config.trainer.channels_last, progress=progress
@@ -170,7 +172,9 @@ def explain(
     no_neighbours = ""
     if neighbours:
         try:
-            nearest = nearest_training_images(net, images, config, device, neighbours, progress=progress)
+            nearest = nearest_training_images(
+                net, images, config, run_dir, device, neighbours, progress=progress
+            )
         except UserError as error:
             no_neighbours = f"the training data is not to be had any more ({error})"
             print(f"warning: {no_neighbours}", file=sys.stderr)

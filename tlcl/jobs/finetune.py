@@ -13,20 +13,24 @@ from tlcl.data.look import look
 from tlcl.data.sources.registry import load_source
 from tlcl.distributed.collectives import leads
 from tlcl.explain.cka import copy_before_training, similarities_on
+from tlcl.finetuning.class_weights import balanced_weights, evens_out
 from tlcl.finetuning.fitted_head import FittedHead
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.jobs.answer import class_lines, next_lines
+from tlcl.jobs.calibrate import HeldOut, calibrate, calibration_record
 from tlcl.jobs.deeper import CrossFit, evidence_words
+from tlcl.jobs.findings import find_label_issues, find_near_duplicates, finding_lines
 from tlcl.jobs.first_answer import FirstAnswer, first_answer
 from tlcl.jobs.fit import loggers_for, select_weights, train
 from tlcl.jobs.job import Job, run_job
-from tlcl.jobs.outcome import accuracy_words
 from tlcl.jobs.pretrain import start_weights
 from tlcl.models.blocks import FEATURES
 from tlcl.models.build import build_model
 from tlcl.prefix_cache.activations import Keeping
 from tlcl.prefix_cache.callback import ServePrefix, SharedViews, can_serve
 from tlcl.prefix_cache.probabilities import predict_probabilities, probabilities_from, split_at_frozen
+from tlcl.reports.verdict import accuracy_words, model_words
+from tlcl.tracking.calibration import write_calibration
 from tlcl.tracking.checkpoint import BestWeights
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.selection import RULES, SCORES
@@ -79,9 +83,11 @@ class Finetune(Job):
 
     def _module(self) -> FinetuningModule:
         config = self.config
+        labels = self.data.labels[self.data.split.train]
         return FinetuningModule(
-            self.net, self.classes, config.optim, config.seed, config.trainer.log_every, config.data.mixup
-        )
+            self.net, self.classes, config.optim, config.seed, config.trainer.log_every, config.data.mixup,
+            balanced_weights(labels, self.classes) if evens_out(config) else None,
+        )  # fmt: skip
 
     def train(self) -> list[Any]:
         config = self.config
@@ -130,17 +136,35 @@ class Finetune(Job):
 
     def test(self) -> Tensor:
         self.probabilities = self._probabilities()
+        self.calibration = calibrate(self._held_out())
+        write_calibration(self.directory, self.calibration)
         return self.probabilities
 
     def _probabilities(self) -> Tensor:
-        network = split_at_frozen(self.net, self.config)
         if self.first is not None:
-            held = self.first.test.get(FEATURES if self.head_stays else network.place or "")
+            place = split_at_frozen(self.net, self.config).place
+            held = self.first.test.get(FEATURES if self.head_stays else place or "")
             if held is not None:
                 return probabilities_from(self.net, held, self.config, self.device)
+        return self._answers(self.source.test.images)
+
+    def _held_out(self) -> HeldOut:
+        """What is said of labelled images by what has not learned from them, or, of a head, by its like."""
+        labels = self.data.labels
+        if self.head_stays:
+            assert self.first is not None
+            chosen = self.first.chosen
+            which = labels[self.first.indices[chosen.which]][: len(chosen.held_out)]
+            return HeldOut(chosen.held_out.softmax(1), which, "labelled images, each held out once")
+        val = self.data.split.val
+        given = self._answers(self.data.inputs[val]) if len(val) else torch.empty(0, self.classes)
+        return HeldOut(given, labels[val], "validation images")
+
+    def _answers(self, images: Tensor) -> Tensor:
+        """Class probabilities float32 (n, K) of images uint8 (n, C, H, W)."""
         return predict_probabilities(
-            network,
-            self.source.test.images,
+            split_at_frozen(self.net, self.config),
+            images,
             self.config,
             self.device,
             batch_size=max(EVAL_BATCH, self.config.data.batch_size),
@@ -162,8 +186,13 @@ class Finetune(Job):
             "processes": trainer.processes,
             "prefix_cache": [record for callback in self.prefix for record in callback.records],
             "look": self.look.record(),
+            "calibration": calibration_record(
+                self.calibration, self.probabilities.numpy(), self.source.test.labels.numpy()
+            ),
         }
+        summary |= find_near_duplicates(self.directory.path, self.source, self.data.split)
         if self.first is not None:
+            summary |= find_label_issues(self.directory.path, self.source, self.first)
             summary["first_answer"] = self.first.record
             summary["answer"] = "head" if self.head_stays else "deeper"
             if self.head_stays:
@@ -182,17 +211,17 @@ class Finetune(Job):
     def sentence(self, summary: dict[str, Any]) -> str:
         size = summary["test_size"]
         words = accuracy_words(round(summary["test_acc"] * size), size)
+        found = finding_lines(summary, self.directory.path)
         if self.first is None:
             chosen = summary["selected"]
-            return (
+            answer = (
                 f"test accuracy {summary['test_acc']:.4f}: {words} "
                 f"({chosen['checkpoint']} epoch {chosen['epoch']})"
             )
-        model = f"{self.config.model.name} with a new head, all else frozen"
-        if not self.head_stays:
-            model = f"{self.config.model.name}, {', '.join(summary['trained_blocks'])} retrained"
+            return "\n".join([answer, *found])
+        model = model_words(self.config.model.name, summary)
         classes = class_lines(self.source.test.labels.numpy(), self.probabilities.numpy(), self.data.classes)
-        return "\n".join([f"answer: {model}: {words}", *classes, *next_lines(summary, self.directory.path)])
+        return "\n".join([f"answer: {model}: {words}", *classes, *found, *next_lines(summary, self.directory.path)])
 
 
 def run(config: Config, directory: RunDirectory) -> dict[str, Any]:

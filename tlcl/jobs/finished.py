@@ -1,7 +1,5 @@
 """A finished run, read back: what classifies after it, and what it says of images."""
 
-import csv
-from io import StringIO
 from pathlib import Path
 
 import torch
@@ -13,14 +11,16 @@ from tlcl.continual.learner import trained_classifier
 from tlcl.data.images.pixel_range import PixelRange
 from tlcl.data.images.user_images import read_images
 from tlcl.errors import UserError
+from tlcl.jobs.classified import Classified
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
 from tlcl.models.tail import SplitNetwork
 from tlcl.models.weights import RUN_MODEL, read_state
 from tlcl.prefix_cache.probabilities import predict_probabilities, split_at_frozen
 from tlcl.security.untrusted import Labels
+from tlcl.statistics.conformal import largest_coverage, prediction_sets, score_limit
 from tlcl.system.text import plain
-from tlcl.tracking.csv_cells import to_cell
+from tlcl.tracking.calibration import Calibration, read_calibration
 from tlcl.tracking.finished_run import FinishedRun
 
 
@@ -71,22 +71,70 @@ def class_probabilities(
     )
 
 
-def predictions(run_dir: Path, paths: list[Path], *, batch_size: int, skip_bad: bool, progress: bool) -> str:
-    """CSV text: file, prediction, confidence, and one probability column a class; names as `csv_cells` writes them.
+def limit_for(coverage: float, calibration: Calibration, run_dir: Path) -> float:
+    """The limit of the scores of classes that are in the set, see `tlcl.statistics.conformal.score_limit`.
 
     Raises:
-        UserError: as `load_run` and `read_images`.
+        UserError: no share of the images, or more than the run's held-out images can promise.
+    """
+    if not 0 < coverage < 1:
+        raise UserError(f"--coverage={coverage:g} must be above 0 and below 1, such as 0.9")
+    images = len(calibration.scores)
+    if not images:
+        why = calibration.reason or "it kept no held-out predictions"
+        raise UserError(f"--coverage={coverage:g} needs held-out images, and {run_dir} has none: {why}")
+    limit = score_limit(calibration.scores, coverage)
+    if limit > 1:
+        most = int(1000 * largest_coverage(images)) / 1000
+        raise UserError(
+            f"--coverage={coverage:g} is more than {images} held-out images can promise; ask for {most:g} at most"
+        )
+    return limit
+
+
+def classify(
+    run_dir: Path,
+    paths: list[Path],
+    *,
+    batch_size: int,
+    skip_bad: bool,
+    progress: bool,
+    coverage: float | None = None,
+) -> Classified:
+    """What a finished run says of images; its probabilities are calibrated where the run has a temperature.
+
+    Args:
+        paths: image files, folders or tar files of them.
+        coverage: with it, a set of classes for each image, see `tlcl.statistics.conformal`.
+
+    Raises:
+        UserError: as `load_run`, `read_images`, `read_calibration` and `limit_for`.
     """
     net, labels, config = load_run(run_dir)
+    calibration = read_calibration(run_dir)
+    limit = None if coverage is None else limit_for(coverage, calibration, run_dir)
     files, images = read_images(
         paths, labels.size, labels.channels, pixel_range_of(config), skip_bad=skip_bad, progress=progress
     )
-    probabilities = class_probabilities(net, images, config, batch_size=batch_size, progress=progress)
-    text, names = StringIO(), [plain(name) for name in labels.classes]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "prediction", "confidence", *(f"p({name})" for name in names)])
-    for file, row in zip(files, probabilities.tolist(), strict=True):
-        best = max(range(len(row)), key=row.__getitem__)
-        cells = to_cell(plain(file)), to_cell(names[best])
-        writer.writerow([*cells, f"{row[best]:.6f}", *(f"{probability:.6f}" for probability in row)])
-    return text.getvalue()
+    given = class_probabilities(net, images, config, batch_size=batch_size, progress=progress).numpy()
+    return Classified(
+        [plain(file) for file in files],
+        [plain(name) for name in labels.classes],
+        calibration.calibrated(given),
+        None if limit is None else prediction_sets(given, limit),
+    )
+
+
+def predictions(
+    run_dir: Path,
+    paths: list[Path],
+    *,
+    batch_size: int,
+    skip_bad: bool,
+    progress: bool,
+    coverage: float | None = None,
+) -> str:
+    """`Classified.csv` of what `classify` gives."""
+    return classify(
+        run_dir, paths, batch_size=batch_size, skip_bad=skip_bad, progress=progress, coverage=coverage
+    ).csv()

@@ -17,6 +17,7 @@ from tlcl.config.schema import Config
 from tlcl.data.datamodule import ImageDataModule
 from tlcl.data.image_tensors import ImageSubset, ImageTensors
 from tlcl.data.versions import Versions
+from tlcl.finetuning.class_weights import evens_out
 from tlcl.finetuning.fitted_head import (
     FOLDS,
     PENALTIES,
@@ -25,11 +26,11 @@ from tlcl.finetuning.fitted_head import (
     choose_penalty,
     fit_head,
 )
-from tlcl.jobs.outcome import accuracy_words
 from tlcl.models.blocks import FEATURES, Blocks
 from tlcl.models.tail import last_frozen
 from tlcl.prefix_cache.activations import FrozenBlocks, Held, Keeping, activations
 from tlcl.prefix_cache.probabilities import probabilities_from
+from tlcl.reports.verdict import accuracy_words
 from tlcl.statistics.accuracy import accuracy_interval
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class FirstAnswer(NamedTuple):
         features: float32 (N, V, D), of each image and, with data.flip, its mirror image.
         test: the test images' outputs that later answers start from, by place.
         record: for the summary.
+        class_weight: with which the head is fitted, see `fit_head`.
     """
 
     head: FittedHead
@@ -53,10 +55,12 @@ class FirstAnswer(NamedTuple):
     features: Tensor
     test: dict[str, Held]
     record: dict[str, Any]
+    class_weight: str | None
 
     def fit(self, which: Tensor, labels: Tensor, classes: int) -> FittedHead:
         """A head fitted on some of the labelled images, by their numbers among them."""
-        return fit_head(self.features[which].mean(1), labels[self.indices[which]], classes, self.chosen.penalty)
+        features, theirs = self.features[which].mean(1), labels[self.indices[which]]
+        return fit_head(features, theirs, classes, self.chosen.penalty, self.class_weight)
 
 
 def labelled_images(data: ImageDataModule) -> Tensor:
@@ -112,13 +116,13 @@ def first_answer(
     places = [place for place in (deepest, FEATURES) if place is not None]
     asked = outputs_of(net, test.images, Versions(1), list(dict.fromkeys(places)), config, device, keeping)
 
-    fitted = features.mean(1)
+    fitted, class_weight = features.mean(1), "balanced" if evens_out(config) else None
     log.info("fitting a new head to %s images, its penalty by cross-validation", f"{len(indices):,}")
     steps = min(FOLDS, len(indices)) * len(PENALTIES)
     shown = None if config.trainer.progress else True
     with tqdm(total=steps, desc="cross-validation", unit=" fits", disable=shown, delay=1, leave=False) as bar:
-        chosen = choose_penalty(fitted, features[:, 0], labels, classes, config.seed, bar.update)
-    head = fit_head(fitted, labels, classes, chosen.penalty)
+        chosen = choose_penalty(fitted, features[:, 0], labels, classes, config.seed, bar.update, class_weight)
+    head = fit_head(fitted, labels, classes, chosen.penalty, class_weight)
     head.put_into(net.classifier)
     probabilities = probabilities_from(net, asked[FEATURES], config, device)
     right = int((probabilities.argmax(1) == test.labels).sum())
@@ -140,4 +144,4 @@ def first_answer(
         seconds, accuracy_words(right, len(test)), config.model.name, f"{len(indices):,}",
         f" (cross-validation: {100 * chosen.accuracy:.1f} %)" if chosen.folds else "",
     )  # fmt: skip
-    return FirstAnswer(head, chosen, indices, features, asked, record)
+    return FirstAnswer(head, chosen, indices, features, asked, record, class_weight)

@@ -9,6 +9,7 @@ import lightning as L
 
 from tlcl.config.schema import Config
 from tlcl.distributed.collectives import leads
+from tlcl.errors import UserError
 from tlcl.finetuning.early_stop import EarlyStop
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.finetuning.progress import RunProgress
@@ -25,6 +26,7 @@ from tlcl.tracking.checkpoint import (
     require_network,
 )
 from tlcl.tracking.epochs import EpochRecords
+from tlcl.tracking.finished_run import FinishedRun
 from tlcl.tracking.records import RunDirectory, read_lines
 from tlcl.tracking.timings import EpochTimings, Stopwatch
 from tlcl.tracking.wandb import build_wandb
@@ -40,9 +42,18 @@ def loggers_for(config: Config, directory: RunDirectory) -> list[Any]:
 
 
 def _resume_point(directory: RunDirectory, net: Blocks) -> tuple[Path | None, int]:
-    """The checkpoint to resume from, if there is one, and how many epochs it has behind it."""
+    """The checkpoint to resume from, if there is one, and how many epochs it has behind it.
+
+    Raises:
+        UserError: the run is complete and its checkpoints are gone, as with keep=model.
+    """
     found = latest_checkpoint(directory.checkpoints)
     if found is None:
+        if FinishedRun(directory.path).complete:
+            raise UserError(
+                f"{directory.path} is complete and has its model alone (keep=model): there is no checkpoint to go "
+                f"on from; start another run with model.weights={directory.path}"
+            )
         return None, 0
     path, content = found
     require_network(path, content, net)

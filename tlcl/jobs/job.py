@@ -4,6 +4,7 @@ A kind of job says what is its own; `run_job` keeps the order and writes what al
 """
 
 import logging
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
@@ -22,7 +23,9 @@ from tlcl.jobs.outcome import duplicates, export, parameter_counts, record_test
 from tlcl.jobs.pretrain import ready_weights
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.reports.render import render
+from tlcl.tracking.calibration import Calibration
 from tlcl.tracking.checkpoint import PREVIOUS
+from tlcl.tracking.data_record import DATA, Parts, data_record, refuse_changed, refuse_different
 from tlcl.tracking.records import RunDirectory, read_lines
 from tlcl.tracking.timings import seconds_by_part
 from tlcl.tracking.wandb import finish_wandb
@@ -36,12 +39,14 @@ class Job(ABC):
     Attributes:
         name: its kind, see `tlcl.config.kinds`.
         surplus: checkpoints that a finished run has no more use for.
+        calibration: how sure the tested answers may be; `test` sets it where images are held out for that.
         net, backbone, source, classes: set by `build`: the network, what it is made from, the data whose test
             images are answered, and the number of its classes.
     """
 
     name: ClassVar[str]
     surplus: ClassVar[tuple[str, ...]] = (PREVIOUS,)
+    calibration = Calibration()
     net: Blocks
     backbone: Backbone
     source: Source
@@ -114,6 +119,11 @@ class Job(ABC):
         return self.config.schedule.trainable(self.config.trainer.epochs - 1)
 
     @property
+    def parts(self) -> Parts:
+        """All data that are trained or tested on, which must be the same when the run is resumed."""
+        return {"training": self.source.pool, "test": self.source.test}
+
+    @property
     def duplicates(self) -> int:
         """How many test images are also, pixel for pixel, among those that are learned from."""
         return duplicates(self.source)
@@ -147,8 +157,13 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
     if leads():
         log.info("loading the data: %s", config.data.source)
     job.build()
+    record = data_record(job.parts)
+    if directory.begun:
+        refuse_changed(directory.path, record)
+    elif leads():
+        refuse_different(directory.path, config, record)
     weights = job.load_weights()
-    directory.begin(config)
+    directory.begin(config, {DATA: record})
     if config.trainer.channels_last:
         job.net.to(memory_format=torch.channels_last)
     loggers = job.train()
@@ -156,7 +171,8 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
         return {}
     log.info("testing on %s images", f"{len(job.source.test):,}")
     job.choose()
-    tested = record_test(directory, job.test(), job.source.test)
+    probabilities = job.test()
+    tested = record_test(directory, probabilities, job.source.test, job.calibration)
     pool, trained = job.source.pool, job.trained
     summary: dict[str, Any] = {
         "status": "complete",
@@ -180,6 +196,8 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
     for name in job.surplus:
         (directory.checkpoints / name).unlink(missing_ok=True)
     directory.write_json("summary.json", summary)  # last, as it says that the run is complete
+    if config.keep == "model":
+        shutil.rmtree(directory.checkpoints, ignore_errors=True)
     directory.stop_clock()
     log.info("drawing the report")
     report = render(directory.path)

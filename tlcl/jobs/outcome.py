@@ -4,14 +4,17 @@ from collections.abc import Iterable, Sequence
 
 from safetensors.torch import save
 from torch import Tensor
+from torchmetrics.functional.classification import multiclass_stat_scores
 
 from tlcl.config.schema import Config
 from tlcl.data.equal_images import digests_of
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.weights import RUN_MODEL, file_sha256
-from tlcl.statistics.accuracy import accuracy_interval
+from tlcl.statistics.class_figures import balanced_accuracy, macro_f1
 from tlcl.system.files import atomic_open
+from tlcl.tracking.calibration import Calibration
+from tlcl.tracking.image_table import write_test_table
 from tlcl.tracking.records import RunDirectory
 
 MISTAKES = 25
@@ -21,13 +24,6 @@ def duplicates(source: Source) -> int:
     """How many test images are also, pixel for pixel, among the training and validation images."""
     pool = set(digests_of(source.pool))
     return sum(digest in pool for digest in digests_of(source.test))
-
-
-def accuracy_words(right: int, total: int) -> str:
-    """`91.5 % of 153 test images are right (95 % interval 86.0 to 95.0 %)`."""
-    low, high = accuracy_interval(right, total)
-    share = f"{100 * right / max(1, total):.1f} % of {total:,} test images are right"
-    return f"{share} (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
 
 
 def export(
@@ -57,20 +53,33 @@ def export(
     return file_sha256(directory.path / RUN_MODEL)
 
 
-def record_test(directory: RunDirectory, probabilities: Tensor, test: ImageTensors) -> dict[str, float]:
+def record_test(
+    directory: RunDirectory, probabilities: Tensor, test: ImageTensors, calibration: Calibration
+) -> dict[str, float | None]:
     """Accuracy and loss on the test images; keeps every probability and the most confident mistakes.
+
+    They are None where the images have no labels; then the table alone is written, whose confidence is calibrated;
+    all else is not. `tested_classes` have test images; the mean recall and F1 are theirs.
 
     Args:
         probabilities: (N, K), rows sum to 1.
     """
     labels = test.labels
+    calibrated = calibration.calibrated(probabilities.numpy())
+    write_test_table(directory.path, test.names, labels.numpy(), calibrated, test.classes)
+    if not test.labelled:
+        return {"test_acc": None, "test_loss": None}
     confidence, predicted = probabilities.max(1)
     wrong = (predicted != labels).nonzero().squeeze(1)
     mistakes = wrong[confidence[wrong].argsort(descending=True, stable=True)][:MISTAKES]
     directory.write_predictions(labels, probabilities, mistakes, test.images[mistakes])
+    scores = multiclass_stat_scores(predicted, labels, probabilities.shape[1], average=None)
     likelihood = probabilities.gather(1, labels[:, None]).clamp_min(1e-12)
     return {
         "test_acc": float((predicted == labels).double().mean()),
+        "test_balanced_acc": float(balanced_accuracy(scores)),
+        "test_macro_f1": float(macro_f1(scores)),
+        "tested_classes": int((scores[:, 4] > 0).sum()),
         "test_loss": float(-likelihood.log().mean()),
     }
 

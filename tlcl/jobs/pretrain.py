@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 # Keys that came later, at values that change nothing: weights that were trained before are found with them.
 LATER = {
     "data.crop_area": None, "data.colour": 0.0, "data.mixup": 0.0, "data.crop_head": False,
-    "optim.label_smoothing": 0.0, "optim.head": "new", "optim.batch_norm": "train", "thaw.of": None,
+    "data.balanced_batches": False, "optim.label_smoothing": 0.0, "optim.head": "new",
+    "optim.batch_norm": "train", "optim.class_weights": "none", "thaw.of": None,
 }  # fmt: skip
 Run = Callable[[Config, RunDirectory], object]
 

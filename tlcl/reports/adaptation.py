@@ -4,9 +4,12 @@ from pathlib import Path
 
 from tlcl.reports.finetune import ALTERNATIVES as FINETUNING_ALTERNATIVES
 from tlcl.reports.finetune import RECORDS as FINETUNING_RECORDS
+from tlcl.reports.next_steps import adaptation_step, recorded_path, resume_commands, use_commands
 from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page, tested_context
+from tlcl.reports.verdict import adaptation_verdict, largest_class
 from tlcl.tracking.finished_run import FinishedRun
 
+COMPARE = ("compare the methods", "tlcl train +experiment=adapt_compare")
 CAPTIONS = {
     "embedding": "t-SNE of the aligned block's outputs for test images of both domains, before and after: above by "
     "domain, below by class. Aligned domains overlap, and each class is one cloud of both.",
@@ -31,11 +34,18 @@ VALIDATORS = {
 def write_adaptation_report(run_dir: Path) -> Path:
     """Write `report.html` from what is there; says what is not."""
     run = FinishedRun(run_dir)
+    untested = {"test_predictions.npz"} if run.complete and run.summary.get("test_acc") is None else set()
+    records = {name: what for name, what in RECORDS.items() if name not in untested}
+    summary, tested, path = run.summary, run.predictions, recorded_path(run)
     context = {
-        **base_context(run_dir, missing_records(run, RECORDS)),
+        **base_context(run_dir, missing_records(run, records)),
         "plots": embedded_plots(run_dir, CAPTIONS, ALTERNATIVES),
         "epochs": len(run.metrics),
         "validators": VALIDATORS,
-        **tested_context(run.predictions),
+        **tested_context(tested),
+        "commands": [*use_commands(path), COMPARE] if summary else resume_commands(path),
     }
+    if summary:
+        guess = {} if tested is None else largest_class(tested.labels, tested.classes)
+        context |= {"verdict": adaptation_verdict(summary, guess), "advice": adaptation_step(summary)}
     return render_page(run_dir, "adaptation.html.j2", context)

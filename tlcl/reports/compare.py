@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
+from tlcl.reports.next_steps import Commands, recorded_path, resume_commands, use_commands
 from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page
 from tlcl.reports.plots.continual import percent_axis, task_axis
-from tlcl.reports.plots.style import BLUE, save_figures
+from tlcl.reports.plots.style import BLUE, INK, line_style, percent_ticks, save_figures
 from tlcl.reports.tables.compare import LOWER, UPPER, gap_closed, read_table
+from tlcl.reports.verdict import comparison_verdict, methods_and_ends
+from tlcl.system.figures import percent
 from tlcl.tracking.finished_run import FinishedRun
 
 CAPTIONS = {
@@ -36,35 +37,38 @@ COLUMNS = {
     "test_acc": "target",
     "source_test_acc": "source",
 }
+# what is compared, in the sentence that says which method is best
+VERDICTS = {
+    "final_accuracy": "accuracy on all classes at the end",
+    "test_acc": "accuracy on the target's test images",
+}
 RECORDS = {
     "config.yaml": "the config",
     "environment.json": "versions, commit and command",
     "summary.json": "the summary",
     "compare.json": "the table",
 }
-MARKERS = "osD^vP*Xhp<>"
 
 
 def curves(rows: list[dict]) -> Figure:
     """A line a method: mean cumulative accuracy over the seeds, with a band of one standard deviation."""
     figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.subplots()
-    colours = colormaps["tab10" if len(rows) <= 10 else "tab20"]
     tasks = next(row["tasks"] for row in rows if row["tasks"])
     for number, row in enumerate(rows):
         if not row["curves"]:
             continue
         values = np.array(row["curves"], dtype=float)  # None becomes NaN
-        colour, places = colours(number), np.arange(values.shape[1])
+        style, places = line_style(number), np.arange(values.shape[1])
         if np.isnan(values[:, :-1]).all():  # joint: one training, so a level to compare with
-            axes.axhline(values[:, -1].mean(), color=colour, linestyle=":", linewidth=2, label=row["method"])
+            level = values[:, -1].mean()
+            axes.axhline(level, color=style["color"], linestyle=":", linewidth=2, label=row["method"])
             continue
         mean = values.mean(0)
-        marker = MARKERS[number % len(MARKERS)]
-        axes.plot(places, mean, marker=marker, color=colour, linewidth=2, label=row["method"])
+        axes.plot(places, mean, linewidth=2, label=row["method"], **style)
         if len(values) > 1:
             spread = values.std(0, ddof=1)
-            axes.fill_between(places, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(places, mean - spread, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
     task_axis(axes, tasks, "after training on")
     percent_axis(axes)
     axes.set_ylabel("accuracy on all classes so far")
@@ -80,18 +84,18 @@ def accuracy_bars(rows: list[dict], key: str, label: str, ends: Sequence[str] = 
     places = np.arange(len(known))
     means = np.array([row[key] for row in known])
     spreads = np.array([row[f"{key}_std"] or 0.0 for row in known])
-    axes.barh(places, means, xerr=spreads, color=BLUE, ecolor="#222222", height=0.7)
+    axes.barh(places, means, xerr=spreads, color=BLUE, ecolor=INK, height=0.7)
     for place, mean, spread in zip(places, means, spreads, strict=True):
-        axes.text(float(mean + spread) + 0.01, float(place), f"{mean:.1%}", va="center", fontsize=9)
+        axes.text(float(mean + spread) + 0.01, float(place), percent(mean), va="center", fontsize=9)
     axes.set_yticks(places, [row["method"] for row in known], parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.1)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    percent_ticks(axes.xaxis)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel(label)
     for row in known:
         if row["method"] in ends:
-            axes.axvline(row[key], color="#555555", linestyle="--", linewidth=1, zorder=0)
+            axes.axvline(row[key], color=INK, linestyle="--", linewidth=1, zorder=0)
     return figure
 
 
@@ -107,11 +111,24 @@ def save_compare_plots(root: Path) -> list[Path]:
     return []
 
 
+def best_commands(root: Path, rows: list[dict], key: str) -> Commands:
+    """To use the first run of the method with the highest figure `key`."""
+    for row in methods_and_ends(rows, key)[0][:1]:
+        for run in map(FinishedRun, sorted((root / "runs").glob("*"))):
+            if run.complete and str(run.setting("name") or "").endswith(f" {row['method']}"):
+                use, command = use_commands(recorded_path(run))[0]
+                return [(f"{use} with {row['method']}", command)]
+    return []
+
+
 def write_compare_report(root: Path) -> Path:
     """Write `report.html` from what is there; says what is not."""
-    rows = read_table(root)
+    rows, run = read_table(root), FinishedRun(root)
+    compared = next((key for key in ("test_acc", "final_accuracy") if rows and key in rows[0]), "")
     context = {
-        **base_context(root, missing_records(FinishedRun(root), RECORDS)),
+        **base_context(root, missing_records(run, RECORDS)),
+        "verdict": comparison_verdict(rows, compared, VERDICTS[compared]) if compared else "",
+        "commands": best_commands(root, rows, compared) if run.complete else resume_commands(recorded_path(run)),
         "plots": embedded_plots(root, CAPTIONS, ALTERNATIVES),
         "rows": rows,
         "columns": {key: name for key, name in COLUMNS.items() if rows and key in rows[0]},

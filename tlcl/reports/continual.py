@@ -6,10 +6,21 @@ from typing import Any
 import numpy as np
 
 from tlcl.continual.metrics import cumulative_accuracy
-from tlcl.reports.page import base_context, embedded_plots, missing_records, per_class, render_page
+from tlcl.reports.next_steps import continual_step, recorded_path, resume_commands, use_commands
+from tlcl.reports.page import (
+    base_context,
+    confused_pairs,
+    embedded_plots,
+    missing_records,
+    per_class,
+    render_page,
+    worst_first,
+)
+from tlcl.reports.verdict import continual_verdict, largest_class
 from tlcl.tracking.accuracy_matrix import MATRIX, task_names
 from tlcl.tracking.finished_run import FinishedRun
 
+COMPARE = ("compare the methods", "tlcl train +experiment=continual_compare")
 CAPTIONS = {
     "cumulative": "Accuracy on the test images of all classes so far, and of the newest task alone: "
     "the gap between the lines is what was forgotten.",
@@ -64,12 +75,21 @@ def write_continual_report(run_dir: Path) -> Path:
                     "seconds": seconds.get(index + 1),
                 }
             )
-    context = {
+    path = recorded_path(run)
+    context: dict[str, Any] = {
         **base_context(run_dir, missing_records(run, RECORDS)),
         "plots": embedded_plots(run_dir, CAPTIONS, ALTERNATIVES),
         "curve": curve,
         "tasks": len(measured.tasks) if measured else None,
         "figures": [(name, about, summary.get(key)) for key, (name, about) in FIGURES.items()],
-        "rows": per_class(*tested[:3]) if tested is not None else [],
+        "rows": worst_first(per_class(*tested[:3])) if tested is not None else [],
+        "pairs": confused_pairs(*tested[:3]) if tested is not None else [],
+        "commands": [use_commands(path)[0], COMPARE] if summary else resume_commands(path),
     }
+    told = None not in [summary.get(key) for key in ("final_accuracy", "test_size", "method")]
+    if measured is not None and told:
+        within = summary.get("scenario") == "task_incremental"  # only the classes of the image's task are answered
+        guess = {} if within or tested is None else largest_class(tested.labels, tested.classes)
+        context["verdict"] = continual_verdict(summary, len(measured.tasks), guess)
+        context["advice"] = continual_step(summary)
     return render_page(run_dir, "continual.html.j2", context)

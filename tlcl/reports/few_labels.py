@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page
-from tlcl.reports.plots.style import save_figures
+from tlcl.reports.plots.style import INK, line_style, percent_ticks, save_figures
 from tlcl.reports.tables.few_labels import read_cells, rows_of
 from tlcl.tracking.finished_run import FinishedRun
 
@@ -35,22 +34,21 @@ def accuracy_lines(rows: Rows) -> Figure:
     found, methods = directions(rows), list(dict.fromkeys(row["method"] for row in rows))
     figure = Figure(figsize=(5.5 * len(found), 4.2), layout="constrained")
     panels = figure.subplots(1, len(found), squeeze=False)[0]
-    colours = colormaps["tab10" if len(methods) <= 10 else "tab20"]
     for axes, direction in zip(panels, found, strict=True):
         mine = [row for row in rows if (row["source"], row["target"]) == direction]
         for number, method in enumerate(methods):
             line = [row for row in mine if row["method"] == method]
             shots, means = [row["shots"] for row in line], [row["accuracy"] for row in line]
             spreads = [row["accuracy_std"] or 0.0 for row in line]
-            axes.errorbar(shots, means, spreads, color=colours(number), marker="o", capsize=3, label=method)
+            axes.errorbar(shots, means, spreads, capsize=3, label=method, **line_style(number))
             known = [(row["shots"], row["published"]) for row in line if row["published"] is not None]
             if known:
                 label = f"{method.split()[0]}, published"
-                axes.plot(*zip(*known, strict=True), "x", color="#222222", markersize=8, zorder=5, label=label)
+                axes.plot(*zip(*known, strict=True), "x", color=INK, markersize=8, zorder=5, label=label)
         axes.set_title(f"{direction[0]} to {direction[1]}", fontsize=11)
         axes.set_xlabel("labelled target images a class")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        percent_ticks(axes.yaxis)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, loc="lower right")
     panels[0].set_ylabel("accuracy on the target's test images")

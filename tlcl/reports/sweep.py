@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from tlcl.config.kinds import NAMED, Kind
+from tlcl.reports.next_steps import Commands, recorded_path, use_commands
 from tlcl.reports.page import base_context, embedded_plots, render_page
 from tlcl.reports.plots.style import save_figures
 from tlcl.reports.plots.sweep import DEPTH, bars, heat_map, lines, parallel_coordinates, search_history
@@ -14,10 +15,12 @@ from tlcl.reports.tables.runs import write_runs
 from tlcl.reports.tables.spread import mean_std
 from tlcl.reports.tables.sweep import Row, chosen, csv_text, is_condition, numeric, records_of, rows_of, values_of
 from tlcl.reports.tables.sweep import score as best_first
+from tlcl.system.figures import points_spread
 from tlcl.system.files import atomic_write_text
-from tlcl.tracking.finished_run import COMPLETE, FAILURE
+from tlcl.tracking.finished_run import COMPLETE, FAILURE, FinishedRun
 from tlcl.tracking.sweep_records import Sweep, described, failure_sentences, read_sweep, shortened
 
+MOST_COMMANDS = 4
 MOST_PANELS = 12  # heat maps on one page
 COLUMNS = {
     "average_incremental_accuracy": "average incremental",
@@ -129,10 +132,19 @@ def sentences(rows: Sequence[Row], score: str, label: str) -> list[str]:
 
 
 def _percent(values: Sequence[float]) -> str:
-    mean, spread = mean_std(values)
-    if mean is None:
-        return "–"
-    return f"{100 * mean:.1f} %" if spread is None else f"{100 * mean:.1f} ± {100 * spread:.1f} %"
+    return f"{points_spread(*mean_std(values))} %" if values else "–"
+
+
+def chosen_commands(root: Path, rows: Sequence[Row]) -> Commands:
+    """To use the first complete run of each setting that validation chooses."""
+    commands: Commands = []
+    for row in chosen(rows):
+        paths = [job.path for job in row.jobs if job.status == COMPLETE and job.path is not None]
+        if paths:
+            use, command = use_commands(recorded_path(FinishedRun(root / paths[0])))[0]
+            where = described(row.settings, [key for key in row.settings if is_condition(key)])
+            commands.append((f"{use}, {where}" if where else use, command))
+    return commands[:MOST_COMMANDS]
 
 
 def write_sweep_report(root: Path) -> Path:
@@ -155,6 +167,7 @@ def write_sweep_report(root: Path) -> Path:
             {name: picture.alternative for name, picture in drawn.items()},
         ),
         "sentences": sentences(rows, score, label),
+        "commands": chosen_commands(root, rows),
         "score": score,
         "label": label,
         "keys": sweep.keys,

@@ -27,6 +27,7 @@ from tlcl.reports.render import render
 from tlcl.reports.tables.runs import write_runs
 from tlcl.sweeps.progress import in_words, seconds_left
 from tlcl.system.files import atomic_write_text
+from tlcl.tracking.data_record import share_data
 from tlcl.tracking.finished_run import COMPLETE, FAILED, FAILURE, FinishedRun
 from tlcl.tracking.records import RunDirectory, read_object
 from tlcl.tracking.sweep_records import RunRecord, Value, described, job_in
@@ -170,6 +171,7 @@ def run_plan(
         Stopped: by Ctrl-C, SIGTERM or a full disk, with no process left and every finished epoch saved.
         UserError: several at once, in a process that torchrun or srun started.
     """
+    share_data(root)
     rows = [entry.row(number, root) for number, entry in enumerate(plan)]
     places = {id(entry): number for number, entry in enumerate(plan)}
     waiting = [entry for entry in plan if not entry.done]

@@ -30,6 +30,7 @@ from tlcl.sweeps.engine import MISTAKE
 from tlcl.system.files import atomic_write_text
 from tlcl.system.folders import make_folders, remove_empty
 from tlcl.system.paths import expanded
+from tlcl.tracking.data_record import share_data
 from tlcl.tracking.environment import environment
 from tlcl.tracking.finished_run import COMPLETE, FAILED, FAILURE
 from tlcl.tracking.records import read_object
@@ -129,6 +130,8 @@ def begin(config: DictConfig, command: Sequence[str]) -> Path:
         UserError: a mistake of the whole sweep; a directory that holds another sweep, or runs that are none.
     """
     root = Path(str(config.hydra.sweep.dir))
+    if any(item.lstrip("+").startswith("run_dir=") for item in config.hydra.overrides.task):
+        raise UserError("run_dir is of one run; give a sweep's directory by hydra.sweep.dir=FOLDER")
     try:
         plan = planned(config, command)
     except HydraException as error:
@@ -149,6 +152,7 @@ def begin(config: DictConfig, command: Sequence[str]) -> Path:
     try:
         _made[root] = make_folders(root)
         atomic_write_text(root / SWEEP, json.dumps(plan, indent=2) + "\n")
+        share_data(root)
     except OSError as error:
         raise UserError(f"hydra.sweep.dir={root} cannot be written: {error.strerror or error}") from None
     about = environment(int(config.seed))

@@ -13,6 +13,7 @@ from tlcl.errors import UserError
 from tlcl.tracking.records import RunDirectory, read_lines
 
 METRICS = ("train/loss", "train/acc", "val/loss", "val/acc")  # these first, then what else was measured
+UNSPOKEN = ("val/balanced_acc", "val/macro_f1")  # recorded alone: a line has 80 columns
 
 
 def spoken(metrics: Mapping[str, float]) -> str:
@@ -90,4 +91,5 @@ class EpochRecords(Checkpoint):
         place: dict[str, Any] = {"epoch": epoch} if self.task is None else {"task": self.task, "epoch": epoch}
         line = {**place, "step": trainer.global_step, **metrics, **self._rates, "trainable": self._trainable}
         self.directory.append("metrics.jsonl", line)
-        say(f"{self._where}epoch {epoch:3d}  {spoken(metrics)}  {seconds:5.1f} s")
+        said = {name: value for name, value in metrics.items() if name not in UNSPOKEN}
+        say(f"{self._where}epoch {epoch:3d}  {spoken(said)}  {seconds:5.1f} s")

@@ -34,13 +34,17 @@ class FinishedRun:
         """The resolved config, for use: see `recorded_config`."""
         return recorded_config(self.path)
 
+    def setting(self, key: str) -> Any:
+        """A value of the config, its keys joined by dots; None where it, or the config, is not there."""
+        try:
+            return OmegaConf.select(self.config, key)
+        except UserError:
+            return None
+
     @property
     def monitor(self) -> str:
-        """What chose the epoch, `loss` or `accuracy`; runs from before there was a choice took the accuracy."""
-        try:
-            return str(OmegaConf.select(self.config, "trainer.monitor") or "accuracy")
-        except UserError:
-            return "accuracy"
+        """What chose the epoch, see `trainer.monitor`; runs from before there was a choice took the accuracy."""
+        return str(self.setting("trainer.monitor") or "accuracy")
 
     @property
     def labels(self) -> Labels:

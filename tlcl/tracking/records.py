@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 # What a run in which nothing is trained yet may have written; the first says that it has begun.
 BEGINNING = (
     "config.yaml", "environment.json", "extensions", "wandb.json", "wandb", "metrics.jsonl", "timings.jsonl",
-    "tasks.jsonl", "checkpoints", "first_answer.json",
+    "tasks.jsonl", "checkpoints", "first_answer.json", "data.json",
 )  # fmt: skip
 CLOCK = "clock.json"  # of a run that is not complete: the seconds it has taken so far
 
@@ -104,14 +104,16 @@ class RunDirectory:
         """Whether a run began here."""
         return (self.path / "config.yaml").exists()
 
-    def begin(self, config: Config) -> None:
-        """From here on the run exists, unless it did: config and environment are written.
+    def begin(self, config: Config, records: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> None:
+        """From here on the run exists, unless it did: config, environment and `records`, by file, are written.
 
         Called after all that can be a user's mistake, which so leaves no directory that "already holds a run".
         """
         self.checkpoints.mkdir(exist_ok=True)
         if not self.begun:
             self.write_json("environment.json", environment(config.seed))
+            for name, one in records.items():
+                atomic_write_text(self.path / name, json.dumps(one) + "\n")
             for name, content in copies(config.extend).items():
                 with atomic_open(self.path / "extensions" / name) as file:
                     file.write(content)
@@ -193,7 +195,7 @@ class ReadOnlyRunDirectory(RunDirectory):
 
     def close(self) -> None: ...
 
-    def begin(self, config: Config) -> None: ...
+    def begin(self, config: Config, records: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> None: ...
 
     def keep_seconds(self) -> None: ...
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from tests.reports.dashboard.conftest import record
-from tlcl.reports.dashboard.page import find_runs, labels_of, write_dashboard
+from tlcl.reports.dashboard.page import data_of, find_runs, labels_of, write_dashboard
 
 
 def test_the_page_shows_the_runs_and_runs_nothing(runs_dir: Path) -> None:
@@ -50,3 +50,28 @@ def test_names_are_no_formulas_in_its_pictures(tmp_path: Path) -> None:
         record(tmp_path / str(len(name)), name=name)
     assert write_dashboard(tmp_path, tmp_path / "dashboard.html") == 2
     assert (tmp_path / "dashboard.html").read_text().count("data:image/png") > 0
+
+
+def test_data_sets_are_kept_apart(tmp_path: Path) -> None:
+    """By source, and folders of images by their name; an adaptation by both of its domains."""
+    root = tmp_path / "runs"
+    photos = {"source": "image_folder", "test": None}
+    record(root / "a", data={"source": "digits"}, thaw={"depth": 1})
+    record(root / "b", data={**photos, "train": "/data/birds"}, thaw={"depth": 2})
+    record(root / "c", data={**photos, "train": "/data/fish"}, thaw={"depth": 3})
+    record(root / "d", data={"source": "digits"}, thaw={"depth": 4})
+    record(root / "e", data={"source": "digits"}, source={"source": "rendered_digits"})
+    found = {path.name: data for path, data in data_of(find_runs(root)).items()}
+    assert found == {
+        "a": "digits", "b": "image_folder birds", "c": "image_folder fish", "d": "digits",
+        "e": "rendered_digits → digits",
+    }  # fmt: skip
+    write_dashboard(root, root / "dashboard.html")
+    parts = (root / "dashboard.html").read_text().split("<h2 ")[1:]
+    shown = {re.findall(r">(.*?)</h2>", part)[0]: re.findall(r"</a></td><td>(.*?) %</td>", part) for part in parts}
+    assert shown["Fine-tuning: digits"] == ["74.0", "71.0"]
+    assert shown["Fine-tuning: image_folder birds"] == ["72.0"]
+    assert shown["Fine-tuning: image_folder fish"] == ["73.0"]
+    assert "Adaptation: rendered_digits → digits" in shown
+    record(root / "f", data={**photos, "train": "/other/birds"})
+    assert {"image_folder /data/birds", "image_folder /other/birds"} <= set(data_of(find_runs(root)).values())

@@ -79,7 +79,7 @@ def decode_sized(
             image, brightest = scaled(image, limits)
         pixels = fitted(image, size, channels)
     except UnidentifiedImageError:
-        raise BadImage("not an image") from None
+        raise BadImage("a damaged HEIC photo" if is_heif(content) else "not an image") from None
     except Image.DecompressionBombError:
         raise BadImage("more pixels than Pillow's safety limit") from None
     except Exception as error:  # damaged files make Pillow raise nearly anything, struct.error for one

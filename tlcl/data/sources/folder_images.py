@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from tlcl.data.image_tensors import ImageTensors
+from tlcl.data.image_tensors import UNKNOWN, ImageTensors
 from tlcl.data.images.archives import NO_IMAGE, kind_of_archive
 from tlcl.data.images.contents import Digests, digest_of, digests_below
 from tlcl.data.images.decode import BadImage, decode_sized
@@ -112,7 +112,7 @@ def load_folder(
     _tell_left_out(path, [name for name in digests if name not in files])
     names = _classes(path, files, classes)
     order = _Order(names, held_out)
-    rows = _rows(path, files, decoding, order)
+    rows = _rows(path, {name: digest for name, digest in files.items() if "/" in name}, decoding, order)
     bad = [f"{name!r} (not in a class folder)" for name in files if "/" not in name]
     bad += [f"{name!r} ({reason})" for name, reason in rows.bad]
     if classes.names is None:
@@ -125,6 +125,33 @@ def load_folder(
     labels = torch.tensor([number[class_of(name)] for name in rows.names])
     data = ImageTensors(rows.images, labels, names, rows.names, rows.sizes, rows.digests)
     return Decoded(data, tuple(bad), order.held_out(len(data)))
+
+
+def load_unlabelled(path: Path, decoding: Decoding, classes: tuple[str, ...]) -> Decoded:
+    """Decode all images below a folder or in an archive, in whatever folders they are; their labels are -1.
+
+    Args:
+        classes: that they may be of.
+
+    Raises:
+        UserError: as `load_folder`; no image at all.
+    """
+    digests = digests_below(path, decoding.cache)
+    files = {name: digest for name, digest in digests.items() if digest != f"!{NO_IMAGE}"}
+    _tell_left_out(path, [name for name in digests if name not in files])
+    rows = _rows(path, files, decoding, _Order((), 0.0))
+    bad = [f"{name!r} ({reason})" for name, reason in rows.bad]
+    if not rows.names:
+        raise UserError(f"{path} holds no readable image{f'; first: {bad[0]}' if bad else ''}")
+    _tell_bad(path, bad, len(files), decoding.on_bad_image)
+    _tell_dim(path, rows, decoding.pixel_range)
+    labels = torch.full((len(rows.names),), UNKNOWN)
+    return Decoded(ImageTensors(rows.images, labels, classes, rows.names, rows.sizes, rows.digests), tuple(bad))
+
+
+def has_class_folders(path: Path, cache: Path) -> bool:
+    """Whether any of its images lies in a folder of its own."""
+    return any("/" in name for name, digest in digests_below(path, cache).items() if digest != f"!{NO_IMAGE}")
 
 
 class _Order(Order):
@@ -242,9 +269,8 @@ def _tell_dim(path: Path, rows: Rows, given: PixelRange | None) -> None:
         )  # fmt: skip
 
 
-def _rows(path: Path, files: Digests, decoding: Decoding, order: _Order) -> Rows:
+def _rows(path: Path, contents: Digests, decoding: Decoding, order: _Order) -> Rows:
     """From the store, or decoded; what another state of the same folder has in the store is not decoded again."""
-    contents = {name: digest for name, digest in files.items() if "/" in name}
     about = hashlib.blake2b(f"{decoding.text}/{order.text}".encode(), digest_size=16)
     for name, digest in contents.items():
         about.update(f"{name}\0{digest}\0".encode("utf-8", "surrogateescape"))

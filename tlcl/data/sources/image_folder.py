@@ -14,7 +14,15 @@ from tlcl.config.schema import DataConfig
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.data.images.pixel_range import PixelRange
 from tlcl.data.images.store import joined
-from tlcl.data.sources.folder_images import Classes, Decoded, Decoding, kind_of, load_folder
+from tlcl.data.sources.folder_images import (
+    Classes,
+    Decoded,
+    Decoding,
+    has_class_folders,
+    kind_of,
+    load_folder,
+    load_unlabelled,
+)
 from tlcl.errors import UserError
 
 
@@ -29,6 +37,7 @@ class ImageFolderConfig(DataConfig):
     on_bad_image: Annotated[str, OneOf("error", "skip")] = "error"
     pixel_range: list[float] = field(default_factory=list)
     sort_classes: Annotated[str, OneOf("numbers", "text")] = "numbers"
+    labels: Annotated[str, OneOf("folders", "none")] = "folders"
 
 
 def decoding_of(config: ImageFolderConfig, cache_dir: str | Path) -> Decoding:
@@ -47,6 +56,8 @@ def decoding_of(config: ImageFolderConfig, cache_dir: str | Path) -> Decoding:
 @register("data", "image_folder", ImageFolderConfig)
 def load_image_folder(config: ImageFolderConfig, cache_dir: str | Path) -> Source:
     """A test folder of its own, or `test_fraction` of the images, the same for every seed; so for validation."""
+    if config.labels == "none":
+        raise UserError("data.labels=none is for the target of an adaptation; all else learns from labels")
     decoding = decoding_of(config, cache_dir)
     train, sort = Path(config.train).expanduser(), config.sort_classes
     pool = load_folder(
@@ -66,6 +77,28 @@ def load_image_folder(config: ImageFolderConfig, cache_dir: str | Path) -> Sourc
     val = load_folder(path, decoding, Classes(classes, sort, "validation"))
     both = _with_validation(images, val.data, path.name, decoding)
     return Source(both, test, skipped + len(val.skipped), origin, torch.arange(len(images), len(both)))
+
+
+def load_image_target(config: ImageFolderConfig, cache_dir: str | Path, classes: tuple[str, ...]) -> Source:
+    """A target domain that may have no labels: none with `labels=none`, or where no image is in a class folder.
+
+    Its test images are those of `test`, which have labels; without `test`, they are its own.
+
+    Args:
+        classes: of the labelled source.
+    """
+    decoding, path = decoding_of(config, cache_dir), Path(config.train).expanduser()
+    if config.labels == "folders" and has_class_folders(path, decoding.cache):
+        return load_image_folder(config, cache_dir)
+    if config.val is not None:
+        raise UserError(f"data.val={config.val}: a target without labels is not validated by them; leave it out")
+    pool = load_unlabelled(path, decoding, classes)
+    if config.test is None:
+        return Source(pool.data, pool.data, len(pool.skipped), "which have no labels")
+    there = Path(config.test).expanduser()
+    test = load_folder(there, decoding, Classes(classes, config.sort_classes))
+    skipped = len(pool.skipped) + len(test.skipped)
+    return Source(pool.data, test.data, skipped, f"in a separate {kind_of(there)}")
 
 
 def _held_out(pool: Decoded, config: ImageFolderConfig) -> tuple[ImageTensors, ImageTensors]:

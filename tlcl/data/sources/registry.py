@@ -3,6 +3,18 @@
 from tlcl.config.registry import GROUPS
 from tlcl.config.schema import DataConfig
 from tlcl.data.image_tensors import Source
+from tlcl.data.sources.image_folder import ImageFolderConfig, load_image_target
+
+
+def load_target(config: DataConfig, cache_dir: str, classes: tuple[str, ...]) -> Source:
+    """As `load_source`, of a target domain, whose images may have no labels.
+
+    Args:
+        classes: of the labelled source.
+    """
+    if isinstance(config, ImageFolderConfig):
+        return load_image_target(config, cache_dir, classes)
+    return load_source(config, cache_dir)
 
 
 def load_source(config: DataConfig, cache_dir: str) -> Source:

@@ -2,13 +2,12 @@
 
 import base64
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
@@ -25,6 +24,7 @@ from tlcl.reports.dashboard.plots import (
     value_of,
 )
 from tlcl.reports.dashboard.views import (
+    SECONDS,
     VIEWS,
     Bars,
     Confusion,
@@ -39,6 +39,7 @@ from tlcl.reports.dashboard.views import (
 )
 from tlcl.reports.page import render_page
 from tlcl.reports.plots.style import without_formulas
+from tlcl.system.figures import count, duration, percent, points, three_digits
 from tlcl.tracking.accuracy_matrix import task_names
 from tlcl.tracking.finished_run import FinishedRun, read_run
 
@@ -114,7 +115,7 @@ def _matrices(panel: Matrix, runs: Sequence[FinishedRun], labels: Mapping[Path, 
     for run, found in measured[:NEWEST]:
         names = task_names(found.tasks)
         rows = [
-            (name, [None if np.isnan(value) else f"{100 * value:.1f}" for value in row])
+            (name, [points(float(value)) for value in row])
             for name, row in zip(names, found.matrix, strict=False)
         ]
         yield {"title": f"{panel.title}, in %: {labels[run.path]}", "names": names, "rows": rows}
@@ -148,20 +149,51 @@ def _cell(run: FinishedRun, value: Value) -> str:
         found = value_of(run, value)
         return "–" if found is None else str(found)
     if is_share(value.key):
-        return f"{100 * number:.1f} %"
-    return f"{number:,.0f}" if number == round(number) else f"{number:.4g}"
+        return percent(number)
+    if value == SECONDS:
+        return duration(number)
+    return count(number) if number == round(number) else three_digits(number)
 
 
-def _section(view: View, every: Sequence[FinishedRun], root: Path, out: Path) -> dict[str, Any] | None:
-    """What the page says of one view; None when there are no runs for it."""
+def data_of(runs: Sequence[FinishedRun]) -> dict[Path, str]:
+    """What each run's figures are of: its data source, of a user's images the folder too; of an adaptation both.
+
+    The folder's name alone, or its whole path where runs of other folders share the name; empty where the config
+    does not say.
+    """
+    named = {run.path: _images_of(run, lambda folder: folder.name) for run in runs}
+    whole = {run.path: _images_of(run, str) for run in runs}
+    alike: dict[str, set[str]] = {}
+    for path, name in named.items():
+        alike.setdefault(name, set()).add(whole[path])
+    return {path: name if len(alike[name]) == 1 else whole[path] for path, name in named.items()}
+
+
+def _images_of(run: FinishedRun, written: Callable[[Path], str]) -> str:
+    sides = []
+    for part in ("source", "data"):
+        source, folder = (run.flat_config.get(f"{part}.{key}") for key in ("source", "train"))
+        if source:
+            sides.append(f"{source} {written(Path(folder))}" if isinstance(folder, str) else str(source))
+    return " → ".join(sides)
+
+
+def _sections(view: View, every: Sequence[FinishedRun], root: Path, out: Path) -> Iterator[dict[str, Any]]:
+    """What the page says of one view, data set by data set: figures of different ones are no comparison."""
     runs = [run for run in every if run.job == view.job]
+    data = data_of(runs)
     if view.by_sweep:
-        groups = [run.group for run in runs]
-        runs = [run for run in runs if groups.count(run.group) > 1]  # one alone is no sweep
-    if not runs:
-        return None
+        groups = [(run.group, data[run.path]) for run in runs]
+        runs = [run for run, group in zip(runs, groups, strict=True) if groups.count(group) > 1]  # one is no sweep
+    for name in dict.fromkeys(data[run.path] for run in runs):
+        yield _section(view, name, [run for run in runs if data[run.path] == name], root, out)
+
+
+def _section(view: View, data: str, runs: Sequence[FinishedRun], root: Path, out: Path) -> dict[str, Any]:
     labels, colours = labels_of(runs, root), colours_of(runs)
-    parts = list(chain.from_iterable(_drawn(panel, runs, labels, colours) for panel in view.panels))
+    # One run alone is compared with nothing.
+    panels = [panel for panel in view.panels if len(runs) > 1 or not isinstance(panel, Bars | Scatter | Parallel)]
+    parts = list(chain.from_iterable(_drawn(panel, runs, labels, colours) for panel in panels))
     shown = sorted(runs, key=lambda run: run.group) if view.by_sweep else list(reversed(runs))
     rows = []
     for run in shown:
@@ -179,7 +211,7 @@ def _section(view: View, every: Sequence[FinishedRun], root: Path, out: Path) ->
             }
         )
     return {
-        "name": view.name.removeprefix("tlcl: ").capitalize(),
+        "name": ": ".join(filter(None, [view.name.removeprefix("tlcl: ").capitalize(), data])),
         "about": view.about,
         "pictures": [part for part in parts if "data" in part],
         "matrices": [part for part in parts if "rows" in part],
@@ -196,7 +228,7 @@ def write_dashboard(root: Path, out: Path) -> int:
         How many runs it shows.
     """
     runs = find_runs(root)
-    sections = [section for view in VIEWS if (section := _section(view, runs, root, out)) is not None]
+    sections = [section for view in VIEWS for section in _sections(view, runs, root, out)]
     shown = {run.path for run in runs if run.job in {view.job for view in VIEWS}}
     if not shown:
         return 0

@@ -9,14 +9,16 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from tlcl.reports.dashboard.views import Bars, Lines, Parallel, Scatter, Value
+from tlcl.reports.plots.style import INK, SERIES, percent_ticks, short
+from tlcl.system.figures import count, percent, three_digits
 from tlcl.tracking.finished_run import FinishedRun
 
 SIZE = (4.4, 2.9)
-DISTINCT = 10  # runs that colours can tell apart
 MOST_BARS = 20
+LETTERS = 34  # of a run's label
 STYLES = ("-", "--", ":")
 Colours = Mapping[Path, Any]
 
@@ -34,9 +36,9 @@ def number_of(run: FinishedRun, value: Value) -> float | None:
 
 
 def colours_of(runs: Sequence[FinishedRun]) -> dict[Path, Any]:
-    """Each run's colour: up to `DISTINCT` runs far apart, beyond that alike for neighbours in a group."""
-    if len(runs) <= DISTINCT:
-        return {run.path: colormaps["tab10"](number) for number, run in enumerate(runs)}
+    """Each run's colour: up to as many as `SERIES` has far apart, beyond that alike for neighbours in a group."""
+    if len(runs) <= len(SERIES):
+        return {run.path: SERIES[number] for number, run in enumerate(runs)}
     ordered = sorted(runs, key=lambda run: run.group)
     return {run.path: colormaps["viridis"](0.92 * place / (len(runs) - 1)) for place, run in enumerate(ordered)}
 
@@ -50,7 +52,7 @@ def _axis(axis: Any, label: str, share: bool, log: bool) -> None:
     if log:
         axis.axes.set_xscale("log") if axis is axis.axes.xaxis else axis.axes.set_yscale("log")
     elif share:
-        axis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        percent_ticks(axis)
     axis.set_label_text(label)
 
 
@@ -81,7 +83,7 @@ def lines_figure(panel: Lines, runs: Sequence[FinishedRun], colours: Colours) ->
         return None
     if len(panel.keys) > 1:
         for key, style in zip(panel.keys, STYLES, strict=False):
-            axes.plot([], [], style, color="#555555", label=key)
+            axes.plot([], [], style, color=INK, label=key)
         axes.legend(frameon=False, fontsize=9)
     if len(places) <= 3:  # where MaxNLocator would fall back to fractions
         axes.xaxis.set_major_locator(FixedLocator(sorted(places)))
@@ -89,6 +91,8 @@ def lines_figure(panel: Lines, runs: Sequence[FinishedRun], colours: Colours) ->
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("task" if panel.x == "task" else "epoch")
     if panel.keys[0] == "trainable_blocks":
+        low, high = axes.get_ylim()
+        axes.set_ylim(min(low, round(high) - 1.5), max(high, round(low) + 1.5))  # a level line has whole ticks too
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     _axis(axes.yaxis, "", is_share(panel.keys[0]), log=panel.keys[0].startswith("lr/"))
     return figure
@@ -111,19 +115,15 @@ def bars_figure(
     numbers = [number for number, _ in shown]
     bars = axes.barh(range(len(shown)), numbers, color=[colours[run.path] for _, run in shown], height=0.7)
     axes.bar_label(
-        bars, [f"{number:.1%}" if share else f"{number:.3g}" for number in numbers], fontsize=8, padding=3
+        bars, [percent(number) if share else three_digits(number) for number in numbers], fontsize=8, padding=3
     )
-    names = [_shortened(labels[run.path]) for _, run in shown]
+    names = [short(labels[run.path], LETTERS) for _, run in shown]
     axes.set_yticks(range(len(shown)), names, fontsize=8, parse_math=False)
     axes.set_ylim(max(len(shown), 5) - 0.4, -0.6)  # a few bars stay thin
     axes.margins(x=0.16)
     axes.grid(False, axis="y")
     _axis(axes.xaxis, "", share, log=False)
     return figure
-
-
-def _shortened(label: str, length: int = 34) -> str:
-    return label if len(label) <= length else f"{label[: length // 2 - 1]}…{label[-length // 2 :]}"
 
 
 def scatter_figure(panel: Scatter, runs: Sequence[FinishedRun], colours: Colours) -> Figure | None:
@@ -139,8 +139,10 @@ def scatter_figure(panel: Scatter, runs: Sequence[FinishedRun], colours: Colours
     log, distinct = panel.x.log and across.min() > 0 and across.max() > 3 * across.min(), np.unique(across)
     _axis(axes.xaxis, panel.x.label, is_share(panel.x.key), log=log)
     if log and len(distinct) <= 5 and (distinct[1:] > 1.5 * distinct[:-1]).all():
-        axes.set_xticks(distinct, [f"{number:,.0f}" for number in distinct])
+        axes.set_xticks(distinct, [count(number) for number in distinct])
         axes.xaxis.set_minor_locator(NullLocator())
+    if len(distinct) == 1 and not is_share(panel.x.key):
+        axes.set_xticks(distinct, [three_digits(across[0]) if across[0] % 1 else count(across[0])])
     _axis(axes.yaxis, panel.y.label, is_share(panel.y.key), log=False)
     if (across == across.round()).all() and np.ptp(across) < 10:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -190,10 +192,10 @@ def _parallel_axis(axes: Axes, place: int, column: Value, numbers: np.ndarray, l
         low, high, at = (np.log(part) if log else part for part in (distinct[0], distinct[-1], values))
         return np.full(len(values), 0.5) if high == low else (at - low) / (high - low)
 
-    axes.plot([place, place], [0, 1], color="#777777", linewidth=1)
+    axes.plot([place, place], [0, 1], color=INK, linewidth=1)
     side, offset = ("left", 7) if last else ("right", -7)
     for tick, level in zip(np.unique(ticks), height(np.unique(ticks)), strict=True):
-        text = f"{tick:.1%}" if share else f"{tick:,.0f}" if tick == round(tick) else f"{tick:.3g}"
+        text = percent(tick) if share else count(tick) if tick == round(tick) else three_digits(tick)
         axes.annotate(
             text, (place, level), (offset, 0), textcoords="offset points", ha=side, va="center", fontsize=9,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8},

@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from tlcl.continual.metrics import cumulative_accuracy
 from tlcl.reports.plots.predictions import tested_figures
-from tlcl.reports.plots.style import BLUE, GREY, ORANGE, save_figures
+from tlcl.reports.plots.style import BLUE, GREY, INK, ORANGE, percent_formatter, percent_ticks, save_figures
 from tlcl.reports.plots.time import time_figures
+from tlcl.system.figures import percent, points
 from tlcl.tracking.accuracy_matrix import NAMED, Measured, task_names
 from tlcl.tracking.finished_run import FinishedRun
 
@@ -29,7 +29,7 @@ def task_axis(axes: Axes, tasks: Sequence[Sequence[str]], label: str) -> None:
 
 def percent_axis(axes: Axes) -> None:
     axes.set_ylim(0, 1.04)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    percent_ticks(axes.yaxis)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
 
@@ -47,7 +47,7 @@ def cumulative_curve(measured: Measured) -> Figure:
             # On the side where neither line runs: a falling line comes from above left.
             below = newest[place] >= value
             axes.annotate(
-                f"{value:.1%}", (place, value), (-4, -15) if below else (8, 6), textcoords="offset points",
+                percent(value), (place, value), (-4, -15) if below else (8, 6), textcoords="offset points",
                 ha="right" if below else "left", color=BLUE, fontsize=9,
             )  # fmt: skip
     task_axis(axes, measured.tasks, "after training on")
@@ -57,7 +57,8 @@ def cumulative_curve(measured: Measured) -> Figure:
     axes.legend(frameon=False, loc="lower left")
     known = values[~np.isnan(values)]
     if len(known) > 1:
-        axes.set_title(f"From {known[0]:.1%} after the first task to {known[-1]:.1%} after the last", fontsize=11)
+        first, last = percent(known[0]), percent(known[-1])
+        axes.set_title(f"From {first} after the first task to {last} after the last", fontsize=11)
     return figure
 
 
@@ -75,7 +76,7 @@ def accuracy_heatmap(measured: Measured) -> Figure:
         for row, column in zip(*np.nonzero(~np.isnan(whole)), strict=True):
             value = whole[row, column]
             colour = "white" if value < 0.6 else "black"
-            axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", color=colour, fontsize=10)
+            axes.text(column, row, points(value), ha="center", va="center", color=colour, fontsize=10)
     names = task_names(measured.tasks, 14)
     slanted = max(map(len, names)) > 6
     axes.set_xticks(
@@ -84,7 +85,7 @@ def accuracy_heatmap(measured: Measured) -> Figure:
     axes.set_yticks(range(count), names, parse_math=False)
     axes.set_xlabel("tested on")
     axes.set_ylabel("after training on")
-    bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02, format=PercentFormatter(1.0))
+    bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02, format=percent_formatter())
     bar.set_label("test accuracy")
     axes.set_title("Accuracy matrix in %; grey = not measured", fontsize=11)
     return figure
@@ -117,7 +118,7 @@ def training_curve(lines: Sequence[Mapping[str, Any]]) -> Figure:
     axes.plot(range(len(losses)), losses, color=ORANGE, linewidth=2, marker="o" if len(losses) < 30 else None)
     for place, (before, now) in enumerate(pairwise(lines)):
         if before["task"] != now["task"]:
-            axes.axvline(place + 0.5, color="#555555", linestyle="--", linewidth=1)
+            axes.axvline(place + 0.5, color=INK, linestyle="--", linewidth=1)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("epochs, all tasks; a dashed line where a task begins")
     axes.set_ylabel("training loss")

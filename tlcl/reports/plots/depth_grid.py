@@ -6,11 +6,9 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
+from tlcl.reports.plots.style import ORANGE, marker_of, percent_ticks
 from tlcl.reports.tables.depth_grid import Cell, GridRun, by_distance
-
-MARKERS = "osD^v"
 
 
 def _colours(sizes: Sequence[int]) -> dict[int, Any]:
@@ -35,16 +33,16 @@ def depth_curves_by_target(runs: Sequence[GridRun], table: Sequence[Cell], dista
             values = [[run.test_acc for run in row if run.depth == depth] for depth in depths]
             means = np.array([np.mean(v) for v in values])
             spreads = np.array([np.std(v, ddof=1) if len(v) > 1 else 0.0 for v in values])
-            line: dict[str, Any] = {"color": colours[size], "marker": MARKERS[number % 5], "markersize": 4}
+            line: dict[str, Any] = {"color": colours[size], "marker": marker_of(number), "markersize": 4}
             axes.plot(depths, means, label=f"{size:,} labels", **line)
             axes.fill_between(depths, means - spreads, means + spreads, color=colours[size], alpha=0.15, lw=0)
             for cell in table:
                 if (cell.target, cell.size) == (target, size):
-                    axes.plot(cell.best, cell.accuracy, "o", ms=12, mfc="none", mec="#D55E00", mew=1.8)
+                    axes.plot(cell.best, cell.accuracy, "o", ms=12, mfc="none", mec=ORANGE, mew=1.8)
         mmd = distances.get(target, {}).get("mmd")
         axes.set_title(target if mmd is None else f"{target}\nMMD to the letters {mmd:.2f}", fontsize=10)
         axes.axhline(next(run.chance for run in runs if run.target == target), color="0.7", lw=1, ls=":")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        percent_ticks(axes.yaxis)
         axes.set_xticks(sorted({run.depth for run in runs}))
         axes.set_xlabel("backbone blocks retrained")
         axes.spines[["top", "right"]].set_visible(False)
@@ -67,7 +65,7 @@ def gain_by_distance(table: Sequence[Cell]) -> Figure:
         places = [(cell.distance or 0.0) + 0.004 * (number - (len(sizes) - 1) / 2) for cell in row]
         errors = [cell.gain_error or 0.0 for cell in row]
         axes.errorbar(
-            places, [cell.gain for cell in row], yerr=errors, marker=MARKERS[number % 5], color=colours[size],
+            places, [cell.gain for cell in row], yerr=errors, marker=marker_of(number), color=colours[size],
             capsize=3, label=f"{size:,} labels",
         )  # fmt: skip
         for place, cell in zip(places, row, strict=True):
@@ -80,7 +78,7 @@ def gain_by_distance(table: Sequence[Cell]) -> Figure:
             textcoords="offset points", ha="center", va="bottom", fontsize=9,
         )  # fmt: skip
     axes.axhline(0, color="0.7", lw=1)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    percent_ticks(axes.yaxis)
     axes.set_xlabel("distance of the target from the letters (MMD of the pretrained network's features)")
     axes.set_ylabel("test accuracy over head only")
     axes.spines[["top", "right"]].set_visible(False)

@@ -10,11 +10,21 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
-from tlcl.reports.plots.style import BLUE, GREEN, ORANGE
+from tlcl.reports.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    marker_of,
+    percent_formatter,
+    percent_ticks,
+)
 from tlcl.reports.tables.spread import mean_std
 from tlcl.reports.tables.sweep import Row, best_of_each, chosen, is_number, numeric, values_of
+from tlcl.system.figures import percent, points
 from tlcl.tracking.sweep_records import Value, described, shortened
 
 DEPTH = "thaw.depth"
@@ -61,11 +71,11 @@ def heat_map(rows: Sequence[Row], across: str, down: str, label: str = TEST) -> 
         means[place(row)] = mean_std(row.test)[0]
     low, high = float(np.nanmin(means)), float(np.nanmax(means))
     low, high = math.floor(10 * low) / 10, math.ceil(10 * high) / 10
-    axes.set_facecolor("#D9D9D9")
+    axes.set_facecolor(GREY)
     image = axes.imshow(means, cmap="viridis", vmin=low, vmax=max(high, low + 0.1), aspect="auto")
     for row in known:
         mean, spread = mean_std(row.test)
-        text = f"{100 * (mean or 0):.1f}" + ("" if spread is None else f"\n± {100 * spread:.1f}")
+        text = points(mean) + ("" if spread is None else f"\n± {points(spread)}")
         dark = (float(means[place(row)]) - low) / max(high - low, 0.1) < 0.6  # of the colour scale
         y, x = place(row)
         axes.text(x, y, text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
@@ -78,7 +88,7 @@ def heat_map(rows: Sequence[Row], across: str, down: str, label: str = TEST) -> 
     axes.set_yticks(range(len(lines)), [value_name(down, value, lines) for value in lines])
     axes.set_xlabel(axis_name(across))
     axes.set_ylabel(axis_name(down))
-    figure.colorbar(image, ax=axes, format=PercentFormatter(1.0), label=label)
+    figure.colorbar(image, ax=axes, format=percent_formatter(), label=label)
     return figure
 
 
@@ -96,7 +106,7 @@ def lines(rows: Sequence[Row], along: str, label: str = TEST) -> Figure:
         means = np.array([mean_std(row.test)[0] for row in group], dtype=float)
         spreads = np.array([mean_std(row.test)[1] or 0.0 for row in group])
         colour = colormaps["viridis"](0.9 * number / max(1, len(groups) - 1))
-        axes.plot(places, means, marker="osD^v"[number % 5], color=colour, linewidth=2, label=name or None)
+        axes.plot(places, means, marker=marker_of(number), color=colour, linewidth=2, label=name or None)
         axes.fill_between(places, means - spreads, means + spreads, color=colour, alpha=0.18, linewidth=0)
     values = values_of(rows, along)
     if logarithmic(values):
@@ -104,7 +114,7 @@ def lines(rows: Sequence[Row], along: str, label: str = TEST) -> Figure:
     if len(values) <= 8:
         axes.set_xticks([float(value) for value in values], [value_name(along, value, values) for value in values])  # type: ignore[arg-type]
         axes.xaxis.minorticks_off()
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    percent_ticks(axes.yaxis)
     axes.set_xlabel(axis_name(along))
     axes.set_ylabel(label)
     axes.spines[["top", "right"]].set_visible(False)
@@ -122,14 +132,14 @@ def bars(rows: Sequence[Row], label: str = TEST) -> Figure:
     means = np.array([mean_std(row.test)[0] for row in known], dtype=float)
     spreads = np.array([mean_std(row.test)[1] or 0.0 for row in known])
     colours = [ORANGE if id(row) in best else BLUE for row in known]
-    axes.barh(range(len(known)), means, xerr=spreads, color=colours, ecolor="#222222", height=0.7)
+    axes.barh(range(len(known)), means, xerr=spreads, color=colours, ecolor=INK, height=0.7)
     for place, (mean, spread) in enumerate(zip(means, spreads, strict=True)):
-        axes.text(float(mean + spread) + 0.01, place, f"{mean:.1%}", va="center", fontsize=9)
+        axes.text(float(mean + spread) + 0.01, place, percent(mean), va="center", fontsize=9)
     names = [described(row.settings, list(row.settings)) for row in known]
     axes.set_yticks(range(len(known)), names, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(0, max(1.1, float((means + spreads).max()) + 0.1))
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    percent_ticks(axes.xaxis)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel(label)
     return figure
@@ -168,7 +178,7 @@ def parallel_coordinates(rows: Sequence[Row], keys: Sequence[str], label: str) -
         colour = colormaps["viridis"](norm(scores[number]))
         axes.plot(range(len(keys)), heights, color=ORANGE if on_top else colour, linewidth=3 if on_top else 1.4)
     for place, (_, ticks) in enumerate(crossings):
-        axes.axvline(place, color="#555555", linewidth=1)
+        axes.axvline(place, color=INK, linewidth=1)
         for height, name in ticks:
             axes.annotate(name, (place, height), (4, 0), textcoords="offset points", va="center", fontsize=8)
     axes.set_xticks(range(len(keys)), keys)

@@ -8,16 +8,18 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from tlcl.reports.plots.style import AMBER, BLUE, GREEN, GREY, PURPLE, SKY
+from tlcl.system.figures import duration
 from tlcl.tracking.finished_run import FinishedRun
 from tlcl.tracking.timings import seconds_by_part
 
 COLOURS = {
-    "data": "#E69F00",
-    "prefix": "#56B4E9",
-    "tail": "#0072B2",
-    "validation": "#009E73",
-    "checkpoint": "#CC79A7",
-    "between": "#D9D9D9",
+    "data": AMBER,
+    "prefix": SKY,
+    "tail": BLUE,
+    "validation": GREEN,
+    "checkpoint": PURPLE,
+    "between": GREY,
 }
 MEANINGS = {
     "data": "batches gathered and augmented",
@@ -42,7 +44,7 @@ def time_bars(lines: Sequence[Mapping[str, Any]]) -> Figure:
     places, bottom = np.arange(len(lines)), np.zeros(len(lines))
     for part, total in seconds_by_part(lines).items():
         heights = np.array([seconds_by_part([line])[part] for line in lines])
-        label = f"{MEANINGS[part]}, {total:.3g} s"
+        label = f"{MEANINGS[part]}, {duration(total)}"
         axes.bar(places, heights, bottom=bottom, width=0.9, color=COLOURS[part], label=label)
         bottom = bottom + heights
     axes.set_xlabel("epoch" if "task" not in lines[0] else "epoch, all tasks")

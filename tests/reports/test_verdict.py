@@ -1,0 +1,91 @@
+"""The first sentences of the pages, against figures counted by hand; intervals are Wilson's (1927)."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tlcl.reports.verdict import (
+    accuracy_words,
+    adaptation_verdict,
+    beside_guessing,
+    comparison_verdict,
+    confused_words,
+    continual_verdict,
+    finetuning_verdict,
+    largest_class,
+    model_words,
+)
+
+
+def wilson(right: int, total: int) -> tuple[float, float]:
+    """Its two ends by the formula, for 95 %."""
+    z, share = 1.959964, right / total
+    middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z / (1 + z**2 / total) * (share * (1 - share) / total + z**2 / (4 * total**2)) ** 0.5
+    return middle - half, middle + half
+
+
+def test_accuracy_and_its_interval() -> None:
+    low, high = wilson(140, 153)
+    words = f"91.5 % of 153 test images are right (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
+    assert accuracy_words(140, 153) == words
+
+
+@pytest.mark.parametrize(
+    ("guess", "word"), [(0.5, "better than"), (0.9, "not clearly better than"), (0.99, "worse than")]
+)
+def test_an_accuracy_is_held_against_guessing(guess: float, word: str) -> None:
+    """Of 153 images 140 are right, 86.0 to 95.0 %."""
+    said = beside_guessing(140, 153, {"answer": "ants", "answer_acc": guess})
+    assert said == f'That is {word} always answering "ants", which would be right on {100 * guess:.1f} %.'
+    assert beside_guessing(140, 153, {}) == ""
+
+
+def test_the_largest_class() -> None:
+    found = largest_class(np.array([2, 2, 0, 1]), ["a", "b", "c"])
+    assert found == {"answer": "c", "answer_acc": 0.5}
+    assert largest_class(np.array([], dtype=int), ["a"]) == {}
+
+
+def test_what_a_finetuning_says() -> None:
+    assert model_words("net", {"trained_blocks": ["head"]}) == "net with a new head, all else frozen"
+    summary = {"trained_blocks": ["layer4", "head"], "look": {"answer": "a", "answer_acc": 0.25}}
+    said = finetuning_verdict("net", summary, 80, 100, [("a", "b", 1_200), ("b", "a", 1)])
+    assert said.startswith("net, layer4, head retrained: 80.0 % of 100 test images are right")
+    assert said.endswith('which would be right on 25.0 %. Most often it takes "a" for "b": 1,200 images.')
+    assert confused_words([("a", "b", 1)]).endswith(": 1 image.")
+    assert confused_words([]) == "No test image is classified wrongly."
+
+
+def test_what_continual_and_adaptation_runs_say() -> None:
+    continual: dict[str, Any] = {
+        "test_size": 400, "final_accuracy": 0.1975, "method": {"name": "naive"}, "forgetting": 0.990625,
+    }  # fmt: skip
+    said = continual_verdict(continual, 5, {"answer": "1", "answer_acc": 0.1025})
+    assert said.startswith("naive, after 5 tasks: 19.8 % of 400 test images are right")
+    assert "better than always answering" in said
+    assert said.endswith("The earlier tasks lost 99.1 points of their accuracy on average.")
+    assert "Nothing of the earlier tasks" in continual_verdict({**continual, "forgetting": 0.0}, 5, {})
+    assert "earlier" not in continual_verdict({**continual, "forgetting": None}, 5, {})
+    adaptation = {
+        "test_size": 400, "test_acc": 0.6825, "source_test_acc": 0.914, "method": {"name": "dann"},
+        "source": "fonts", "target": "digits",
+    }  # fmt: skip
+    said = adaptation_verdict(adaptation, {})
+    assert said.startswith("dann, from fonts to digits: 68.2 % of 400 target test images are right")
+    assert said.endswith("On the source 91.4 % are right.")
+
+
+def test_a_comparison_names_apart_what_sees_more() -> None:
+    rows = [
+        {"method": "joint", "final_accuracy": 0.972, "final_accuracy_std": None},
+        {"method": "er buffer_size=30", "final_accuracy": 0.9, "final_accuracy_std": 0.011},
+        {"method": "naive", "final_accuracy": 0.2, "final_accuracy_std": None},
+        {"method": "der", "final_accuracy": None, "final_accuracy_std": None},
+    ]
+    assert comparison_verdict(rows, "final_accuracy", "accuracy") == (
+        "Best of the methods in accuracy: er buffer_size=30 with 90.0 ± 1.1 %, then naive with 20.0 %. "
+        "Given what the others are not, joint reaches 97.2 %."
+    )
+    assert comparison_verdict(rows[:1], "final_accuracy", "accuracy") == ""

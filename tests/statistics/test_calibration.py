@@ -1,0 +1,104 @@
+"""Temperature and calibration error against torch, torchmetrics, hand-computed values and a simulation."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from tlcl.statistics.calibration import (
+    TEMPERATURES,
+    fit_temperature,
+    negative_log_likelihood,
+    reliability,
+    tempered,
+)
+
+
+def answers(count: int, classes: int = 5, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits, the probabilities that they are, and labels drawn by just these probabilities."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(0, 2, (count, classes))
+    honest = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = (honest.cumsum(1) > random.random((count, 1))).argmax(1)
+    return logits, honest, labels
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.0, 3.0])
+def test_the_temperature_undoes_what_made_the_answers_too_sure(factor: float) -> None:
+    logits, honest, labels = answers(20_000)
+    given = torch.from_numpy(factor * logits).softmax(1).numpy()
+    temperature = fit_temperature(given, labels)
+    assert temperature == pytest.approx(factor, rel=0.03)
+    assert np.allclose(tempered(given, factor), honest, atol=1e-9)
+    assert reliability(tempered(given, temperature), labels).ece < 0.015
+
+
+def test_the_temperature_has_the_lowest_loss() -> None:
+    """By torch's own cross-entropy of the scaled logits, on a grid around it, and where its slope vanishes."""
+    logits, _, labels = answers(150, seed=1)
+    known, wanted = torch.from_numpy(2.5 * logits), torch.from_numpy(labels)
+    temperature = fit_temperature(known.softmax(1).numpy(), labels)
+
+    def loss(value: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(known / value, wanted)
+
+    here = torch.tensor(temperature, requires_grad=True)
+    loss(here).backward()
+    assert abs(float(here.grad)) < 1e-4  # type: ignore[arg-type]
+    for other in np.geomspace(*TEMPERATURES, 200):
+        assert loss(torch.tensor(other)) >= loss(torch.tensor(temperature)) - 1e-9
+    assert negative_log_likelihood(tempered(known.softmax(1).numpy(), temperature), labels) == pytest.approx(
+        float(loss(here).detach())
+    )
+
+
+def test_a_case_by_hand() -> None:
+    """All three answers say 0.9 and two are right: the best that one temperature can say is two thirds."""
+    given, labels = [[0.9, 0.1], [0.1, 0.9], [0.9, 0.1]], [0, 1, 1]
+    temperature = fit_temperature(given, labels)
+    assert temperature == pytest.approx(np.log(9) / np.log(2), rel=1e-4)
+    assert tempered(given, temperature).max(1) == pytest.approx([2 / 3] * 3, abs=1e-5)
+    found = reliability(given, labels)
+    assert found.ece == pytest.approx(0.9 - 2 / 3)
+    assert found.counts.tolist() == [0] * 13 + [3, 0]  # 13/15 < 0.9 <= 14/15
+    assert found.accuracy[13] == pytest.approx(2 / 3)
+    assert np.isnan(found.accuracy[0])
+    assert negative_log_likelihood(given, labels) == pytest.approx(-(2 * np.log(0.9) + np.log(0.1)) / 3)
+
+
+def test_where_nothing_says_how_sure_there_is_no_temperature() -> None:
+    for said, labels in ((np.zeros((0, 2)), []), ([[0.9, 0.1], [0.2, 0.8]], [0, 1])):
+        with pytest.raises(ValueError, match="wrong answer"):
+            fit_temperature(said, labels)
+
+
+def test_answers_that_are_worse_than_none_become_unsure() -> None:
+    assert fit_temperature([[0.99, 0.01]] * 4, [1, 1, 1, 0]) == pytest.approx(TEMPERATURES[1], rel=1e-3)
+
+
+@given(st.integers(2, 6), st.integers(1, 300), st.integers(1, 30), st.integers(0, 10**6))
+def test_the_error_is_that_of_torchmetrics(classes: int, count: int, bins: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    given, labels = random.dirichlet(np.ones(classes), count), random.integers(classes, size=count)
+    expected = multiclass_calibration_error(
+        torch.from_numpy(given), torch.from_numpy(labels), classes, n_bins=bins, norm="l1"
+    )
+    found = reliability(given, labels, bins)
+    assert found.ece == pytest.approx(float(expected), abs=1e-6)
+    assert found.counts.sum() == count
+
+
+@given(st.integers(2, 8), st.floats(0.05, 20), st.integers(0, 10**6))
+def test_the_answer_stays(classes: int, temperature: float, seed: int) -> None:
+    given = np.random.default_rng(seed).dirichlet(np.ones(classes), 20).astype(np.float32)
+    found = tempered(given, temperature)
+    assert (found.argmax(1) == given.argmax(1)).all()
+    assert found.sum(1) == pytest.approx(np.ones(20))
+
+
+def test_a_probability_of_zero_is_no_fault() -> None:
+    assert tempered([[1.0, 0.0]], 2.0)[0] == pytest.approx([1, 0], abs=1e-15)
+    assert negative_log_likelihood([[1.0, 0.0]], [1]) == pytest.approx(-np.log(1e-12))
+    assert np.isnan(reliability(np.zeros((0, 3)), np.zeros(0, int)).ece)

@@ -1,0 +1,70 @@
+"""More epochs for a run: its training goes on from the last checkpoint, as if it had not ended there."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from tlcl.config.kinds import kind_of
+from tlcl.config.parse import parse_config
+from tlcl.config.schema import Config
+from tlcl.errors import UserError
+from tlcl.system.files import atomic_write_text
+from tlcl.tracking.checkpoint import LAST
+from tlcl.tracking.records import RunDirectory, config_text, read_lines
+
+KEYS = ("trainer.epochs", "trainer.patience")  # what may be said beside +resume, the first of them at least
+KINDS = ("finetune", "adapt")
+
+
+def longer(config: Config, composed: DictConfig, anew: dict[str, Any]) -> Config:
+    """The run's config with more epochs; what thaws does so in the epochs in which it did, or would have.
+
+    The learning rate goes on by the schedule of the longer run: constant as it was, cosine from where that is.
+
+    Args:
+        config: as it was.
+        composed: the same, as it is recorded.
+        anew: values of `KEYS`.
+
+    Raises:
+        UserError: no more epochs than there were, or a kind of job that has none.
+    """
+    before, kind = config.trainer.epochs, kind_of(vars(config)).name
+    if kind not in KINDS:
+        raise UserError(
+            f"trainer.epochs={anew[KEYS[0]]}: more epochs are for fine-tuning and adaptation; a {kind} run is over "
+            "after its last task or run"
+        )
+    if OmegaConf.select(composed, "thaw.depth") is None:
+        milestones = {str(epoch): list(blocks) for epoch, blocks in config.schedule.milestones.items()}
+        composed.thaw = {"depth": None, "of": None, **milestones}
+    for key, value in anew.items():
+        OmegaConf.update(composed, key, value)
+    new = parse_config(composed)
+    if new.trainer.epochs <= before:
+        raise UserError(f"trainer.epochs={new.trainer.epochs} must be more than the {before} that the run has")
+    return new
+
+
+def go_on(directory: RunDirectory, config: Config) -> None:
+    """The run is one of more epochs from now on, and no more complete.
+
+    Raises:
+        UserError: what the training would go on from is not there.
+    """
+    summary, path = directory.read_json("summary.json") or {}, directory.path
+    if summary.get("answer") == "head":
+        raise UserError(
+            f"the answer of {path} is the head alone, which has no epochs; start anew with "
+            f"trainer.epochs={config.trainer.epochs} in another run_dir"
+        )
+    if summary and not (directory.checkpoints / LAST).is_file():
+        raise UserError(f"{path} kept no checkpoint to go on from; start anew in another run_dir")
+    trained = len(read_lines(path / "metrics.jsonl"))
+    if summary and trained < summary.get("epochs", 0) and config.trainer.patience is not None:
+        raise UserError(
+            f"{path} stopped early, after {trained} epochs, by trainer.patience={config.trainer.patience}; add "
+            "trainer.patience=null"
+        )
+    atomic_write_text(path / "config.yaml", config_text(config))
+    (path / "summary.json").unlink(missing_ok=True)

@@ -1,0 +1,72 @@
+"""What to do after a run: one piece of advice and commands to copy, the same on its page and in the terminal."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tlcl.config.thaw import BLOCKS
+from tlcl.statistics.accuracy import accuracy_interval
+from tlcl.tracking.finished_run import FinishedRun
+
+Commands = list[tuple[str, str]]
+
+
+def recorded_path(run: FinishedRun) -> str:
+    """Where the run was written, as its command said: the page stays the same when the directory is copied."""
+    return str(run.setting("run_dir") or run.path)
+
+
+def use_commands(run_dir: str | Path) -> Commands:
+    """(what for, command) to use a finished run's model."""
+    path = shlex.quote(str(run_dir))
+    return [
+        ("classify images", f"tlcl predict {path} IMAGES --csv predictions.csv"),
+        ("see why", f"tlcl explain {path} IMAGES"),
+        ("try it in a browser", f"tlcl try {path}"),
+    ]
+
+
+def resume_commands(run_dir: str | Path) -> Commands:
+    """(what for, command) to go on with a run that was stopped."""
+    return [("go on with it", f"tlcl train +resume={shlex.quote(str(run_dir))}")]
+
+
+def next_step(summary: Mapping[str, Any]) -> str:
+    """One piece of advice that follows from the figures of a fine-tuning."""
+    look, deeper = summary.get("look") or {}, summary.get("deeper") or {}
+    low, high = _interval(summary)
+    if look.get("between", {}).get("groups"):
+        return "there are equal images with different classes: put their labels right first"
+    if high - low > 0.1:
+        return "more test images: the interval is wider than 10 points"
+    if deeper.get("kept"):
+        more = len(summary["trained_blocks"])  # the head is one of them
+        wider = f"thaw more (thaw.depth={more}), or " if more < len(BLOCKS) else ""
+        return f"{wider}add labelled images: the deeper model was worth it"
+    if summary["test_acc"] >= 0.98:
+        return "look at the mistakes in the report: there is little left to gain"
+    return "more labelled images of the classes that are most often wrong; see the report"
+
+
+def continual_step(summary: Mapping[str, Any]) -> str:
+    """As `next_step`, of a continual run."""
+    lost = summary.get("forgetting")
+    if lost is not None and lost > 0.1:
+        return "much is forgotten: compare the methods, of which those with a buffer (method=er) keep most"
+    return "little is forgotten: compare with method=joint, which is given all tasks at once"
+
+
+def adaptation_step(summary: Mapping[str, Any]) -> str:
+    """As `next_step`, of a domain adaptation."""
+    if summary["source_test_acc"] - summary["test_acc"] > 0.1:
+        return "the target is far behind the source: compare the methods, or label a few images (adaptation=ccsa)"
+    return "the target is close to the source: see the mistakes below, and compare with adaptation=source_only"
+
+
+def _interval(summary: Mapping[str, Any]) -> tuple[float, float]:
+    known = (summary.get("first_answer") or {}).get("interval")
+    if known:
+        return known[0], known[1]
+    size = int(summary.get("test_size") or 0)
+    return accuracy_interval(round(summary["test_acc"] * size), size)

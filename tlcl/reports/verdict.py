@@ -1,0 +1,137 @@
+"""Is it good? The answer of a run in a sentence or two, from its records alone."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tlcl.reports.tables.compare import UPPER
+from tlcl.statistics.accuracy import accuracy_interval
+from tlcl.system.figures import count, percent, points, points_spread
+
+UPPER_ENDS = (UPPER, "joint", "cumulative")  # methods that see all labels, or all tasks at once
+Pair = tuple[str, str, int]
+
+
+def model_words(backbone: str, summary: Mapping[str, Any]) -> str:
+    """Which model: the network, and what of it was trained."""
+    trained = summary.get("trained_blocks") or []
+    if list(trained) == ["head"]:
+        return f"{backbone} with a new head, all else frozen"
+    return f"{backbone}, {', '.join(trained)} retrained" if trained else backbone
+
+
+def accuracy_words(right: int, total: int, of: str = "test images") -> str:
+    """`91.5 % of 153 test images are right (95 % interval 86.0 to 95.0 %)`."""
+    low, high = accuracy_interval(right, total)
+    share = f"{percent(right / max(1, total))} of {count(total)} {of} are right"
+    return f"{share} (95 % interval {points(low)} to {percent(high)})"
+
+
+def beside_guessing(right: int, total: int, look: Mapping[str, Any]) -> str:
+    """Whether the accuracy is better than that of always answering the class that is largest in training.
+
+    Args:
+        look: the summary's, with `answer` and `answer_acc`; without them the sentence is empty.
+    """
+    if "answer_acc" not in look:
+        return ""
+    low, high = accuracy_interval(right, total)
+    guess = look["answer_acc"]
+    than = "better than" if low > guess else "worse than" if high < guess else "not clearly better than"
+    return f'That is {than} always answering "{look["answer"]}", which would be right on {percent(guess)}.'
+
+
+def confused_words(pairs: Sequence[Pair]) -> str:
+    """What is taken for what most often.
+
+    Args:
+        pairs: (true class, predicted class, number of test images), most frequent first.
+    """
+    if not pairs:
+        return "No test image is classified wrongly."
+    actual, predicted, images = pairs[0]
+    number = "1 image" if images == 1 else f"{count(images)} images"
+    return f'Most often it takes "{actual}" for "{predicted}": {number}.'
+
+
+def finetuning_verdict(
+    backbone: str, summary: Mapping[str, Any], right: int, total: int, pairs: Sequence[Pair]
+) -> str:
+    """Model, accuracy, what guessing would reach, and the most frequent confusion."""
+    parts = [
+        f"{model_words(backbone, summary)}: {accuracy_words(right, total)}.",
+        beside_guessing(right, total, summary.get("look") or {}),
+        confused_words(pairs),
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def largest_class(labels: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """Of test labels int (N,): the most frequent class and its share, under the keys of a look at the images."""
+    if not len(labels):
+        return {}
+    counts = np.bincount(labels, minlength=len(classes))
+    return {"answer": classes[int(counts.argmax())], "answer_acc": float(counts.max() / len(labels))}
+
+
+def continual_verdict(summary: Mapping[str, Any], tasks: int, guess: Mapping[str, Any]) -> str:
+    """Method, accuracy on all classes at the end, what guessing would reach, and what was forgotten.
+
+    Args:
+        guess: as `largest_class` gives it; empty where each task's classes are told apart by themselves.
+    """
+    size = int(summary["test_size"])
+    right = round(summary["final_accuracy"] * size)
+    said = f"{summary['method']['name']}, after {count(tasks)} tasks: {accuracy_words(right, size)}."
+    return " ".join(filter(None, [said, beside_guessing(right, size, guess), forgotten_words(summary)]))
+
+
+def forgotten_words(summary: Mapping[str, Any]) -> str:
+    """What became of the earlier tasks; empty where it was not measured."""
+    lost = summary.get("forgetting")
+    if lost is None:
+        return ""
+    if lost < 0.005:
+        return "Nothing of the earlier tasks is forgotten."
+    return f"The earlier tasks lost {points(lost)} points of their accuracy on average."
+
+
+def adaptation_verdict(summary: Mapping[str, Any], guess: Mapping[str, Any]) -> str:
+    """Method, accuracy on the target, what guessing would reach, and the accuracy on the source beside it."""
+    size = int(summary["test_size"])
+    right = round(summary["test_acc"] * size)
+    name, source, target = summary["method"]["name"], summary["source"], summary["target"]
+    said = f"{name}, from {source} to {target}: {accuracy_words(right, size, 'target test images')}."
+    beside = f"On the source {percent(summary['source_test_acc'])} are right."
+    return " ".join(filter(None, [said, beside_guessing(right, size, guess), beside]))
+
+
+def methods_and_ends(
+    rows: Sequence[Mapping[str, Any]], key: str
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """The rows that have the figure `key`, in order, and apart those of methods that are given more than others."""
+    known = [row for row in rows if row.get(key) is not None]
+    ends = [row for row in known if row["method"].split()[0] in UPPER_ENDS]
+    return [row for row in known if row not in ends], ends
+
+
+def comparison_verdict(rows: Sequence[Mapping[str, Any]], key: str, what: str) -> str:
+    """The best method, and the next; those that are given what the others are not are named apart.
+
+    Args:
+        rows: best first.
+        key: of the accuracy that is compared.
+        what: it is.
+    """
+    real, ends = methods_and_ends(rows, key)
+    if not real:
+        return ""
+    figures = [f"{row['method']} with {_spread(row, key)}" for row in real[:2]]
+    said = f"Best of the methods in {what}: {', then '.join(figures)}."
+    upper = [f"{row['method']} reaches {_spread(row, key)}" for row in ends]
+    return f"{said} Given what the others are not, {' and '.join(upper)}." if upper else said
+
+
+def _spread(row: Mapping[str, Any], key: str) -> str:
+    return f"{points_spread(row[key], row.get(f'{key}_std'))} %"
