@@ -20,6 +20,7 @@ from torchvision.datasets import utils as torchvision_utils
 from tests.data.sources import torchvision_files as files
 from tlcl.data.datamodule import ImageDataModule
 from tlcl.data.image_tensors import ImageTensors, Source
+from tlcl.data.images.decode import fitted
 from tlcl.data.sources import torchvision_index
 from tlcl.data.sources.digits import DigitsConfig
 from tlcl.data.sources.registry import load_source
@@ -300,6 +301,34 @@ def test_a_second_start_opens_nothing(load: Load, root: Path, monkeypatch: pytes
         for one, other in ((first.pool.images, third.pool.images), (first.test.images, third.test.images))
     ]
     assert sum(changed) == 1
+
+
+def test_an_archive_in_the_sets_own_folder_may_be_removed(
+    load: Load, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.pets(root)
+    (root / "oxford-iiit-pet/images.tar.gz").write_bytes(b"the archive")
+    first = load("OxfordIIITPet", {"train": 3, "test": 2}, size=12)
+    (root / "oxford-iiit-pet/images.tar.gz").unlink()
+    monkeypatch.setattr(torchvision_index, "open_parts", never)
+    assert torch.equal(load("OxfordIIITPet", size=12).pool.images, first.pool.images)
+
+
+def test_files_that_change_while_they_are_read(
+    load: Load, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = files.dtd(root)["test"][0]
+
+    def change(*arguments: Any) -> torch.Tensor:
+        files.photo(path, 99, width=13)
+        return fitted(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tlcl.data.sources.torchvision.fitted", change)
+        with pytest.raises(UserError, match="changed while it was read"):
+            load("DTD", {"train": 2, "val": 2, "test": 2})
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+    assert load("DTD", size=12).test.sizes is not None
 
 
 def test_a_set_that_lacks_images_is_not_taken_for_whole(load: Load, root: Path) -> None:
