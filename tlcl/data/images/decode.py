@@ -77,21 +77,31 @@ def decode_sized(
         original = image.size
         if limits is not None:
             image, brightest = scaled(image, limits)
-        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = image.convert("RGB" if channels == 3 else "L")
-        # Whole pixels, so that an image of the right height or width is not resampled.
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.crop((left, top, left + side, top + side))
-        if side != size:
-            image = image.resize((size, size), Image.Resampling.BICUBIC)
+        pixels = fitted(image, size, channels)
     except UnidentifiedImageError:
         raise BadImage("a damaged HEIC photo" if is_heif(content) else "not an image") from None
     except Image.DecompressionBombError:
         raise BadImage("more pixels than Pillow's safety limit") from None
     except Exception as error:  # damaged files make Pillow raise nearly anything, struct.error for one
         raise BadImage(str(error).splitlines()[0] if str(error) else type(error).__name__) from None
+    return SizedImage(pixels, original, brightest)
+
+
+def fitted(image: Image.Image, size: int, channels: int) -> Tensor:
+    """The centre square of an image of 8 bits, to whole pixels, resized (bicubic); what is transparent is white.
+
+    Returns:
+        uint8 (channels, size, size): RGB where `channels` is 3, grey where it is 1.
+    """
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("RGB" if channels == 3 else "L")
+    # Whole pixels, so that an image of the right height or width is not resampled.
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    image = image.crop((left, top, left + side, top + side))
+    if side != size:
+        image = image.resize((size, size), Image.Resampling.BICUBIC)
     array = np.array(image, dtype=np.uint8).reshape(size, size, channels)
-    return SizedImage(torch.from_numpy(array).permute(2, 0, 1).contiguous(), original, brightest)
+    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
