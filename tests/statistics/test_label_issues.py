@@ -20,7 +20,7 @@ def flipped(images: int, classes: int, share: float, seed: int, spread: float = 
     labels[wrong] = (labels[wrong] + random.integers(1, classes, len(wrong))) % classes
     features = torch.from_numpy(points).float()
     chosen = choose_penalty(features, features, torch.from_numpy(labels).long(), classes, seed=0)
-    return labels, chosen.logits.softmax(1).double().numpy(), wrong, true
+    return labels, chosen.held_out.softmax(1).double().numpy(), wrong, true
 
 
 def test_by_hand() -> None:

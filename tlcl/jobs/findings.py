@@ -12,11 +12,12 @@ from tlcl.data.image_tensors import Source
 from tlcl.data.splits import Split
 from tlcl.jobs.first_answer import FirstAnswer
 from tlcl.statistics.label_issues import label_issues
-from tlcl.statistics.near_duplicates import BLOCK, SMALLEST, alike, small_pictures
+from tlcl.statistics.near_duplicates import SMALLEST, alike, small_pictures
 from tlcl.tracking.findings import LABEL_ISSUES, NEAR_DUPLICATES, write_findings
 
 log = logging.getLogger(__name__)
 MOST_IMAGES = 50_000  # among which near duplicates are looked for
+GATHERED = 256  # images that are copied at once
 SHOWN = 10  # rows with pictures in the report
 
 
@@ -64,7 +65,7 @@ def find_near_duplicates(run_dir: Path, source: Source, split: Split) -> dict[st
             "near duplicates are looked for among up to %s images; there are %s", f"{MOST_IMAGES:,}", f"{total:,}"
         )
         return {}
-    pictures = [small_pictures(pool.images[part]) for part in used.split(BLOCK)]
+    pictures = [small_pictures(pool.images[part]) for part in used.split(GATHERED)]
     pairs = alike(torch.cat([*pictures, small_pictures(test.images)]), len(used))
     training = set(split.train.tolist())
 

@@ -15,6 +15,7 @@ SIDE = 16  # of the pictures that are compared
 THRESHOLD = 0.975
 SMALLEST = 32  # pixels; of smaller images different ones look alike
 BLOCK = 2048  # images of a matrix product
+AT_ONCE = 16 << 20  # numbers that are reduced at once
 MOST_PAIRS = 10_000  # that are kept
 
 
@@ -42,7 +43,7 @@ def small_pictures(images: Tensor) -> Tensor:
     An image of one colour is all zero, and like no other.
     """
     parts = []
-    for part in images.split(BLOCK):
+    for part in images.split(max(1, AT_ONCE // max(1, images[0].numel() if len(images) else 1))):
         small = nn.functional.interpolate(part.float(), (SIDE, SIDE), mode="area").flatten(1)
         small = small - small.mean(1, keepdim=True)
         length = small.norm(dim=1, keepdim=True)
