@@ -15,7 +15,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tlcl.config.compose import MISTAKES, check_groups, check_quotes, hydra_sentence
+from tlcl.config.compose import MISTAKES, check_groups, check_quotes, check_useless, hydra_sentence
 from tlcl.config.kinds import validation_figure
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config, conf_dir
@@ -141,6 +141,7 @@ def _program() -> None:
     sys.argv[1:] = _whole_command(sys.argv[1:])
     guard(sys.argv[1:])
     check_quotes(sys.argv[1:])
+    check_useless(sys.argv[1:])
     check_groups(sys.argv[1:])
     wanted = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra pass errors on instead of printing them

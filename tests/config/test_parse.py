@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import ROOT, refusal
-from tlcl.config.compose import check_quotes, composed_config
+from tlcl.config.compose import check_quotes, check_useless, composed_config
 from tlcl.config.parse import parse_config
 from tlcl.config.ranges import bound, check_value, limits
 from tlcl.config.schema import Config, WandbConfig, conf_dir
@@ -173,7 +173,7 @@ def test_every_experiment_parses(experiment: str) -> None:
 def test_a_mistake_outside_the_choices_does_not_wait_for_torch(mistake: str) -> None:
     code = f"""
 import sys
-from tlcl.config.compose import check_quotes, composed_config
+from tlcl.config.compose import check_quotes, check_useless, composed_config
 from tlcl.config.parse import parse_config
 from tlcl.errors import UserError
 try:
@@ -286,3 +286,18 @@ def test_several_values_pass_in_a_sweep_alone() -> None:
     check_quotes(["--multirun", "thaw.depth=range(0,3)"])
     with pytest.raises(UserError, match=r"'seed=0,1' has several values, which -m runs one by one"):
         check_quotes(["seed=0,1"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["thaw.depth=1", "+thaw.2=[layer4]"], "thaw.depth='1' and thaw.2='[layer4]': a depth takes"),
+        (["data.test=/t", "data.test_fraction=0.3"], "the test images are those of data.test"),
+        (["thaw.depth=null", "+thaw.2=[layer4]"], None),
+        (["data.test=null", "data.test_fraction=0.3"], None),
+        (["thaw.depth=1", "~thaw.15"], None),
+    ],
+)
+def test_a_key_beside_one_that_makes_it_useless(arguments: list[str], said: str | None) -> None:
+    sentence = refusal(lambda: check_useless(arguments))
+    assert sentence is None if said is None else said in str(sentence)

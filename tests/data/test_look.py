@@ -58,6 +58,7 @@ def test_counts_sizes_and_the_split() -> None:
         "5 to train on, 2 to validate, 4 to test (in a separate folder); 1 is not used.",
         'Always answering "ants" would be right on 25.0 % of the test images.',
         "3 classes have fewer than 5 images to train on: cows (none), bees (2), ants (3).",
+        "1 class has no validation image: cows.",
     ]
 
 

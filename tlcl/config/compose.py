@@ -36,6 +36,7 @@ def composed_config(overrides: list[str]) -> DictConfig:
     """
     GlobalHydra.instance().clear()
     check_quotes(overrides)
+    check_useless(overrides)
     check_groups(overrides)
     try:
         with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
@@ -80,6 +81,29 @@ def check_quotes(arguments: Sequence[str]) -> None:
             f"{shown(argument)} cannot be read: a value with spaces, commas, =, brackets or letters beyond ASCII "
             f"is quoted once for tlcl and once for the shell: {asked}"
         )
+
+
+# What takes the other's place: a key, the keys that it makes useless, and why.
+USELESS = (
+    ("thaw.depth", re.compile(r"thaw\.(\d+|of)"), "a depth takes the milestones' place"),
+    ("data.test", re.compile(r"data\.test_fraction"), "the test images are those of data.test"),
+    ("source.test", re.compile(r"source\.test_fraction"), "the test images are those of source.test"),
+)
+
+
+def check_useless(arguments: Sequence[str]) -> None:
+    """That no key is given beside one that makes it useless.
+
+    Raises:
+        UserError: one is.
+    """
+    keys = [argument.lstrip("+") for argument in arguments if not argument.startswith(("-", "~"))]
+    pairs = [key.partition("=")[::2] for key in keys]
+    given = {key: value for key, value in pairs if value not in ("", "null")}
+    for key, useless, why in USELESS:
+        for other in [name for name in given if useless.fullmatch(name)] if key in given else []:
+            both = f"{key}={shown(given[key])} and {other}={shown(given[other])}"
+            raise UserError(f"{both}: {why}; leave one of them out")
 
 
 def check_groups(arguments: Sequence[str]) -> None:

@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import torch
+
+from tlcl.data.image_tensors import ImageTensors
 from tlcl.errors import printable
 
 if TYPE_CHECKING:
@@ -24,6 +27,14 @@ def facts(look: "Look") -> list[str]:
 def warnings(look: "Look") -> list[str]:
     """What a user may want to put right, or know before believing the figures."""
     return [*_counts(look), *_equals(look)]
+
+
+def untested_words(test: ImageTensors, which: str) -> str:
+    """`2 classes have no test image in the target: ants, bees.`; empty where all have, or nobody knows."""
+    counts = torch.bincount(test.labels, minlength=len(test.classes)) if test.labelled else torch.ones(1)
+    names = [short(name) for name, count in zip(test.classes, counts.tolist(), strict=False) if not count]
+    have = f"{number(len(names), 'class', 'classes')} {'has' if len(names) == 1 else 'have'}"
+    return f"{have} no test image in the {which}: {_list(names)}." if names else ""
 
 
 def number(count: int, one: str, many: str = "") -> str:
@@ -106,6 +117,9 @@ def _counts(look: "Look") -> Iterator[str]:
     few = [one for one in ordered if one.train < FEW]
     if few:
         yield f"{_have(few)} fewer than {FEW} images to train on: {_list(_train_count(one) for one in few)}."
+    unvalidated = [one for one in look.classes if look.val and not one.val]
+    if unvalidated:
+        yield f"{_have(unvalidated)} no validation image: {_list(short(one.name) for one in unvalidated)}."
     untested = [one for one in look.classes if not one.test]
     if untested:
         yield f"{_have(untested)} no test image: {_list(short(one.name) for one in untested)}."

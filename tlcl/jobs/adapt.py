@@ -11,6 +11,7 @@ from tlcl.adaptation.learner import aligned_place, load_domains, prepare
 from tlcl.adaptation.module import AdaptationModule
 from tlcl.adaptation.validator import keepers, load_chosen
 from tlcl.config.schema import Config
+from tlcl.data.look_words import untested_words
 from tlcl.jobs.fit import train
 from tlcl.jobs.job import Job, run_job
 from tlcl.jobs.pretrain import start_weights
@@ -36,6 +37,9 @@ class Adapt(Job):
         self.domains = load_domains(self.config)
         self.net, self.backbone, self.method, self.data, self.known = prepare(self.config, self.domains)
         self.source = self.domains.target
+        for which, domain in zip(("source", "target"), self.domains, strict=True):
+            if untested := untested_words(domain.test, which):
+                log.info("%s", untested)
         self.classes, self.place = len(self.source.pool.classes), aligned_place(self.config)
 
     @property

@@ -1,10 +1,12 @@
 """Where a backbone's weights come from: ImageNet, a file, a previous run; always plain tensors."""
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -120,7 +122,7 @@ def apply_weights(net: Blocks, backbone: Backbone, weights: str) -> Origin:
 
 
 def load_kept_head(net: Blocks, backbone: Backbone, weights: str, classes: Sequence[str]) -> None:
-    """Put the trained head of a run into `net`, whose outputs stand for `classes`.
+    """Put the trained head of a run into `net`, whose outputs stand for `classes`, whatever their order in the run.
 
     Raises:
         UserError: `weights` is no run directory, or its run had other classes.
@@ -130,12 +132,15 @@ def load_kept_head(net: Blocks, backbone: Backbone, weights: str, classes: Seque
         raise UserError(
             f"continual.head=kept needs model.weights=RUN_DIR, a finished run with the same classes, not {weights}"
         )
-    known = recorded_labels(path).classes
-    if known != tuple(classes):
+    # A folder's name written on a Mac has another form of Unicode than elsewhere.
+    known = [unicodedata.normalize("NFC", name) for name in recorded_labels(path).classes]
+    wanted = [unicodedata.normalize("NFC", name) for name in classes]
+    if sorted(known) != sorted(wanted):
         raise UserError(
             f"continual.head=kept: {path} was trained on the classes {', '.join(known)}, "
             f"the data has {', '.join(classes)}"
         )
     state = read_state(path / RUN_MODEL)
     head = {key: backbone.native_key(key) for key in net.state_dict() if key.startswith("blocks.head.")}
-    net.load_state_dict({key: state[name] for key, name in head.items()}, strict=False)
+    rows = torch.tensor([known.index(name) for name in wanted])
+    net.load_state_dict({key: state[name][rows] for key, name in head.items()}, strict=False)

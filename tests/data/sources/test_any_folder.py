@@ -66,7 +66,10 @@ def test_notes_are_one_line(images: Path, decoding: Decoding, caplog: pytest.Log
     ]
 
 
-@pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "testing"), ("train", "valid", "extra")])
+@pytest.mark.parametrize(
+    "names",
+    [("train", "val", "test"), ("Training", "testing"), ("training_set", "test_set"), ("train", "valid", "extra")],
+)
 def test_parts_of_a_data_set_are_no_classes(tmp_path: Path, decoding: Decoding, names: tuple[str, ...]) -> None:
     for name in names:
         write(tmp_path / "whole" / name, two_classes())

@@ -78,6 +78,8 @@ def decode_sized(
         if limits is not None:
             image, brightest = scaled(image, limits)
         pixels = fitted(image, size, channels)
+    except MemoryError:  # which says nothing of the file
+        raise
     except UnidentifiedImageError:
         raise BadImage("a damaged HEIC photo" if is_heif(content) else "not an image") from None
     except Image.DecompressionBombError:

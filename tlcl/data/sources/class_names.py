@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from tlcl.system.text import plain
 
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
-SPLITS = {  # names of folders that hold a part of a data set -> the key of that part
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-    "testing": "test",
-}  # fmt: skip
+# Names of folders that hold a part of a data set: `train`, `Test_set`, `val-images`.
+PART = re.compile(
+    r"(?P<part>train|training|val|valid|validation|eval|dev|test|testing)"
+    r"([ _-]?(set|data|images?|imgs?|split|folder))?"
+)
+KEYS = {"train": "train", "test": "test"}  # how the part's name begins -> the key that names it; others: val
 
 
 def composed(name: str) -> str:
@@ -47,5 +49,13 @@ def look_alike(first: Sequence[str], second: Sequence[str]) -> str:
 
 def is_split(names: Iterable[str]) -> bool:
     """Whether folders of these names are parts of a data set, not classes."""
-    parts = {SPLITS.get(name.lower()) for name in names} - {None}
+    parts = {part_of(name) for name in names} - {None}
     return "train" in parts and len(parts) > 1
+
+
+def part_of(name: str) -> str | None:
+    """`train`, `val` or `test` of a folder that holds that part of a data set; None of another."""
+    found = PART.fullmatch(name.lower())
+    if found is None:
+        return None
+    return next((key for start, key in KEYS.items() if found["part"].startswith(start)), "val")

@@ -21,7 +21,7 @@ from tlcl.data.images.files import Content, read_files
 from tlcl.data.images.pixel_range import PixelRange
 from tlcl.data.images.store import Order, Plan, Result, Rows, build_rows, open_rows
 from tlcl.data.images.walk import class_folders
-from tlcl.data.sources.class_names import SPLITS, class_of, is_split, look_alike, sorted_classes
+from tlcl.data.sources.class_names import class_of, is_split, look_alike, part_of, sorted_classes
 from tlcl.data.splits import stratified_order
 from tlcl.errors import UserError, printable
 from tlcl.system.bounded_map import bounded_map
@@ -221,7 +221,7 @@ def _split_sentence(path: Path, found: set[str]) -> str:
     named = f"{path} holds {', '.join(sorted(found))}, which are parts of a data set and no classes"
     if not path.is_dir():
         return f"{named}; pack each by itself"
-    parts = {SPLITS[name.lower()]: printable(path / name) for name in sorted(found) if name.lower() in SPLITS}
+    parts = {part_of(name): printable(path / name) for name in sorted(found)}
     given = [f"data.{part}={parts[part]}" for part in ("train", "val", "test") if part in parts]
     return f"{named}; give {' '.join(given)}"
 
