@@ -154,6 +154,18 @@ def test_more_epochs_go_on_as_if_the_run_had_not_ended(
     assert "complete" in capsys.readouterr().out
 
 
+def test_the_best_epoch_before_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was the first, none is better: its weights come back from the finished run's model."""
+    monkeypatch.chdir(tmp_path)
+    same = ["model=small_cnn", "optim.schedule=constant", "optim.lr=1e-20", "thaw.depth=0", "trainer.monitor=loss"]
+    go(composed(tmp_path, *same, "trainer.epochs=2"))
+    assert summary(tmp_path / "run")["best"]["epoch"] == 0
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    assert resume(monkeypatch, "trainer.epochs=3") == 0
+    assert summary(tmp_path / "run")["best"]["epoch"] == 0
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
 def test_what_thawed_stays_thawed_in_a_longer_run(tmp_path: Path) -> None:
     composed_ = composed(tmp_path, "thaw=layerwise", "trainer.epochs=7")
     config = parse_config(composed_.copy())

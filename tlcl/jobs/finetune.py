@@ -31,7 +31,7 @@ from tlcl.prefix_cache.callback import ServePrefix, SharedViews, can_serve
 from tlcl.prefix_cache.probabilities import predict_probabilities, probabilities_from, split_at_frozen
 from tlcl.reports.verdict import accuracy_words, model_words
 from tlcl.tracking.calibration import write_calibration
-from tlcl.tracking.checkpoint import BestWeights
+from tlcl.tracking.checkpoint import BEST, BestWeights
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.selection import RULES, SCORES
 from tlcl.tracking.timings import Stopwatch
@@ -67,6 +67,10 @@ class Finetune(Job):
 
     def load_weights(self) -> dict[str, Any]:
         return vars(start_weights(self.config, self.net, self.backbone))
+
+    @property
+    def doubled(self) -> tuple[str, ...]:
+        return (BEST,) if self.config.trainer.select == "best" else ()
 
     @property
     def duplicates(self) -> int:

@@ -124,6 +124,11 @@ class Job(ABC):
         return {"training": self.source.pool, "test": self.source.test}
 
     @property
+    def doubled(self) -> tuple[str, ...]:
+        """Checkpoints of a finished run whose weights are those of its model, and nothing else."""
+        return ()
+
+    @property
     def duplicates(self) -> int:
         """How many test images are also, pixel for pixel, among those that are learned from."""
         return duplicates(self.source)
@@ -212,6 +217,8 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
     directory.write_json("summary.json", summary)  # last, as it says that the run is complete
     if config.keep == "model":
         shutil.rmtree(directory.checkpoints, ignore_errors=True)
+    for name in job.doubled:
+        (directory.checkpoints / name).unlink(missing_ok=True)
     directory.stop_clock()
     log.info("drawing the report")
     report = render(directory.path)

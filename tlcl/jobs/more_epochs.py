@@ -2,14 +2,18 @@
 
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from tlcl.config.kinds import kind_of
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config
 from tlcl.errors import UserError
-from tlcl.system.files import atomic_write_text
-from tlcl.tracking.checkpoint import LAST
+from tlcl.models.build import build_model
+from tlcl.models.weights import RUN_MODEL, read_state
+from tlcl.security.untrusted import recorded_labels
+from tlcl.system.files import atomic_open, atomic_write_text
+from tlcl.tracking.checkpoint import BEST, LAST, BestWeights, read_checkpoint
 from tlcl.tracking.records import RunDirectory, config_text, read_lines
 
 KEYS = ("trainer.epochs", "trainer.patience")  # what may be said beside +resume, the first of them at least
@@ -46,6 +50,18 @@ def longer(config: Config, composed: DictConfig, anew: dict[str, Any]) -> Config
     return new
 
 
+def restore_best(directory: RunDirectory, config: Config) -> None:
+    """Write the checkpoint of the best epoch anew, from the model that a finished run keeps in its place."""
+    path = directory.checkpoints / BEST
+    if path.is_file():
+        return
+    net, backbone = build_model(config.model, len(recorded_labels(directory.path).classes), config.seed)
+    model, last = read_state(directory.path / RUN_MODEL), read_checkpoint(directory.checkpoints / LAST)
+    weights = {key: model[backbone.native_key(key)] for key in net.state_dict()}
+    with atomic_open(path) as file:
+        torch.save({"net": weights, **last["callbacks"][BestWeights.__qualname__]}, file)
+
+
 def go_on(directory: RunDirectory, config: Config) -> None:
     """The run is one of more epochs from now on, and no more complete.
 
@@ -66,5 +82,7 @@ def go_on(directory: RunDirectory, config: Config) -> None:
             f"{path} stopped early, after {trained} epochs, by trainer.patience={config.trainer.patience}; add "
             "trainer.patience=null"
         )
+    if summary and kind_of(vars(config)).name == "finetune" and config.trainer.select == "best":
+        restore_best(directory, config)
     atomic_write_text(path / "config.yaml", config_text(config))
     (path / "summary.json").unlink(missing_ok=True)
