@@ -39,5 +39,5 @@ def _right(share: float, images: int) -> str:
 
 def next_lines(summary: dict[str, Any], run_dir: Path) -> list[str]:
     """Advice, and the commands that go on from the run."""
-    commands = (f"  {what + ':':<19} {command}" for what, command in use_commands(run_dir))
+    commands = (f"  {what + ':':<21} {command}" for what, command in use_commands(run_dir))
     return [f"what to do next: {next_step(summary)}", *commands]

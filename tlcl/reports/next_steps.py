@@ -46,7 +46,7 @@ def next_step(summary: Mapping[str, Any]) -> str:
         return f"{wider}add labelled images: the deeper model was worth it"
     if summary["test_acc"] >= 0.98:
         return "look at the mistakes in the report: there is little left to gain"
-    return "more labelled images of the classes that are most often wrong; see the report"
+    return "more labelled images of the classes that are most often wrong"
 
 
 def continual_step(summary: Mapping[str, Any]) -> str:

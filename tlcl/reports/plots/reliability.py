@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tlcl.errors import UserError
-from tlcl.reports.plots.style import BLUE, GREY, ORANGE
+from tlcl.reports.plots.style import BLUE, GREY, ORANGE, percent_ticks
 from tlcl.statistics.calibration import Reliability, reliability
 from tlcl.tracking.calibration import CALIBRATION, Calibration, read_calibration
 from tlcl.tracking.finished_run import FinishedRun
@@ -75,6 +75,8 @@ def reliability_diagram(found: Mapping[str, Reliability]) -> Figure:
     upper.set_ylabel("accuracy")
     lower.set_ylabel("test images")
     lower.set_xlabel("confidence")
+    percent_ticks(upper.yaxis)
+    percent_ticks(lower.xaxis)
     for axes in (upper, lower):
         axes.spines[["top", "right"]].set_visible(False)
     upper.grid(color=GREY, linewidth=0.6)
