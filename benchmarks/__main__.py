@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.common import Benchmark, progress
 from tlcl.system.files import atomic_write_text
 
-NAMES = ("startup", "finetune", "head_phase", "cost", "memory", "compile", "continual")
+NAMES = ("startup", "finetune", "head_phase", "cost", "memory", "compile", "continual", "folders")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 

@@ -222,6 +222,6 @@ def test_caches_are_found_again(unpack: Unpack, monkeypatch: pytest.MonkeyPatch)
     assert [one["found"] for one in read(Path("again/summary.json"))["prefix_cache"]] == [True, True]
     after = {path: path.read_bytes() for path in Path("cache").rglob("*") if path.is_file()}
     assert after.items() > before.items()
-    assert [path.parent.name for path in after.keys() - before.keys()] == ["images"]
+    assert {path.parent.name for path in after.keys() - before.keys()} == {"images", "contents"}
     configs = [parse_config(composed_config([f"model={name}"])) for name in ("resnet18", "small_cnn")]
     assert [Path(letters_recipe(config).run_dir).name for config in configs] == EXPECTED["letters"]

@@ -113,7 +113,7 @@ def test_help_names_the_papers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     ("arguments", "sentence"),
     [
         (["nowhere", "digits"], "nowhere is neither one of digits, letters, rendered_digits nor a folder"),
-        (["digits", "{empty}"], "must hold at least two class folders"),
+        (["digits", "{empty}"], "holds no readable image"),
         (["digits", "digits", "--images", "1"], "--images=1 must be at least 2"),
         (["digits", "digits", "--model", "{empty}"], "is no finished tlcl run"),
         (["digits", "digits", "--model", "{trained}", "--block", "layer9"], "--block=layer9 is not one of stem"),

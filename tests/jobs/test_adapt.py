@@ -19,7 +19,7 @@ from tlcl.adaptation.module import AdaptationModule
 from tlcl.adaptation.validator import source_entropy
 from tlcl.config.parse import parse_config
 from tlcl.data.image_tensors import ImageTensors, Source
-from tlcl.data.sources.registry import load_source
+from tlcl.data.sources.registry import load_source, load_target
 from tlcl.errors import UserError
 from tlcl.jobs.adapt import run
 from tlcl.jobs.finished import load_run
@@ -146,13 +146,13 @@ def test_hidden_target_labels_change_nothing_before_the_test(
     first = go(config_of(tmp_path / "a", *overrides), run)
     learner = setup.prepare(parse_config(config_of(tmp_path / "a", *overrides)), setup.load_domains(
         parse_config(config_of(tmp_path / "a", *overrides))))  # fmt: skip
-    known, original = learner.known, load_source
+    known, original = learner.known, load_target
 
-    def other(config, cache_dir):  # type: ignore[no-untyped-def]
-        source = original(config, cache_dir)
+    def other(config, cache_dir, classes):  # type: ignore[no-untyped-def]
+        source = original(config, cache_dir, classes)
         return shuffled(source, known) if config.source == "digits" else source
 
-    monkeypatch.setattr(setup, "load_source", other)
+    monkeypatch.setattr(setup, "load_target", other)
     # Given the same few labelled images: which ones are the first of each class, their labels decide.
     monkeypatch.setattr(setup, "choose_labelled", lambda *_: known)
     second = go(config_of(tmp_path / "b", *overrides), run)

@@ -78,8 +78,8 @@ def check_quotes(arguments: Sequence[str]) -> None:
                 f"{shown(argument)} has several values, which -m runs one by one; one text is quoted: {asked}"
             )
         raise UserError(
-            f"{shown(argument)} cannot be read: a value with spaces, commas, =, brackets or letters beyond ASCII "
-            f"is quoted once for tlcl and once for the shell: {asked}"
+            f"the command line's {shown(argument)} cannot be read: a value with spaces, commas, =, brackets or "
+            f"letters beyond ASCII is quoted once for tlcl and once for the shell: {asked}"
         )
 
 

@@ -161,8 +161,15 @@ class Finetune(Job):
             which = labels[self.first.indices[chosen.which]][: len(chosen.held_out)]
             return HeldOut(chosen.held_out.softmax(1), which, "labelled images, each held out once")
         val = self.data.split.val
-        given = self._answers(self.data.inputs[val]) if len(val) else torch.empty(0, self.classes)
-        return HeldOut(given, labels[val], "validation images")
+        return HeldOut(self._validation_answers(val), labels[val], "validation images")
+
+    def _validation_answers(self, val: Tensor) -> Tensor:
+        """From the outputs of frozen blocks that the training had, unless these were rounded or not kept."""
+        place, known = split_at_frozen(self.net, self.config).place, self.prefix[0].val if self.prefix else None
+        held = (known or {}).get(place or "")
+        if held is not None and self.config.data.cache_dtype == "float32":
+            return probabilities_from(self.net, held, self.config, self.device)
+        return self._answers(self.data.inputs[val]) if len(val) else torch.empty(0, self.classes)
 
     def _answers(self, images: Tensor) -> Tensor:
         """Class probabilities float32 (n, K) of images uint8 (n, C, H, W)."""
