@@ -66,7 +66,7 @@ def test_without_test_labels_the_answers_are_written_and_no_accuracy(folders: Pa
         rows = list(csv.DictReader(file))
     assert len(rows) == 60
     assert {row["label"] for row in rows} == {""}
-    right = [row["prediction"] == "abc"[int(row["image"][0])] for row in rows]
+    right = [row["prediction"] == "abc"[int(row["file"][0])] for row in rows]
     assert sum(right) >= 57
     assert "cannot be read" not in (path / "report.html").read_text()
 

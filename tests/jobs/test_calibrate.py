@@ -90,7 +90,7 @@ def test_a_trained_network_is_calibrated_on_its_validation_images(trained: Path,
     with open(trained / "test_predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     classes = source.test.classes
-    assert [row["image"] for row in rows] == [str(number) for number in range(len(after))]
+    assert [row["file"] for row in rows] == [str(number) for number in range(len(after))]
     assert [row["label"] for row in rows] == [classes[label] for label in tested["labels"]]
     assert [row["prediction"] for row in rows] == [classes[answer] for answer in after.argmax(1)]
     assert [float(row["confidence"]) for row in rows] == pytest.approx(after.max(1).tolist(), abs=1e-6)

@@ -71,7 +71,7 @@ def test_a_row_for_each_test_image(tmp_path: Path) -> None:
     write_test_table(tmp_path, names, np.array([0, 2, 2, 1]), probabilities, ["-1", "+x", "c"])
     with open(tmp_path / "test_predictions.csv", newline="") as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["image", "label", "prediction", "confidence"]
+    assert rows[0] == ["file", "label", "prediction", "confidence"]
     assert rows[1:] == [
         ["'=cmd.png", "-1", "-1", "0.500000"],
         ["a,b.png", "c", "'+x", "0.800000"],

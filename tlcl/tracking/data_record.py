@@ -153,22 +153,41 @@ def share_data(root: Path) -> None:
 
 
 def refuse_different(run_dir: Path, config: Config, now: Record) -> None:
-    """That the data are what the other runs of the same sweep or comparison began on; the first one says what.
+    """That the data are what the other runs of the same sweep or comparison began on.
 
     Raises:
         UserError: they are not.
     """
-    root = next((folder for folder in [*run_dir.resolve().parents][:ABOVE] if (folder / SHARED).is_file()), None)
+    root = _shared_root(run_dir)
+    if root is not None:
+        _compare(root, read_object(root / SHARED).get(data_set(config), {}), now)
+
+
+def share_record(run_dir: Path, config: Config, now: Record) -> None:
+    """As `refuse_different`; the first run on a data set says what the others must find.
+
+    Raises:
+        UserError: the data are others.
+    """
+    root = _shared_root(run_dir)
     if root is None:
         return
-    key = data_set(config)
     with one_at_a_time(root / f".{SHARED}.lock", lambda: None):
-        known = read_object(root / SHARED)
-        different = changes(known.get(key, {}), now)
-        if different:
-            raise UserError(
-                f"the other runs in {root} began on other data: {different}; put that back, or start all anew in "
-                "another directory"
-            )
+        known, key = read_object(root / SHARED), data_set(config)
+        _compare(root, known.get(key, {}), now)
         if key not in known:
             atomic_write_text(root / SHARED, json.dumps({**known, key: now}) + "\n")
+
+
+def _shared_root(run_dir: Path) -> Path | None:
+    """Of the sweep or comparison that the run is part of; None where it is in none."""
+    return next((folder for folder in [*run_dir.resolve().parents][:ABOVE] if (folder / SHARED).is_file()), None)
+
+
+def _compare(root: Path, known: Record, now: Record) -> None:
+    different = changes(known, now)
+    if different:
+        raise UserError(
+            f"the other runs in {root} began on other data: {different}; put that back, or start all anew in "
+            "another directory"
+        )

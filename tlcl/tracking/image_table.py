@@ -12,7 +12,7 @@ from tlcl.system.text import plain
 from tlcl.tracking.csv_cells import from_cell, to_cell
 
 TEST_TABLE = "test_predictions.csv"
-HEADINGS = ("image", "label", "prediction", "confidence")
+HEADINGS = ("file", "label", "prediction", "confidence")
 
 
 def write_test_table(
@@ -40,6 +40,6 @@ def read_test_images(run_dir: Path) -> list[str]:
     """The files of the test images in order, or their numbers; empty without a table or with a damaged one."""
     try:
         with open(run_dir / TEST_TABLE, encoding="utf-8", newline="") as file:
-            return [from_cell(row["image"]) for row in csv.DictReader(file, strict=True)]
+            return [from_cell(row["file"]) for row in csv.DictReader(file, strict=True)]
     except (OSError, KeyError, TypeError, ValueError, AttributeError, csv.Error):
         return []

@@ -244,5 +244,5 @@ def test_names_below_the_mistakes_are_those_of_the_table(tmp_path: Path) -> None
     write_test_table(tmp_path, [], labels, probabilities, list("abcd"))
     axes = figures_of_tests(tmp_path)["mistakes"].axes
     assert [text.get_text() for one in axes for text in one.texts] == ["image 4", "image 0", "image 7"]
-    (tmp_path / "test_predictions.csv").write_text("image\nx\n")  # of other images
+    (tmp_path / "test_predictions.csv").write_text("file\nx\n")  # of other images
     assert not any(axes.texts for axes in figures_of_tests(tmp_path)["mistakes"].axes)
