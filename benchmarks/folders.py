@@ -24,12 +24,14 @@ GROUPS = Path("/sys/fs/cgroup")
 CLASSES = 10
 # What a start does: read what is there, look at it, and write down what it is; in a process of its own.
 START = """
-import json, resource, sys, time
+import json, re, sys, time
+from pathlib import Path
 from tlcl.data.look import look
 from tlcl.data.sources.image_folder import ImageFolderConfig, load_image_folder
 from tlcl.data.splits import split_of
 from tlcl.tracking.data_record import data_record
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+# Not getrusage, which counts what the process that started this one held.
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 before, began = peak(), time.perf_counter()
 config = ImageFolderConfig("image_folder", train=sys.argv[1], size=int(sys.argv[2]))
 source = load_image_folder(config, sys.argv[3])
