@@ -16,7 +16,7 @@ from tlcl.errors import UserError
 from tlcl.explain.neighbours import training_images
 from tlcl.jobs.more_epochs import longer
 from tlcl.security.untrusted import recorded_config
-from tlcl.tracking.data_record import DATA, SHARED, refuse_different, share_record
+from tlcl.tracking.data_record import DATA, SHARED, data_set, refuse_different, share_record
 from tlcl.tracking.records import read_object
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -110,11 +110,11 @@ def test_runs_of_a_sweep_share_their_data(
     config = parse_config(recorded_config(tmp_path / "sweep" / "0"))
     now = {"training": {"classes": ["ant"], "images": 1, "digest": "x"}}
     with pytest.raises(UserError, match=r"other runs in .*sweep began on other data"):
-        refuse_different(tmp_path / "sweep" / "1", config, now)
+        refuse_different(tmp_path / "sweep" / "1", data_set(config), now)
     with pytest.raises(UserError, match=r"other runs in .*sweep began on other data"):
-        share_record(tmp_path / "sweep" / "1", config, now)
+        share_record(tmp_path / "sweep" / "1", data_set(config), now)
     config.data.size = 16  # type: ignore[attr-defined]
-    share_record(tmp_path / "sweep" / "1", config, now)  # another data set has figures of its own
+    share_record(tmp_path / "sweep" / "1", data_set(config), now)  # another data set has figures of its own
     assert len(read_object(tmp_path / "sweep" / SHARED)) == 2
     assert train(monkeypatch, *sweep, "seed=0", "run_dir=mine") == 2
     assert "give a sweep's directory by hydra.sweep.dir=FOLDER" in capsys.readouterr().err

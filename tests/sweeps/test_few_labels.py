@@ -276,3 +276,23 @@ def test_figures_of_the_table() -> None:
     assert published("mnist", "usps", 3, "ccsa margin=2") == 0.901
     assert published("mnist", "usps", 2, "ccsa") is None
     assert published("mnist", "usps", 3, "fine_tune") is None
+
+
+def test_splits_that_changed_in_between_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells on a split must all be on the same one: killed after the first, and another file in its place."""
+    root = write_splits(tmp_path / "splits", repetitions=1, shots=(1,))
+    config, original, trained = composed(tmp_path, "trainer.epochs=1"), few_labels.run_cell, list[int]()
+
+    def counted(*given: Any) -> dict[str, Any]:
+        trained.append(1)
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        return original(*given)
+
+    monkeypatch.setattr(few_labels, "run_cell", counted)
+    with pytest.raises(Interrupted):
+        go(config, few_labels.run)
+    few_labels.loaded.cache_clear()
+    np.savez(root / "mnist_to_usps_rep0.npz", **arrays(1, 99))
+    with pytest.raises((TrainingError, UserError), match="began on other data"):
+        go(config, few_labels.run)

@@ -25,7 +25,15 @@ from tlcl.models.blocks import Backbone, Blocks
 from tlcl.reports.render import render
 from tlcl.tracking.calibration import Calibration
 from tlcl.tracking.checkpoint import PREVIOUS
-from tlcl.tracking.data_record import DATA, Parts, data_record, refuse_changed, refuse_different, share_record
+from tlcl.tracking.data_record import (
+    DATA,
+    Parts,
+    data_record,
+    data_set,
+    refuse_changed,
+    refuse_different,
+    share_record,
+)
 from tlcl.tracking.records import RunDirectory, read_lines
 from tlcl.tracking.timings import seconds_by_part
 from tlcl.tracking.wandb import finish_wandb
@@ -180,7 +188,7 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
     if directory.begun:
         refuse_changed(directory.path, record)
     else:
-        (share_record if leads() else refuse_different)(directory.path, config, record)
+        (share_record if leads() else refuse_different)(directory.path, data_set(config), record)
     weights = job.load_weights()
     directory.begin(config, {DATA: record})
     if config.trainer.channels_last:

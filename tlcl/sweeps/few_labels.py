@@ -28,6 +28,7 @@ from tlcl.reports.tables.few_labels import CELLS, write_few_label_table
 from tlcl.sweeps.compare import children, run_name
 from tlcl.sweeps.engine import conclude_job, run_plan
 from tlcl.system.files import atomic_write_text
+from tlcl.tracking.data_record import data_record, share_record
 from tlcl.tracking.finished_run import COMPLETE, FAILURE, MISSING
 from tlcl.tracking.records import RunDirectory, read_object
 from tlcl.tracking.sweep_records import RunRecord, Value
@@ -132,8 +133,11 @@ class Cell:
             adaptation.target_labels = self.place.shots
         try:
             with as_sentences(self.config, self.root):
-                config = replace(self.config, adaptation=adaptation)
-                figures = run_cell(config, loaded(self.place), self.root, self.device)
+                config, split = replace(self.config, adaptation=adaptation), loaded(self.place)
+                names = ("source's training", "target's training", "target's test")
+                parts = dict(zip(names, (split.source, split.target, split.test), strict=True))
+                share_record(self.path, f"{self.place.path.name} {self.place.shots}", data_record(parts))
+                figures = run_cell(config, split, self.root, self.device)
         except Stopped:
             raise
         except TrainingError as error:

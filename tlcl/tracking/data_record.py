@@ -152,18 +152,21 @@ def share_data(root: Path) -> None:
         atomic_write_text(root / SHARED, "{}\n")
 
 
-def refuse_different(run_dir: Path, config: Config, now: Record) -> None:
+def refuse_different(run_dir: Path, key: str, now: Record) -> None:
     """That the data are what the other runs of the same sweep or comparison began on.
+
+    Args:
+        key: of the data set, see `data_set`.
 
     Raises:
         UserError: they are not.
     """
     root = _shared_root(run_dir)
     if root is not None:
-        _compare(root, read_object(root / SHARED).get(data_set(config), {}), now)
+        _compare(root, read_object(root / SHARED).get(key, {}), now)
 
 
-def share_record(run_dir: Path, config: Config, now: Record) -> None:
+def share_record(run_dir: Path, key: str, now: Record) -> None:
     """As `refuse_different`; the first run on a data set says what the others must find.
 
     Raises:
@@ -173,7 +176,7 @@ def share_record(run_dir: Path, config: Config, now: Record) -> None:
     if root is None:
         return
     with one_at_a_time(root / f".{SHARED}.lock", lambda: None):
-        known, key = read_object(root / SHARED), data_set(config)
+        known = read_object(root / SHARED)
         _compare(root, known.get(key, {}), now)
         if key not in known:
             atomic_write_text(root / SHARED, json.dumps({**known, key: now}) + "\n")
