@@ -15,7 +15,14 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tlcl.config.compose import MISTAKES, check_groups, check_quotes, check_useless, hydra_sentence
+from tlcl.config.compose import (
+    MISTAKES,
+    check_groups,
+    check_milestones,
+    check_quotes,
+    check_useless,
+    hydra_sentence,
+)
 from tlcl.config.kinds import validation_figure
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config, conf_dir
@@ -41,9 +48,9 @@ def start(composed: DictConfig) -> dict[str, Any]:
     resume = composed.pop("resume", None)
     log.info("starting")  # torch takes seconds to load
     if resume is None:  # a mistake is said before torch is imported
+        check_milestones(HydraConfig.get().overrides.task, composed)
         config = parse_config(composed)
         check_launched(config.trainer)
-    from tlcl.jobs.more_epochs import KEYS, go_on
     from tlcl.jobs.registry import run
     from tlcl.reports.render import render
     from tlcl.tracking.records import RunDirectory
@@ -54,12 +61,10 @@ def start(composed: DictConfig) -> dict[str, Any]:
         path = expanded(str(resume), "+resume")
         anew = _beside_resume(composed)
         directory = RunDirectory(path, resume=True)
-        config = _recorded(path, anew)
+        config = _recorded(path, anew, directory)
         check_launched(config.trainer)
-        if KEYS[0] in anew:
-            go_on(directory, config)
         finished = directory.read_json("summary.json")
-        if finished and finished.get("status") == "complete":
+        if finished and finished.get("status") == "complete" and "trainer.epochs" not in anew:
             with as_sentences(config, path):
                 log.info("this run is complete; report: %s", render(path))
             directory.close()
@@ -90,8 +95,8 @@ def _beside_resume(composed: DictConfig) -> dict[str, Any]:
     return anew
 
 
-def _recorded(path: Path, anew: dict[str, Any]) -> Config:
-    """The config of the run in `path`, with what is given anew."""
+def _recorded(path: Path, anew: dict[str, Any], directory: Any) -> Config:
+    """The config of the run in `path`, with what is given anew; `directory` is its `RunDirectory`."""
     from tlcl.jobs.more_epochs import KEYS, longer
 
     composed = recorded_config(path)
@@ -107,7 +112,7 @@ def _recorded(path: Path, anew: dict[str, Any]) -> Config:
             OmegaConf.update(composed, key, anew[key])
     if KEYS[0] not in anew:
         return parse_config(composed)
-    return longer(config, composed, {key: anew[key] for key in KEYS if key in anew})
+    return longer(config, composed, {key: anew[key] for key in KEYS if key in anew}, directory)
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="config")

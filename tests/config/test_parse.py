@@ -301,3 +301,20 @@ def test_several_values_pass_in_a_sweep_alone() -> None:
 def test_a_key_beside_one_that_makes_it_useless(arguments: list[str], said: str | None) -> None:
     sentence = refusal(lambda: check_useless(arguments))
     assert sentence is None if said is None else said in str(sentence)
+
+
+def test_own_photos_thaw_what_the_user_says() -> None:
+    own = ["+experiment=own_images", "data.train=/images"]
+    schedules = {
+        "": {0: ["layer4", "head"]},
+        "thaw=all": {0: ["stem", "layer1", "layer2", "layer3", "layer4", "head"]},
+        "thaw.depth=2": {0: ["layer3", "layer4", "head"]},
+        "thaw=head_only": {0: ["head"]},
+    }
+    for argument, milestones in schedules.items():
+        schedule = parse_config(composed_config([*own, *filter(None, [argument])])).schedule
+        assert {epoch: list(blocks) for epoch, blocks in schedule.milestones.items()} == milestones, argument
+    two = ["thaw=milestones", "+thaw.0=[head]", "+thaw.3=[layer4]"]
+    assert set(parse_config(composed_config([*own, *two])).schedule.milestones) == {0, 3}
+    with pytest.raises(UserError, match=r"thaw\.3 is a milestone, and thaw\.depth=1 takes the milestones' place"):
+        composed_config([*own, "+thaw.3=[layer4]"])

@@ -17,7 +17,7 @@ from tlcl.explain.neighbours import training_images
 from tlcl.jobs.more_epochs import longer
 from tlcl.security.untrusted import recorded_config
 from tlcl.tracking.data_record import DATA, SHARED, data_set, refuse_different, share_record
-from tlcl.tracking.records import read_object
+from tlcl.tracking.records import RunDirectory, read_lines, read_object
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -171,7 +171,8 @@ def test_the_best_epoch_before_is_not_lost(tmp_path: Path, monkeypatch: pytest.M
 def test_what_thawed_stays_thawed_in_a_longer_run(tmp_path: Path) -> None:
     composed_ = composed(tmp_path, "thaw=layerwise", "trainer.epochs=7")
     config = parse_config(composed_.copy())
-    new = longer(config, composed_, {"trainer.epochs": 14})
+    with RunDirectory(tmp_path / "run", resume=False) as directory:
+        new = longer(config, composed_, {"trainer.epochs": 14}, directory)
     assert new.schedule.milestones == config.schedule.milestones
     assert sorted(new.schedule.milestones) == [0, 3, 5]
 
@@ -186,3 +187,37 @@ def test_more_epochs_where_there_are_none(
     assert resume(monkeypatch, "trainer.patience=3") == 2
     assert "trainer.epochs=N alone trains on" in capsys.readouterr().err
     assert resume(monkeypatch) == 0
+
+
+def test_more_epochs_that_cannot_begin_leave_the_run_as_it_was(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Refused for other data; then, put right, killed in the new epochs and given again."""
+    monkeypatch.chdir(tmp_path)
+    run = go(composed(tmp_path, *keys(folder)))
+    before = {name: (run / name).read_bytes() for name in ("summary.json", "config.yaml", "metrics.jsonl")}
+    (folder / "ant" / "00.png").rename(folder / "ant" / "away")
+    assert resume(monkeypatch, "trainer.epochs=5") == 2
+    assert "began on other data" in capsys.readouterr().err
+    assert {name: (run / name).read_bytes() for name in before} == before
+    (folder / "ant" / "away").rename(folder / "ant" / "00.png")
+    kill_at_batch(monkeypatch, 4, 0)
+    with pytest.raises(Killed):
+        resume(monkeypatch, "trainer.epochs=5")
+    assert not (run / "summary.json").exists()
+    assert resume(monkeypatch, "trainer.epochs=5") == 0
+    go(composed(tmp_path / "whole", *keys(folder, "trainer.epochs=5")))
+    same_finetuning(tmp_path / "whole" / "run", run)
+
+
+def test_a_run_that_stopped_early_needs_more_patience(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where it stopped in what would have been its last epoch."""
+    monkeypatch.chdir(tmp_path)
+    still = ["model=small_cnn", "optim.lr=1e-20", "optim.schedule=constant", "thaw.depth=0", "trainer.patience=2"]
+    go(composed(tmp_path, *still, "trainer.epochs=3"))
+    assert resume(monkeypatch, "trainer.epochs=6") == 2
+    assert "stopped early: 2 epochs brought nothing better" in capsys.readouterr().err
+    assert resume(monkeypatch, "trainer.epochs=6", "trainer.patience=4") == 0
+    assert [line["epoch"] for line in read_lines(tmp_path / "run" / "metrics.jsonl")] == [0, 1, 2, 3, 4]

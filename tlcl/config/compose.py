@@ -42,6 +42,7 @@ def composed_config(overrides: list[str]) -> DictConfig:
         with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
             config = compose("config", overrides)
         check_composed(config)
+        check_milestones(overrides, config)
     except (HydraException, MissingConfigException, OmegaConfBaseException) as error:
         raise hydra_sentence(error) from None
     except ValueError as error:
@@ -104,6 +105,22 @@ def check_useless(arguments: Sequence[str]) -> None:
         for other in [name for name in given if useless.fullmatch(name)] if key in given else []:
             both = f"{key}={shown(given[key])} and {other}={shown(given[other])}"
             raise UserError(f"{both}: {why}; leave one of them out")
+
+
+def check_milestones(arguments: Sequence[str], composed: DictConfig) -> None:
+    """That milestones are not given to an experiment or a thaw group that has a depth, which takes their place.
+
+    Raises:
+        UserError: one is.
+    """
+    depth = OmegaConf.select(composed, "thaw.depth")
+    keys = [argument.lstrip("+").partition("=")[0] for argument in arguments]
+    given = [key for key in keys if re.fullmatch(r"thaw\.\d+", key)]
+    if depth is not None and given:
+        raise UserError(
+            f"{given[0]} is a milestone, and thaw.depth={depth} takes the milestones' place; add thaw=milestones, or "
+            "thaw.depth=null"
+        )
 
 
 def check_groups(arguments: Sequence[str]) -> None:

@@ -1,5 +1,7 @@
 """Early stopping: the training ends when the validation figure has not improved for some epochs."""
 
+from typing import Any
+
 import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping
 
@@ -25,6 +27,10 @@ class EarlyStop(EarlyStopping):
         name, mode = MONITORS[config.trainer.monitor]
         super().__init__(name, patience=config.trainer.patience, mode=mode, check_on_train_epoch_end=False)
         self.last_thaw = max(config.schedule.milestones)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # A run that is given more epochs may be given more patience too.
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # Killed after its last epoch and resumed, a run does not train one more.

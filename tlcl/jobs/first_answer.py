@@ -66,10 +66,11 @@ class FirstAnswer(NamedTuple):
 def labelled_images(data: ImageDataModule) -> Tensor:
     """All images of the pool that have a say: int64 (N,), sorted.
 
-    The validation images are among them; not with data.train_size, which says how many labels there are.
+    The validation images are among them; not with data.train_size, which says how many labels there are, nor where
+    the user has set them apart himself.
     """
-    split = data.split
-    parts = [split.train] if data.config.train_size is not None else [split.train, split.val]
+    split, apart = data.split, data.source.val is not None
+    parts = [split.train] if apart or data.config.train_size is not None else [split.train, split.val]
     return torch.cat(parts).sort().values
 
 

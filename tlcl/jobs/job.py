@@ -19,6 +19,7 @@ from tlcl.data.image_tensors import Source
 from tlcl.distributed.collectives import leads
 from tlcl.distributed.leader import together
 from tlcl.finetuning.trainer import choose_device
+from tlcl.jobs.more_epochs import extend
 from tlcl.jobs.outcome import duplicates, export, parameter_counts, record_test
 from tlcl.jobs.pretrain import ready_weights
 from tlcl.models.blocks import Backbone, Blocks
@@ -189,8 +190,10 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
         refuse_changed(directory.path, record)
     else:
         (share_record if leads() else refuse_different)(directory.path, data_set(config), record)
-    weights = job.load_weights()
+    weights, begun = job.load_weights(), directory.begun
     directory.begin(config, {DATA: record})
+    if begun and leads():
+        extend(directory, config)
     if config.trainer.channels_last:
         job.net.to(memory_format=torch.channels_last)
     loggers = job.train()

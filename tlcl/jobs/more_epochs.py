@@ -9,18 +9,19 @@ from tlcl.config.kinds import kind_of
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config
 from tlcl.errors import UserError
+from tlcl.finetuning.early_stop import EarlyStop
 from tlcl.models.build import build_model
 from tlcl.models.weights import RUN_MODEL, read_state
-from tlcl.security.untrusted import recorded_labels
+from tlcl.security.untrusted import recorded_config, recorded_labels
 from tlcl.system.files import atomic_open, atomic_write_text
 from tlcl.tracking.checkpoint import BEST, LAST, BestWeights, read_checkpoint
-from tlcl.tracking.records import RunDirectory, config_text, read_lines
+from tlcl.tracking.records import RunDirectory, config_text
 
 KEYS = ("trainer.epochs", "trainer.patience")  # what may be said beside +resume, the first of them at least
 KINDS = ("finetune", "adapt")
 
 
-def longer(config: Config, composed: DictConfig, anew: dict[str, Any]) -> Config:
+def longer(config: Config, composed: DictConfig, anew: dict[str, Any], directory: RunDirectory) -> Config:
     """The run's config with more epochs; what thaws does so in the epochs in which it did, or would have.
 
     The learning rate goes on by the schedule of the longer run: constant as it was, cosine from where that is.
@@ -31,7 +32,7 @@ def longer(config: Config, composed: DictConfig, anew: dict[str, Any]) -> Config
         anew: values of `KEYS`.
 
     Raises:
-        UserError: no more epochs than there were, or a kind of job that has none.
+        UserError: no more epochs than there were, a kind of job that has none, or a run from which none goes on.
     """
     before, kind = config.trainer.epochs, kind_of(vars(config)).name
     if kind not in KINDS:
@@ -45,15 +46,43 @@ def longer(config: Config, composed: DictConfig, anew: dict[str, Any]) -> Config
     for key, value in anew.items():
         OmegaConf.update(composed, key, value)
     new = parse_config(composed)
-    if new.trainer.epochs <= before:
+    summary = directory.read_json("summary.json") or {}
+    unfinished = not summary and new.trainer.epochs == before  # given again, after a kill
+    if new.trainer.epochs <= before and not unfinished:
         raise UserError(f"trainer.epochs={new.trainer.epochs} must be more than the {before} that the run has")
+    if summary:
+        _check_end(directory, new, summary)
     return new
+
+
+def _check_end(directory: RunDirectory, config: Config, summary: dict[str, Any]) -> None:
+    """That a finished run left what a training goes on from, and would not stop at once.
+
+    Raises:
+        UserError: it did not, or would.
+    """
+    path, last = directory.path, directory.checkpoints / LAST
+    if summary.get("answer") == "head":
+        raise UserError(
+            f"the answer of {path} is the head alone, which has no epochs; start anew with "
+            f"trainer.epochs={config.trainer.epochs} in another run_dir"
+        )
+    if not last.is_file():
+        raise UserError(f"{path} kept no checkpoint to go on from; start anew in another run_dir")
+    states, patience = read_checkpoint(last)["callbacks"], config.trainer.patience
+    stops = (state for key, state in states.items() if key.startswith(EarlyStop.__name__))
+    waited = max((state["wait_count"] for state in stops), default=0)
+    if patience is not None and waited >= patience:
+        raise UserError(
+            f"{path} stopped early: {waited} epochs brought nothing better, with trainer.patience={patience}; "
+            "add a larger trainer.patience, or null"
+        )
 
 
 def restore_best(directory: RunDirectory, config: Config) -> None:
     """Write the checkpoint of the best epoch anew, from the model that a finished run keeps in its place."""
     path = directory.checkpoints / BEST
-    if path.is_file():
+    if path.is_file() or not (directory.path / RUN_MODEL).is_file():
         return
     net, backbone = build_model(config.model, len(recorded_labels(directory.path).classes), config.seed)
     model, last = read_state(directory.path / RUN_MODEL), read_checkpoint(directory.checkpoints / LAST)
@@ -62,27 +91,16 @@ def restore_best(directory: RunDirectory, config: Config) -> None:
         torch.save({"net": weights, **last["callbacks"][BestWeights.__qualname__]}, file)
 
 
-def go_on(directory: RunDirectory, config: Config) -> None:
-    """The run is one of more epochs from now on, and no more complete.
+def extend(directory: RunDirectory, config: Config) -> None:
+    """If its record says fewer epochs, the run is one of more from now on, and no more complete.
 
-    Raises:
-        UserError: what the training would go on from is not there.
+    Called when all that could be wrong has been looked at. Killed at any moment it is the run that it was, or the
+    longer one.
     """
-    summary, path = directory.read_json("summary.json") or {}, directory.path
-    if summary.get("answer") == "head":
-        raise UserError(
-            f"the answer of {path} is the head alone, which has no epochs; start anew with "
-            f"trainer.epochs={config.trainer.epochs} in another run_dir"
-        )
-    if summary and not (directory.checkpoints / LAST).is_file():
-        raise UserError(f"{path} kept no checkpoint to go on from; start anew in another run_dir")
-    trained = len(read_lines(path / "metrics.jsonl"))
-    if summary and trained < summary.get("epochs", 0) and config.trainer.patience is not None:
-        raise UserError(
-            f"{path} stopped early, after {trained} epochs, by trainer.patience={config.trainer.patience}; add "
-            "trainer.patience=null"
-        )
-    if summary and kind_of(vars(config)).name == "finetune" and config.trainer.select == "best":
+    path = directory.path
+    if config.trainer.epochs <= int(recorded_config(path).trainer.epochs):
+        return
+    if kind_of(vars(config)).name == "finetune" and config.trainer.select == "best":
         restore_best(directory, config)
-    atomic_write_text(path / "config.yaml", config_text(config))
     (path / "summary.json").unlink(missing_ok=True)
+    atomic_write_text(path / "config.yaml", config_text(config))

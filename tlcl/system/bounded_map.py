@@ -16,7 +16,8 @@ def bounded_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     An item is taken only when one of the last few before it is done: memory does not grow with their number.
     An exception of `function` comes up in its place.
     """
-    threads = os.cpu_count() or 1
+    # Of many processors a container may have few, and as many whole images as threads are held.
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:

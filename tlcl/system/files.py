@@ -1,6 +1,7 @@
 """Files that are either wholly there or not there: temporary name, flush, rename."""
 
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,9 +25,9 @@ def atomic_open(path: Path) -> Iterator[IO[bytes]]:
     """
     with naming(path):
         made = make_folders(path.parent)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
         try:
-            with open(partial, "wb") as file:
+            with open(partial, "xb") as file:
                 with suppress(OSError):  # not every file system has locks
                     lock_descriptor(file.fileno())
                 yield file

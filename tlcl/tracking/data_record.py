@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from tlcl.config.schema import Config, DataConfig
 from tlcl.data.equal_images import digests_of
@@ -34,7 +35,8 @@ def data_record(parts: Parts) -> dict[str, Any]:
 
 def _record(data: ImageTensors) -> dict[str, Any]:
     known = [one.hex() for one in digests_of(data)]
-    names = [plain(name) for name in data.names] or [f"image {index}" for index in range(len(data))]
+    numbered = (f"image {index}" for index in range(len(data)))
+    names = [normalize("NFC", plain(name)) for name in data.names or numbered]
     files = [list(row) for row in zip(names, data.labels.tolist(), known, strict=True)]
     digest = hashlib.blake2b(json.dumps([data.classes, files]).encode(), digest_size=16)
     one: dict[str, Any] = {"classes": list(data.classes), "images": len(data), "digest": digest.hexdigest()}

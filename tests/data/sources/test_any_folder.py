@@ -5,6 +5,7 @@ import os
 import stat
 import unicodedata
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from tlcl.data.sources import folder_images
 from tlcl.data.sources.folder_images import Classes, Decoding, load_folder
 from tlcl.data.sources.image_folder import ImageFolderConfig, load_image_folder
 from tlcl.errors import UserError
+from tlcl.jobs.first_answer import labelled_images
 
 
 @pytest.fixture
@@ -393,3 +395,80 @@ def test_a_class_left_without_a_training_image_is_named(tmp_path: Path) -> None:
     source = load_image_folder(config, tmp_path / "cache")
     with pytest.raises(UserError, match=r"the class 'rare' has no training image.*data\.train_size=12"):
         ImageDataModule(source, config, 0)
+
+
+def test_what_cannot_be_decoded_is_tried_again_at_every_start(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after `pip install 'tlcl[heic]'`: what was bad is good, though no file has changed."""
+    monkeypatch.setattr(contents, "YOUNG", -10.0)
+    write(images, {"cat/9.xyz": encoded(noise(70))})
+    decode = folder_images.decode_sized
+
+    def without(content: bytes, *given: object) -> object:
+        if content == encoded(noise(70)):
+            raise BadImage("no reader")
+        return decode(content, *given)  # type: ignore[arg-type]
+
+    skipping = Decoding(8, 3, "skip", tmp_path / "cache")
+    monkeypatch.setattr(folder_images, "decode_sized", without)
+    for _ in range(2):
+        assert len(load_folder(images, skipping).data) == 6
+    monkeypatch.setattr(folder_images, "decode_sized", decode)
+    fresh = load_folder(images, skipping)
+    assert (len(fresh.data), fresh.skipped) == (7, ())
+
+
+def test_a_failure_to_read_is_not_the_files_own(
+    images: Path, decoding: Decoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "YOUNG", -10.0)
+    read = files.read_file
+    monkeypatch.setattr(files, "read_file", lambda path: BadImage("Input/output error"))
+    with pytest.raises(UserError, match="Input/output error"):
+        load_folder(images, decoding)
+    monkeypatch.setattr(files, "read_file", read)
+    assert len(load_folder(images, decoding).data) == 6
+
+
+def test_folders_that_change_places_change_the_labels(
+    images: Path, decoding: Decoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With files of equal names, sizes and times, as on a disk whose clock is coarse."""
+    monkeypatch.setattr(contents, "YOUNG", -10.0)
+    stamp = files.Stamp
+    monkeypatch.setattr(files, "Stamp", lambda size, modified, changed, number: stamp(1, 1, 1, number))
+    first = load_folder(images, decoding).data
+    (images / "cat").rename(images / "x")
+    (images / "dog").rename(images / "cat")
+    (images / "x").rename(images / "dog")
+    swapped = load_folder(images, decoding).data
+    assert torch.equal(swapped.images, first.images[[3, 4, 5, 0, 1, 2]])
+
+
+def test_16_bit_colours_are_dark_aloud_and_take_no_range(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Written by hand: Pillow writes none (PNG, Third Edition, section 11)."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
+
+    def png(value: int) -> bytes:
+        rows = (b"\0" + value.to_bytes(2) * 3 * 8) * 8
+        head = (8).to_bytes(4) * 2 + bytes([16, 2, 0, 0, 0])
+        body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+        return b"\x89PNG\r\n\x1a\n" + body
+
+    root = write(tmp_path / "i", {f"{label}/{k}.png": png(4095 - k) for label in "ab" for k in range(2)})
+    assert load_folder(root, Decoding(8, 3, "error", tmp_path / "cache")).data.images.unique().tolist() == [15]
+    assert "use 5.9 % of their range at most and are dark" in caplog.text
+    with pytest.raises(UserError, match="16-bit colours, of which the upper 8 bits alone can be read"):
+        load_folder(root, Decoding(8, 3, "error", tmp_path / "cache", PixelRange(0, 4095)))
+
+
+def test_validation_images_that_were_set_apart_fit_no_head(tmp_path: Path) -> None:
+    config = with_validation(tmp_path)
+    data = ImageDataModule(load_image_folder(config, tmp_path / "cache"), config, 0)
+    assert torch.equal(labelled_images(data), data.split.train)
+    config.val = None
+    data = ImageDataModule(load_image_folder(config, tmp_path / "cache"), config, 0)
+    assert torch.equal(labelled_images(data), torch.arange(16))

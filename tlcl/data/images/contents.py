@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from tlcl.data.images.archives import by_name
 from tlcl.data.images.files import Content, Stamp, read_files, stamp_of
-from tlcl.data.images.walk import files_below
+from tlcl.data.images.walk import files_below, in_order
 from tlcl.system.files import atomic_write_text
 
 log = logging.getLogger(__name__)
@@ -53,10 +54,19 @@ def digests_below(path: Path, cache: Path) -> Digests:
     )  # fmt: skip
     known = {name: before.digests[name] for name in stamps.keys() - set(changed)} if folder else {}
     known |= {name: digest_of(content) for name, content in reading}
-    digests = _of(known, sorted(known, key=lambda name: name.split("/")))
-    settled = {name: one for name, one in stamps.items() if one is not None and one.newest < looked - YOUNG}
+    digests = _of(known, in_order(known))
+    settled = {
+        name: one
+        for name, one in stamps.items()
+        if one is not None and one.newest < looked - YOUNG and _lasting(name, digests)
+    }
     _keep(kept, Kept(settled, digests))
     return digests
+
+
+def _lasting(name: str, digests: Digests) -> bool:
+    """Whether what was found is the file's own, and not a failure to read it, which may be over the next time."""
+    return name == ARCHIVE or by_name(name) is not None or not digests.get(name, "!").startswith("!")
 
 
 def _of(digests: Mapping[str, str], names: list[str]) -> Digests:

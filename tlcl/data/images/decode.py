@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from tlcl.data.images.heif import heif_format, is_heif
-from tlcl.data.images.pixel_range import PixelRange, is_deep, range_of, scaled
+from tlcl.data.images.pixel_range import NoRange, PixelRange, is_deep, is_deep_colour, range_of, scaled
 
 # What Pillow decodes by itself; EPS, for one, it hands to another program, which runs what the file says.
 FORMATS = (
@@ -71,7 +71,13 @@ def decode_sized(
         # Pillow only warns up to twice its limit; turning warnings into errors is not safe among threads.
         if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
             raise Image.DecompressionBombError
+        deep_colour = is_deep_colour(image)
+        if deep_colour and pixel_range is not None:
+            why = "16-bit colours, of which the upper 8 bits alone can be read"
+            raise NoRange(f"{why}; data.pixel_range is for grey")
         image.load()
+        if deep_colour:
+            brightest = max(high for _, high in image.convert("RGB").getextrema()) / 255  # type: ignore[misc]
         limits = range_of(image, pixel_range) if is_deep(image) else None  # by what the file says of itself
         image = ImageOps.exif_transpose(image)
         original = image.size

@@ -20,16 +20,17 @@ Content = bytes | BadImage  # BadImage: why a file was not read
 
 
 class Stamp(NamedTuple):
-    """What changes when a file does: its bytes, and when it and what is known of it were changed, in ns."""
+    """What changes when a file does, or another takes its place: its bytes, times in ns, and its number."""
 
     size: int
     modified: int
     changed: int
+    number: int
 
     @property
     def newest(self) -> float:
-        """In seconds."""
-        return max(self.modified, self.changed) / 1e9
+        """When it was last changed, in seconds; on Windows, which does not say, when its content was."""
+        return (self.changed if os.name == "posix" else max(self.modified, self.changed)) / 1e9
 
 
 def stamp_of(path: str) -> Stamp | None:
@@ -38,7 +39,7 @@ def stamp_of(path: str) -> Stamp | None:
         about = os.stat(path)
     except (OSError, ValueError):
         return None
-    return Stamp(about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+    return Stamp(about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino)
 
 
 def read_file(path: Path) -> Content:

@@ -35,6 +35,11 @@ def is_deep(image: Image.Image) -> bool:
     return image.mode.startswith("I") or image.mode == "F"
 
 
+def is_deep_colour(image: Image.Image) -> bool:
+    """Whether it has several channels of 16 bits, of which Pillow reads the upper 8; asked before it is loaded."""
+    return len(image.getbands()) > 1 and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+
+
 def range_of(image: Image.Image, given: PixelRange | None) -> PixelRange:
     """What is black and white in an image as it was opened.
 

@@ -24,10 +24,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from tlcl.errors import UserError
 from tlcl.system.files import atomic_open
 from tlcl.system.mapped_file import tidy
+from tlcl.system.memory import available_memory
 
 log = logging.getLogger(__name__)
+SAMPLED = 16  # rows whose pixels are looked at when a store is opened
 COPIED = 64 << 20  # bytes that are copied at once
 
 
@@ -105,8 +108,12 @@ def open_rows(folder: Path, key: str, shape: tuple[int, int, int]) -> Rows | Non
         with suppress(OSError):  # in a folder of others it can be read all the same
             os.utime(pixels)
         bad = tuple((str(name), str(reason)) for name, reason in known["bad"])
+        images = _mapped(pixels, (count, *shape))
+        for row in range(0, count, max(1, count // SAMPLED)):
+            if pixel_digest(images[row].numpy().tobytes()) != digests[row].numpy().tobytes():
+                raise ValueError
         return Rows(
-            _mapped(pixels, (count, *shape)), tuple(known["names"]), tuple(known["contents"]), sizes, digests,
+            images, tuple(known["names"]), tuple(known["contents"]), sizes, digests,
             brightest, bad,
         )  # fmt: skip
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
@@ -122,6 +129,7 @@ def build_rows(folder: Path, plan: Plan) -> Rows:
         with atomic_open(pixels) as file:
             names, found = _fill(_FileSink(file, math.prod(plan.shape)), plan)
     except OSError as error:
+        _check_memory(len(plan.contents) * math.prod(plan.shape), folder, error)
         log.warning("decoded images are not cached: %s", error)
         sink = _MemorySink(len(plan.contents), math.prod(plan.shape))
         names, found = _fill(sink, plan)
@@ -243,5 +251,19 @@ def joined(folder: Path, first: Tensor, second: Tensor, *digests: Tensor) -> Ten
                         file.write(image.numpy().tobytes())
         return _mapped(pixels, shape)
     except OSError as error:
+        _check_memory(math.prod(shape), folder, error)
         log.warning("decoded images are not cached: %s", error)
         return torch.cat([first, second])
+
+
+def _check_memory(size: int, folder: Path, error: OSError) -> None:
+    """That images that cannot be stored have room in memory.
+
+    Raises:
+        UserError: they have not.
+    """
+    if size > available_memory():
+        raise UserError(
+            f"{size / 2**30:.1f} GiB of decoded images have no room in memory, and {folder} cannot be written "
+            f"({error.strerror or error}); make room there, or set another cache_dir"
+        )

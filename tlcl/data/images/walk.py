@@ -1,6 +1,7 @@
 """The files below a folder, through links to folders, without being caught in a loop of them."""
 
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -51,7 +52,12 @@ def files_below(root: Path) -> list[str]:
     """
     start = len(str(root)) + (not str(root).endswith(os.sep))
     names = [path[start:].replace(os.sep, "/") for path in _below(str(root))]
-    return sorted(names, key=lambda name: name.split("/"))
+    return in_order(names)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Folder by folder, the same in every form of Unicode that a file system may keep the names in."""
+    return sorted(names, key=lambda name: (unicodedata.normalize("NFC", name).split("/"), name))
 
 
 def image_paths(root: Path) -> list[Path]:

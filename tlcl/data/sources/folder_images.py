@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -276,13 +277,20 @@ def _rows(path: Path, contents: Digests, decoding: Decoding, order: _Order) -> R
         about.update(f"{name}\0{digest}\0".encode("utf-8", "surrogateescape"))
     key, last = about.hexdigest(), _last(path, decoding)
     rows = open_rows(decoding.folder, key, decoding.shape)
-    if rows is None:
+    if rows is None or _readable_now(path, rows, contents, decoding):
         plan = Plan(key, contents, order, decoding.shape, lambda: _results(path, contents, decoding, last))
         rows = build_rows(decoding.folder, plan)
     with suppress(OSError):
-        if not last.is_file() or last.read_text("utf-8") != key:
+        if not last.is_file() or last.read_bytes() != key.encode():
             atomic_write_text(last, key)
     return rows
+
+
+def _readable_now(path: Path, rows: Rows, contents: Mapping[str, str], decoding: Decoding) -> bool:
+    """Whether a file that could not be decoded can be by now, with pillow-heif installed, for one."""
+    again = [name for name, _ in rows.bad if not contents[name].startswith("!")]
+    attempts = (_attempt(item, path, contents, decoding) for item in (read_files(path, again) if again else ()))
+    return any(result.reason is None for result in attempts)
 
 
 def _last(path: Path, decoding: Decoding) -> Path:
@@ -300,21 +308,28 @@ def _results(path: Path, contents: Mapping[str, str], decoding: Decoding, last: 
     for name, row in again.items():
         yield Result(name, known.images[row].numpy().tobytes(), known.originals[row], known.brightest[row])
 
-    def attempt(item: tuple[str, Content]) -> Result:
-        name, content = item
-        if digest_of(content) != contents[name]:
-            raise UserError(f"{path / name} changed while it was read; give the command again")
-        try:
-            if isinstance(content, BadImage):
-                raise content
-            image = decode_sized(content, decoding.size, decoding.channels, decoding.pixel_range)
-        except BadImage as bad:
-            return Result(name, reason=str(bad))
-        return Result(name, image.pixels.numpy().tobytes(), image.original, image.brightest)
-
     # Pillow decodes outside Python's lock, so threads share the work.
+    attempt = partial(_attempt, path=path, contents=contents, decoding=decoding)
     decoded = bounded_map(attempt, read_files(path, wanted)) if wanted else ()
     yield from tqdm(decoded, f"decode {path.name}", len(wanted), unit=" images", disable=None if wanted else True)
+
+
+def _attempt(item: tuple[str, Content], path: Path, contents: Mapping[str, str], decoding: Decoding) -> Result:
+    """What comes of one file.
+
+    Raises:
+        UserError: it is another than it was a moment ago.
+    """
+    name, content = item
+    if digest_of(content) != contents[name]:
+        raise UserError(f"{path / name} changed while it was read; give the command again")
+    try:
+        if isinstance(content, BadImage):
+            raise content
+        image = decode_sized(content, decoding.size, decoding.channels, decoding.pixel_range)
+    except BadImage as bad:
+        return Result(name, reason=str(bad))
+    return Result(name, image.pixels.numpy().tobytes(), image.original, image.brightest)
 
 
 class _Known(NamedTuple):
@@ -327,7 +342,7 @@ class _Known(NamedTuple):
 
 
 def _known(last: Path, decoding: Decoding) -> _Known:
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         rows = open_rows(decoding.folder, last.read_text("utf-8"), decoding.shape) if last.is_file() else None
         if rows is not None:
             row = {content: index for index, content in enumerate(rows.contents)}

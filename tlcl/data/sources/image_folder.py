@@ -75,7 +75,7 @@ def load_image_folder(config: ImageFolderConfig, cache_dir: str | Path) -> Sourc
         return Source(images, test, skipped, origin)
     path = Path(config.val).expanduser()
     val = load_folder(path, decoding, Classes(classes, sort, "validation"))
-    both = _with_validation(images, val.data, path.name, decoding)
+    both = _with_validation(images, val.data, decoding)
     return Source(both, test, skipped + len(val.skipped), origin, torch.arange(len(images), len(both)))
 
 
@@ -109,8 +109,8 @@ def _held_out(pool: Decoded, config: ImageFolderConfig) -> tuple[ImageTensors, I
     return pool.data.part(0, left), pool.data.part(left, total)
 
 
-def _with_validation(images: ImageTensors, val: ImageTensors, folder: str, decoding: Decoding) -> ImageTensors:
-    """Both, those of validation last, under the name of their folder."""
+def _with_validation(images: ImageTensors, val: ImageTensors, decoding: Decoding) -> ImageTensors:
+    """Both, those of validation last, below `val/`, whatever their folder is called."""
     assert images.sizes is not None
     assert val.sizes is not None
     assert images.digests is not None
@@ -119,7 +119,7 @@ def _with_validation(images: ImageTensors, val: ImageTensors, folder: str, decod
         images,
         images=joined(decoding.folder, images.images, val.images, images.digests, val.digests),
         labels=torch.cat([images.labels, val.labels]),
-        names=(*images.names, *(f"{folder}/{name}" for name in val.names)),
+        names=(*images.names, *(f"val/{name}" for name in val.names)),
         sizes=torch.cat([images.sizes, val.sizes]),
         digests=torch.cat([images.digests, val.digests]),
     )

@@ -72,8 +72,7 @@ def fingerprint(known: TorchvisionSet, root: Path) -> str | None:
             one = f"{file}/{name}" if name else file
             stamp = stamp_of(str(root / one))
             if one in known.files or one not in known.archives:  # archives may be removed once they are unpacked
-                size, modified = (stamp.size, stamp.modified) if stamp else (-1, -1)
-                about.update(f"{one}\0{size}\0{modified}\n".encode("utf-8", "surrogateescape"))
+                about.update(f"{one}\0{tuple(stamp or ())}\n".encode("utf-8", "surrogateescape"))
     return about.hexdigest()
 
 
