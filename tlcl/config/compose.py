@@ -118,8 +118,8 @@ def check_milestones(arguments: Sequence[str], composed: DictConfig) -> None:
     given = [key for key in keys if re.fullmatch(r"thaw\.\d+", key)]
     if depth is not None and given:
         raise UserError(
-            f"{given[0]} is a milestone, and thaw.depth={depth} takes the milestones' place; add thaw=milestones, or "
-            "thaw.depth=null"
+            f"{given[0]} is a milestone, and thaw.depth={depth} takes the milestones' place; add thaw=milestones, "
+            "or thaw.depth=null"
         )
 
 
