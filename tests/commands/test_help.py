@@ -70,7 +70,10 @@ def test_help_of_the_other_commands(
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("tlcl-train thaw=", {"thaw=all", "thaw=head_only", "thaw=layerwise", "thaw=milestones"}),
+        (
+            "tlcl-train thaw=",
+            {"thaw=all", "thaw=head_only", "thaw=last_block", "thaw=layerwise", "thaw=milestones"},
+        ),
         ("tlcl-train +experiment=adapt_d", {"+experiment=adapt_digits"}),
         ("tlcl-train thaw=all optim.w", {"optim.weight_decay=", "optim.warmup_epochs="}),
     ],

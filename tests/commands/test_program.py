@@ -111,7 +111,10 @@ def test_a_mistake_is_that_of_the_command(script: Path, tmp_path: Path) -> None:
     ("line", "words"),
     [
         ("tlcl d", {"distance", "dashboard", "depth-grid"}),
-        ("tlcl train thaw=", {"thaw=all", "thaw=head_only", "thaw=layerwise", "thaw=milestones"}),
+        (
+            "tlcl train thaw=",
+            {"thaw=all", "thaw=head_only", "thaw=last_block", "thaw=layerwise", "thaw=milestones"},
+        ),
         ("tlcl train thaw=all optim.w", {"optim.weight_decay=", "optim.warmup_epochs="}),
         ("tlcl predict thaw=", set()),
     ],

@@ -496,7 +496,7 @@ def test_the_budget_is_that_of_all_places_together(tmp_path: Path, resnet: Block
 
 
 def test_memory_is_a_quarter_of_what_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 4000}))
+    monkeypatch.setattr(module, "available_memory", lambda: 4000)
     assert Keeping.of(parse_config(composed(tmp_path))).budget == 1000
     assert Keeping.of(parse_config(composed(tmp_path, "data.cache_gib=0.5"))).budget == 2**29
 
