@@ -23,7 +23,7 @@ from tlcl.config.parse import parse_config
 from tlcl.config.registry import GROUPS, Choice
 from tlcl.continual.methods import registry as methods
 from tlcl.errors import UserError
-from tlcl.jobs.finished import load_run, predictions
+from tlcl.jobs.finished import classify, load_run
 from tlcl.jobs.pretrain import letters_recipe
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
@@ -83,7 +83,7 @@ def test_a_data_set_and_a_method_from_outside(train_cli: Cli, tmp_path: Path, np
     images = tmp_path / "images"
     images.mkdir()
     Image.fromarray(np.load(npz)["test_x"][0]).save(images / "a.png")
-    table = predictions(run, [images], batch_size=8, skip_bad=False, progress=False)
+    table = classify(run, [images], batch_size=8, skip_bad=False, progress=False).csv()
     assert len(table.splitlines()) == 2
 
     (run / "summary.json").unlink()

@@ -26,7 +26,7 @@ from tlcl.errors import TrainingError, UserError
 from tlcl.jobs import registry
 from tlcl.jobs.distance import measure
 from tlcl.jobs.explain import PREDICTED, explain
-from tlcl.jobs.finished import predictions
+from tlcl.jobs.finished import classify
 from tlcl.jobs.registry import run_or_resume
 from tlcl.reports.tables.compare import read_table
 from tlcl.reports.tables.sweep import Row, rows_of
@@ -126,11 +126,11 @@ class Run(FinishedRun):
             with `coverage` also `set`, the names with ` | ` between them.
 
         Raises:
-            UserError: see `tlcl.jobs.finished.predictions`.
+            UserError: see `tlcl.jobs.finished.classify`.
         """
-        text = predictions(
+        text = classify(
             self.path, _paths(images), batch_size=256, skip_bad=skip_bad, progress=False, coverage=coverage
-        )
+        ).csv()
         texts = ("file", "prediction", "set")
         return [
             {key: from_cell(value) if key in texts else float(value) for key, value in row.items()}

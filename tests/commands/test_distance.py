@@ -1,12 +1,14 @@
 """`tlcl distance`: the figures of two domains for a run's network, as a table and as JSON."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from tests.commands.calls import call_command
 from tests.conftest import composed, go
 from tlcl.adaptation.distance import leep, logme, mmd_distance, proxy_a_distance
 from tlcl.commands.distance import main
@@ -30,18 +32,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TLCL_CACHE", str(tmp_path / "cache"))
 
 
-def call(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
-) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error)."""
-    monkeypatch.setattr("sys.argv", ["tlcl distance", *arguments])
-    try:
-        main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+call = partial(call_command, main, "tlcl distance")
 
 
 def class_folder(root: Path, invert: bool) -> Path:

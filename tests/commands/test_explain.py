@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from matplotlib import colormaps
 from PIL import Image
 from sklearn.neighbors import NearestNeighbors
 
+from tests.commands.calls import call_command
 from tests.conftest import composed, go
 from tlcl.commands.explain import main
 from tlcl.config.parse import parse_config
@@ -23,7 +25,7 @@ from tlcl.errors import UserError
 from tlcl.explain.neighbours import Neighbour, nearest, nearest_training_images
 from tlcl.jobs import continual, explain
 from tlcl.jobs import finetune as finetuning
-from tlcl.jobs.finished import predictions
+from tlcl.jobs.finished import classify
 from tlcl.models.build import build_model
 from tlcl.reports.explain import OPACITY, overlay
 
@@ -47,18 +49,7 @@ def save_digits(folder: Path, numbers: list[int]) -> Path:
     return folder
 
 
-def call(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
-) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error)."""
-    monkeypatch.setattr("sys.argv", ["tlcl explain", *map(str, arguments)])
-    try:
-        main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+call = partial(call_command, main, "tlcl explain")
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -132,7 +123,7 @@ def test_a_training_image_is_nearest_to_itself_and_no_other_split_is_looked_at(
         assert distances == sorted(distances)
         assert (near[0] == number) == (number in ours)
         assert (distances[0] < 1e-5) == (number in ours)
-    table = predictions(trained, [folder], batch_size=256, skip_bad=False, progress=False)
+    table = classify(trained, [folder], batch_size=256, skip_bad=False, progress=False).csv()
     for row, known in zip(rows, csv.DictReader(io.StringIO(table)), strict=True):
         assert (row["file"], row["prediction"]) == (known["file"], known["prediction"])
         assert float(row["probability"]) == pytest.approx(float(known["confidence"]), abs=1e-5)

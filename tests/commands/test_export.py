@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.commands.calls import call_command
 from tests.conftest import composed, go
 from tlcl.commands.export import main
 from tlcl.data.images.decode import decode_image
@@ -21,7 +23,7 @@ from tlcl.errors import UserError
 from tlcl.jobs import continual
 from tlcl.jobs import export as job
 from tlcl.jobs import finetune as finetuning
-from tlcl.jobs.finished import predictions
+from tlcl.jobs.finished import classify
 from tlcl.models.onnx import run_onnx
 
 MODEL = ["model=small_cnn", "model.input_size=32", "thaw=all", "optim.name=adamw", "optim.lr=0.003"]
@@ -39,18 +41,7 @@ def copied(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "copied"))
 
 
-def call(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
-) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error)."""
-    monkeypatch.setattr("sys.argv", ["tlcl export", *map(str, arguments)])
-    try:
-        main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+call = partial(call_command, main, "tlcl export")
 
 
 def digits(folder: Path, count: int) -> list[Path]:
@@ -62,7 +53,7 @@ def digits(folder: Path, count: int) -> list[Path]:
 
 
 def predicted(run: Path, files: list[Path]) -> torch.Tensor:
-    table = predictions(run, files, batch_size=64, skip_bad=False, progress=False)
+    table = classify(run, files, batch_size=64, skip_bad=False, progress=False).csv()
     rows = csv.DictReader(io.StringIO(table))
     return torch.tensor([[float(row[f"p({digit})"]) for digit in range(10)] for row in rows])
 

@@ -18,7 +18,7 @@ from tlcl.errors import UserError, run_cli
 from tlcl.jobs import continual
 from tlcl.jobs.classified import Classified
 from tlcl.jobs.finetune import run
-from tlcl.jobs.finished import classify, predictions
+from tlcl.jobs.finished import classify
 from tlcl.prefix_cache.activations import FrozenBlocks, Keeping
 from tlcl.tracking.records import RunDirectory
 
@@ -51,7 +51,7 @@ def spoil(folder: Path) -> None:
 
 
 def test_predictions_of_enlarged_test_images(trained: Path, folder: Path) -> None:
-    table = predictions(trained, [folder], batch_size=7, skip_bad=False, progress=False)
+    table = classify(trained, [folder], batch_size=7, skip_bad=False, progress=False).csv()
     rows = list(csv.DictReader(io.StringIO(table)))
     assert len(rows) == 20
     right = sum(row["prediction"] == Path(row["file"]).stem.split("_")[1] for row in rows)
@@ -85,10 +85,10 @@ def test_bad_files_are_all_named_or_left_out(
 ) -> None:
     spoil(folder)
     with pytest.raises(UserError) as caught:
-        predictions(trained, [folder], batch_size=8, skip_bad=False, progress=False)
+        classify(trained, [folder], batch_size=8, skip_bad=False, progress=False).csv()
     assert all(name in str(caught.value) for name in ("text.jpg", "cut.png", "empty.png", "--skip-bad"))
     assert "\n" not in str(caught.value)
-    table = predictions(trained, [folder], batch_size=8, skip_bad=True, progress=False)
+    table = classify(trained, [folder], batch_size=8, skip_bad=True, progress=False).csv()
     assert len(table.splitlines()) == 21
     assert "text.jpg" in capsys.readouterr().err
 
@@ -100,14 +100,14 @@ def test_a_tar_file_is_what_it_holds(trained: Path, folder: Path, tmp_path: Path
             archive.add(path, f"some folder/{path.name}")
     options = {"batch_size": 7, "skip_bad": False, "progress": False}
     ours, theirs = (
-        list(csv.DictReader(io.StringIO(predictions(trained, paths, **options))))  # type: ignore[arg-type]
+        list(csv.DictReader(io.StringIO(classify(trained, paths, **options).csv())))  # type: ignore[arg-type]
         for paths in ([packed], sorted(folder.glob("*.png")))
     )
     assert [row["file"] for row in ours] == [str(packed / "some folder" / Path(row["file"]).name) for row in theirs]
     assert [row["p(3)"] for row in ours] == [row["p(3)"] for row in theirs]
     packed.write_bytes(packed.read_bytes()[:900])
     with pytest.raises(UserError, match="cannot be read as a tar file"):
-        predictions(trained, [packed], **options)  # type: ignore[arg-type]
+        classify(trained, [packed], **options).csv()  # type: ignore[arg-type]
 
 
 def test_command_line(
@@ -154,11 +154,11 @@ def test_the_same_images_are_not_computed_twice(
     else:
         options = ["continual=class_incremental", f"method={job}", "trainer.select=last"]
         path = go(composed(tmp_path, *options), continual.run)
-    first = predictions(path, [folder], batch_size=7, skip_bad=False, progress=False)
+    first = classify(path, [folder], batch_size=7, skip_bad=False, progress=False).csv()
     monkeypatch.setattr(FrozenBlocks, "fill", lambda *_: pytest.fail("computed again"))
-    assert predictions(path, [folder], batch_size=7, skip_bad=False, progress=False) == first
+    assert classify(path, [folder], batch_size=7, skip_bad=False, progress=False).csv() == first
     monkeypatch.setattr(Keeping, "where", lambda *_: "nowhere")
-    whole = predictions(path, [folder], batch_size=7, skip_bad=False, progress=False)
+    whole = classify(path, [folder], batch_size=7, skip_bad=False, progress=False).csv()
     for ours, theirs in zip(csv.DictReader(io.StringIO(first)), csv.DictReader(io.StringIO(whole)), strict=True):
         assert float(ours["p(3)"]) == pytest.approx(float(theirs["p(3)"]), abs=1e-4)
 
@@ -197,10 +197,10 @@ def test_sets_of_classes(trained: Path, folder: Path) -> None:
     clear = np.abs(1 - raw - limit) > 1e-4
     assert clear.mean() > 0.9
     assert ((1 - raw <= limit) == found.sets)[clear].all()
-    rows = list(csv.DictReader(io.StringIO(predictions(trained, images, coverage=0.8, **options))))  # type: ignore[arg-type]
+    rows = list(csv.DictReader(io.StringIO(classify(trained, images, coverage=0.8, **options).csv())))  # type: ignore[arg-type]
     for row, within in zip(rows, found.sets, strict=True):
         assert row["set"] == " | ".join(name for name, held in zip(found.classes, within, strict=True) if held)
-    plain = list(csv.DictReader(io.StringIO(predictions(trained, images, **options))))  # type: ignore[arg-type]
+    plain = list(csv.DictReader(io.StringIO(classify(trained, images, **options).csv())))  # type: ignore[arg-type]
     assert [{**row, "set": ""} for row in plain] == [{**row, "set": ""} for row in rows]
 
 

@@ -25,7 +25,7 @@ from tlcl.data.sources.digits import load_digits
 from tlcl.errors import UserError
 from tlcl.jobs import explain, try_run
 from tlcl.jobs import finetune as finetuning
-from tlcl.jobs.finished import predictions
+from tlcl.jobs.finished import classify
 from tlcl.jobs.try_run import Trial, open_page
 from tlcl.reports.try_run import Answer, answer_html
 from tlcl.system.local_page import LocalPage
@@ -63,7 +63,7 @@ def running(page: LocalPage) -> Iterator[LocalPage]:
 
 def test_it_answers_as_predict_does(trained: Path, images: Path) -> None:
     trial = Trial(trained)
-    table = predictions(trained, [images], batch_size=64, skip_bad=False, progress=False)
+    table = classify(trained, [images], batch_size=64, skip_bad=False, progress=False).csv()
     labels = set()
     for row in csv.DictReader(io.StringIO(table)):
         answer = trial.answer(Path(row["file"]).read_bytes())

@@ -8,9 +8,14 @@ from torch import Tensor
 from tlcl.data.image_tensors import ImageTensors
 
 
+def pixel_digest(pixels: bytes) -> bytes:
+    """16 bytes that are the same where all values are, and in practice only there."""
+    return hashlib.blake2b(pixels, digest_size=16).digest()
+
+
 def digests(images: Tensor) -> list[bytes]:
-    """16 bytes an image of (N, C, H, W): the same where all its values are, and in practice only there."""
-    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images.numpy()]
+    """The `pixel_digest` of each image of (N, C, H, W)."""
+    return [pixel_digest(image.tobytes()) for image in images.numpy()]
 
 
 def digests_of(data: ImageTensors) -> list[bytes]:

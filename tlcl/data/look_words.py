@@ -33,8 +33,7 @@ def untested_words(test: ImageTensors, which: str) -> str:
     """`2 classes have no test image in the target: ants, bees.`; empty where all have, or nobody knows."""
     counts = torch.bincount(test.labels, minlength=len(test.classes)) if test.labelled else torch.ones(1)
     names = [short(name) for name, count in zip(test.classes, counts.tolist(), strict=False) if not count]
-    have = f"{number(len(names), 'class', 'classes')} {'has' if len(names) == 1 else 'have'}"
-    return f"{have} no test image in the {which}: {_list(names)}." if names else ""
+    return f"{_have(names)} no test image in the {which}: {_list(names)}." if names else ""
 
 
 def number(count: int, one: str, many: str = "") -> str:
@@ -125,7 +124,7 @@ def _counts(look: "Look") -> Iterator[str]:
         yield f"{_have(untested)} no test image: {_list(short(one.name) for one in untested)}."
 
 
-def _have(classes: Sequence["ClassCount"]) -> str:
+def _have(classes: Sequence[object]) -> str:
     return f"{number(len(classes), 'class', 'classes')} {'has' if len(classes) == 1 else 'have'}"
 
 

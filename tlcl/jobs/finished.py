@@ -124,17 +124,3 @@ def classify(
         None if limit is None else prediction_sets(given, limit),
     )
 
-
-def predictions(
-    run_dir: Path,
-    paths: list[Path],
-    *,
-    batch_size: int,
-    skip_bad: bool,
-    progress: bool,
-    coverage: float | None = None,
-) -> str:
-    """`Classified.csv` of what `classify` gives."""
-    return classify(
-        run_dir, paths, batch_size=batch_size, skip_bad=skip_bad, progress=progress, coverage=coverage
-    ).csv()

@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from tlcl.data.equal_images import pixel_digest
 from tlcl.errors import UserError
 from tlcl.system.files import atomic_open
 from tlcl.system.mapped_file import tidy
@@ -145,11 +146,6 @@ def build_rows(folder: Path, plan: Plan) -> Rows:
     except OSError as error:
         log.warning("decoded images are not cached: %s", error)
     return rows
-
-
-def pixel_digest(pixels: bytes) -> bytes:
-    """16 bytes that are the same where all values are, and in practice only there."""
-    return hashlib.blake2b(pixels, digest_size=16).digest()
 
 
 def _paths(folder: Path, key: str) -> tuple[Path, Path]:

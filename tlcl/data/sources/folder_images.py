@@ -21,7 +21,7 @@ from tlcl.data.images.decode import BadImage, decode_sized
 from tlcl.data.images.files import Content, read_files
 from tlcl.data.images.pixel_range import PixelRange
 from tlcl.data.images.store import Order, Plan, Result, Rows, build_rows, open_rows
-from tlcl.data.images.walk import class_folders
+from tlcl.data.images.walk import class_folders, files_below, is_other
 from tlcl.data.sources.class_names import class_of, is_split, look_alike, part_of, sorted_classes
 from tlcl.data.splits import stratified_order
 from tlcl.errors import UserError, printable
@@ -108,9 +108,7 @@ def load_folder(
             among those given; a class folder without files; files outside the class folders only; a folder of
             train and test folders.
     """
-    digests = digests_below(path, decoding.cache)
-    files = {name: digest for name, digest in digests.items() if digest != f"!{NO_IMAGE}"}
-    _tell_left_out(path, [name for name in digests if name not in files])
+    files = _image_files(path, decoding.cache)
     names = _classes(path, files, classes)
     order = _Order(names, held_out)
     rows = _rows(path, {name: digest for name, digest in files.items() if "/" in name}, decoding, order)
@@ -137,9 +135,7 @@ def load_unlabelled(path: Path, decoding: Decoding, classes: tuple[str, ...]) ->
     Raises:
         UserError: as `load_folder`; no image at all.
     """
-    digests = digests_below(path, decoding.cache)
-    files = {name: digest for name, digest in digests.items() if digest != f"!{NO_IMAGE}"}
-    _tell_left_out(path, [name for name in digests if name not in files])
+    files = _image_files(path, decoding.cache)
     rows = _rows(path, files, decoding, _Order((), 0.0))
     bad = [f"{name!r} ({reason})" for name, reason in rows.bad]
     if not rows.names:
@@ -151,8 +147,9 @@ def load_unlabelled(path: Path, decoding: Decoding, classes: tuple[str, ...]) ->
 
 
 def has_class_folders(path: Path, cache: Path) -> bool:
-    """Whether any of its images lies in a folder of its own."""
-    return any("/" in name for name, digest in digests_below(path, cache).items() if digest != f"!{NO_IMAGE}")
+    """Whether any of its images lies in a folder of its own; of a folder's files the names alone are looked at."""
+    names = files_below(path) if path.is_dir() else digests_below(path, cache)
+    return any("/" in name and not is_other(name) for name in names)
 
 
 class _Order(Order):
@@ -249,6 +246,14 @@ def _tell_bad(path: Path, bad: Sequence[str], files: int, on_bad_image: str) -> 
         )
     if bad:
         log.warning("left out %d unreadable files of %s", len(bad), path)
+
+
+def _image_files(path: Path, cache: Path) -> Digests:
+    """What may be an image; a line says of what is none by its name."""
+    digests = digests_below(path, cache)
+    files = {name: digest for name, digest in digests.items() if digest != f"!{NO_IMAGE}"}
+    _tell_left_out(path, [name for name in digests if name not in files])
+    return files
 
 
 def _tell_left_out(path: Path, others: Sequence[str]) -> None:
