@@ -15,13 +15,14 @@ from PIL import Image
 
 from tests.data.sources.test_image_folder import encoded, noise, two_classes, write
 from tlcl.data.datamodule import ImageDataModule
-from tlcl.data.images import contents, files
+from tlcl.data.images import contents, files, store
 from tlcl.data.images.decode import BadImage, decode_image
 from tlcl.data.images.pixel_range import PixelRange
 from tlcl.data.sources import folder_images
 from tlcl.data.sources.folder_images import Classes, Decoding, load_folder
 from tlcl.data.sources.image_folder import ImageFolderConfig, load_image_folder
-from tlcl.errors import UserError
+from tlcl.data.sources.registry import load_source
+from tlcl.errors import TrainingError, UserError
 from tlcl.jobs.first_answer import labelled_images
 
 
@@ -472,3 +473,26 @@ def test_validation_images_that_were_set_apart_fit_no_head(tmp_path: Path) -> No
     config.val = None
     data = ImageDataModule(load_image_folder(config, tmp_path / "cache"), config, 0)
     assert torch.equal(labelled_images(data), torch.arange(16))
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_no_memory_while_images_are_read_speaks_of_them(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(folder_images, "decode_sized", full)
+    config = ImageFolderConfig("image_folder", train=str(images), size=8)
+    with pytest.raises(TrainingError, match=rf"while the images of data\.train={images} were read; .*data\.size"):
+        load_source(config, str(tmp_path / "cache"))
+
+
+def test_images_that_fit_neither_disk_nor_memory_are_one_sentence(
+    images: Path, tmp_path: Path, decoding: Decoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    assert len(load_folder(images, decoding).data) == 6  # memory has room
+    monkeypatch.setattr(store, "available_memory", lambda: 100)
+    with pytest.raises(UserError, match=r"have no room in memory, and .*cache/images cannot be written"):
+        load_folder(images, decoding)
