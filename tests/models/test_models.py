@@ -211,7 +211,7 @@ def test_read_state_never_unpickles_code(tmp_path: Path) -> None:
 
 
 def test_foreign_keys_are_one_to_one() -> None:
-    state = efficientnet_lite0.imagenet()
+    state = efficientnet_lite0.PACKAGE.weights()
     net, backbone = build_model(LITE0, 1000, seed=0)
     assert set(state) == {backbone.native_key(key) for key in net.state_dict()}
     assert not [key for key in state if re.match(r"^_", key)]
@@ -221,7 +221,7 @@ def test_equal_seeds_equal_networks() -> None:
     first, second, other = (build_model(RESNET, 10, seed)[0].state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert not torch.equal(first["blocks.head.fc.weight"], other["blocks.head.fc.weight"])
-    assert set(GROUPS["model"]) == {"resnet18", "efficientnet_lite0", "small_cnn"}
+    assert set(GROUPS["model"]) == {"resnet18", "efficientnet_lite0", "small_cnn", "timm"}
 
 
 @pytest.mark.parametrize("config", [RESNET, LITE0], ids=lambda config: config.name)

@@ -7,7 +7,6 @@ from torch import nn
 from tests.conftest import composed, go
 from tlcl.adaptation.methods.base import width
 from tlcl.config.parse import parse_config
-from tlcl.config.thaw import BLOCKS
 from tlcl.errors import UserError
 from tlcl.finetuning.thaw import set_trainable
 from tlcl.jobs import finetune as finetuning
@@ -35,7 +34,7 @@ def test_is_the_network_of_the_papers_for_mnist() -> None:
 @pytest.mark.parametrize("size", [16, 17, 28, 32, 64])
 def test_runs_in_parts_at_every_size(size: int) -> None:
     net = small(size, dropout=0.5).eval()
-    assert net.names == BLOCKS
+    assert net.names == SmallCNNConfig.all_blocks
     images = torch.randint(0, 256, (3, 1, 16, 16), dtype=torch.uint8)
     whole = net(images)
     assert whole.shape == (3, 10)
@@ -57,10 +56,13 @@ def test_dropout_is_of_what_the_last_layer_takes_alone() -> None:
     net = small(16, dropout=0.9).train()
     images = torch.randint(0, 256, (8, 1, 16, 16), dtype=torch.uint8)
     torch.testing.assert_close(net(images, stop="layer3"), net(images, stop="layer3"), rtol=0, atol=0)
-    kept = net(images, stop="layer4") != 0
-    assert kept.sum() < 0.5 * (net(images, stop="layer3") != 0).sum()
-    set_trainable(net, frozenset({"head"}))  # frozen: in eval
-    torch.testing.assert_close(net(images, stop="features"), net(images, stop="layer3"), rtol=0, atol=0)
+    features = net(images, stop="features")
+    torch.testing.assert_close(features, net(images, stop="layer3"), rtol=0, atol=0)
+    drop, last = net.parts("head")
+    kept = drop(features) != 0
+    assert kept.sum() < 0.5 * (features != 0).sum()
+    set_trainable(net, frozenset({"layer3"}))  # a frozen head: in eval
+    torch.testing.assert_close(net(images), last(net(images, stop="features")), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("value", ["-0.1", "1.0"])
@@ -71,13 +73,13 @@ def test_impossible_dropout_is_refused(tmp_path: Path, value: str) -> None:
 
 def test_fine_tunes_thaws_and_predicts(tmp_path: Path) -> None:
     """Frozen blocks stay as they began, thawed ones move, and the exported file is loaded again."""
-    thaw = ["thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer4,layer3]"]
+    thaw = ["thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer3]"]
     config = composed(tmp_path, "model=small_cnn", "trainer.epochs=2", "trainer.select=last", *thaw)
     path = go(config, finetuning.run)
     net, _, parsed = load_run(path)
     assert isinstance(net, Blocks)
     start, _ = build_model(parsed.model, 10, parsed.seed)
-    for name in BLOCKS:
+    for name in net.names:
         pairs = zip(start.block(name).parameters(), net.block(name).parameters(), strict=True)
         moved = [not torch.equal(a, b) for a, b in pairs]
         assert all(moved) if name in ("layer3", "head") else not any(moved)

@@ -8,7 +8,6 @@ from sklearn.manifold import TSNE
 from torch import Tensor
 
 from tlcl.adaptation.distance import proxy_a_distance
-from tlcl.adaptation.methods.base import vectors
 from tlcl.data.datamodule import EVAL_BATCH
 from tlcl.models.blocks import Blocks
 from tlcl.models.inference import in_batches
@@ -43,7 +42,7 @@ def responses(
 
     def both(batch: Tensor) -> Tensor:
         outputs = net(batch, stop=place)
-        return torch.cat([net(outputs, start=place).float(), vectors(outputs).float()], 1)
+        return torch.cat([net(outputs, start=place).float(), net.pooled(place, outputs).float()], 1)
 
     together = in_batches(
         both, images, batch_size=EVAL_BATCH, device=device, precision=precision, progress=progress

@@ -137,6 +137,24 @@ def _input_size(composed: DictConfig, least: int) -> int:
     return max(least, *(size for size in sizes if isinstance(size, int) and not isinstance(size, bool)), 0)
 
 
+def _without_dropout_block(composed: DictConfig) -> None:
+    """A record of before small_cnn's dropout was the head's, when it was the block `layer4`, in today's words."""
+    model, thaw = composed.get("model"), composed.get("thaw")
+    if not OmegaConf.is_dict(model) or model.get("name") != "small_cnn" or "cut" in model:
+        return
+    if OmegaConf.is_dict(thaw):
+        for key, value in list(thaw.items()):
+            if key == "depth" and isinstance(value, int) and value > 0:
+                thaw[key] = value - 1
+            elif OmegaConf.is_list(value):
+                kept = [block for block in value if block != "layer4"]
+                thaw[key] = kept or None
+    if OmegaConf.is_dict(composed.get("optim")) and "layer4" in (composed.optim.get("block_lr") or {}):
+        del composed.optim.block_lr["layer4"]
+    if OmegaConf.is_dict(composed.get("adaptation")) and composed.adaptation.get("block") == "layer4":
+        composed.adaptation.block = "layer3"
+
+
 def parse_config(composed: DictConfig) -> Config:
     """Check a composed config and return it typed, with `~` expanded in paths.
 
@@ -162,6 +180,7 @@ def parse_config(composed: DictConfig) -> Config:
     if missing:
         raise UserError(f"the config lacks {', '.join(missing)}")
 
+    _without_dropout_block(composed)
     values: dict[str, Any] = {"extend": _own_files(composed)}
     for key, default in LATER.items():
         if "." not in key and key not in composed:
@@ -182,8 +201,6 @@ def parse_config(composed: DictConfig) -> Config:
     if len(values["thaw"]) < len(composed.thaw):
         raise UserError("thaw names one epoch twice, once as a number and once in quotes; keep one of them")
 
-    check_schedule(values["thaw"], values["trainer"], values["optim"])
-
     # Last, since a file of a choice waits for torch: what is wrong elsewhere is said before.
     for group, choices in GROUPS.items():
         if group in OPTIONAL and composed.get(group) is None:
@@ -193,8 +210,10 @@ def parse_config(composed: DictConfig) -> Config:
             raise UserError(f"{group}.{choices.selector}={shown(chosen)} is not one of {', '.join(choices)}")
         keys = choices[chosen].keys
         if group == "model" and composed.model.get("input_size", 0) is None:
-            composed.model.input_size = _input_size(composed, keys.least_input)
+            own = keys.own_size(composed.model)
+            composed.model.input_size = own or _input_size(composed, keys.least_input)
         values[group] = _typed(group, keys, composed[group])
+    check_schedule(values["thaw"], values["trainer"], values["optim"], values["model"].block_names())
     config = Config(**values)
     kind_of(vars(config)).rule(config)
     check_cache(config)

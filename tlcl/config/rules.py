@@ -17,9 +17,11 @@ UNCACHED: dict[str, tuple[Any, ...]] = {
 }
 
 
-def check_schedule(thaw: dict[str, Any], trainer: TrainerConfig, optim: OptimConfig) -> None:
+def check_schedule(
+    thaw: dict[str, Any], trainer: TrainerConfig, optim: OptimConfig, blocks: tuple[str, ...]
+) -> None:
     """That the thaw schedule and the learning rates fit the epochs and the blocks."""
-    schedule = ThawSchedule.from_config(thaw, trainer.epochs)
+    schedule = ThawSchedule.from_config(thaw, trainer.epochs, blocks)
     late = [epoch for epoch in schedule.milestones if epoch >= trainer.epochs and epoch > 0]
     if late and thaw.get("depth") is None:
         raise UserError(

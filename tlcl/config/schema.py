@@ -4,6 +4,7 @@ What one data source, backbone or method alone has stands beside it (see `tlcl.c
 no dataclass is an error, a key that is in one is read.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -13,7 +14,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from tlcl.config.adaptation import AdaptationConfig
 from tlcl.config.continual import CompareConfig, ContinualConfig, MethodConfig, Seed
 from tlcl.config.ranges import OneOf
-from tlcl.config.thaw import ThawSchedule
+from tlcl.config.thaw import BLOCKS, ThawSchedule
+from tlcl.errors import UserError
 
 
 def conf_dir() -> Path:
@@ -50,13 +52,45 @@ class ModelConfig:
 
     Attributes:
         least_input: what `input_size` null is at least, for images that are stored smaller.
+        all_blocks: names of the blocks, the first one first, the last one `head`.
+        cut: the block after which the others are left out, for a new head on its pooled outputs; the last ones are the
+            most specialised (Yosinski et al. 2014, "How transferable are features in deep neural networks?").
+        title: what it is called in sentences and on pages.
     """
 
     least_input: ClassVar[int] = 32
+    all_blocks: ClassVar[tuple[str, ...]] = BLOCKS
 
     name: str
     weights: str
     input_size: Annotated[int, Ge(8), Lt(8192)]
+    cut: str | None = None
+
+    @classmethod
+    def own_size(cls, values: Mapping[str, Any]) -> int | None:
+        """What `input_size` null is for a network that takes one size alone; None for those that take any."""
+        return None
+
+    @property
+    def title(self) -> str:
+        return self.name
+
+    def whole(self) -> tuple[str, ...]:
+        """The names of all blocks of the network, before `cut`."""
+        return self.all_blocks
+
+    def block_names(self) -> tuple[str, ...]:
+        """The names of the blocks there are.
+
+        Raises:
+            UserError: `cut` is no block of the backbone.
+        """
+        names = self.whole()
+        if self.cut is None:
+            return names
+        if self.cut not in names[:-1]:
+            raise UserError(f"model.cut={self.cut} is not one of the blocks {', '.join(names[:-1])}")
+        return (*names[: names.index(self.cut) + 1], "head")
 
 
 @dataclass
@@ -152,7 +186,7 @@ class Config:
     @property
     def schedule(self) -> ThawSchedule:
         """The thaw schedule that `thaw` describes."""
-        return ThawSchedule.from_config(self.thaw, self.trainer.epochs)
+        return ThawSchedule.from_config(self.thaw, self.trainer.epochs, self.model.block_names())
 
 
 PLAIN: dict[str, type] = {
@@ -164,6 +198,7 @@ PLAIN: dict[str, type] = {
 # What runs from before there were these keys are read as.
 LATER: dict[str, Any] = {
     "keep": "all",
+    "model.cut": None,
     "trainer.num_nodes": 1,
     "trainer.strategy": "auto",
     "trainer.frozen_precision": "auto",

@@ -60,8 +60,10 @@ def linear_cka(ours: Tensor, theirs: Tensor) -> float:
 
 def copy_before_training(net: Blocks, trained: Collection[str]) -> Blocks:
     """A copy of `net` that stays as it is now; the blocks that will not be trained are shared, not copied."""
-    shared = [net.block(name) for name in net.names if name not in trained]
-    return copy.deepcopy(net, {id(block): block for block in shared})
+    blocks = [net.block(name) for name in net.names if name not in trained]
+    # With what is in them, as a block may be a part of a network that is copied besides.
+    shared = [*blocks, *(part for block in blocks for part in block.children())]
+    return copy.deepcopy(net, {id(part): part for part in shared})
 
 
 def same_weights(ours: Blocks, theirs: Blocks, block: str) -> bool:

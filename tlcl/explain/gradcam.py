@@ -17,7 +17,17 @@ BATCH = 64  # images whose gradients are held at once
 FINE = 3  # places a side from which on a map says something
 
 
-def grad_cam(activations: Tensor, scores: Callable[[Tensor], Tensor], classes: Tensor) -> Tensor:
+def as_they_are(outputs: Tensor) -> Tensor:
+    """Outputs that are maps (B, C, H, W) already."""
+    return outputs
+
+
+def grad_cam(
+    activations: Tensor,
+    scores: Callable[[Tensor], Tensor],
+    classes: Tensor,
+    maps: Callable[[Tensor], Tensor | None] = as_they_are,
+) -> Tensor:
     """Class-discriminative localisation maps (Selvaraju et al. 2017, "Grad-CAM", eq. 1 and 2).
 
     alpha_k = mean over the places of dy / dA_k, for the score y of the class before the softmax and channel A_k;
@@ -25,9 +35,10 @@ def grad_cam(activations: Tensor, scores: Callable[[Tensor], Tensor], classes: T
     CAM's, ReLU(sum_k w_k A_k), divided by the number of places.
 
     Args:
-        activations: of a block, (B, C, H, W).
-        scores: the rest of the network, (B, C, H, W) -> (B, K), an image's scores from its own activations alone.
+        activations: of a block, (B, C, H, W), or whatever `maps` takes.
+        scores: the rest of the network, activations -> (B, K), an image's scores from its own activations alone.
         classes: int64 (B,), the class of each image that the map is of.
+        maps: activations, or their gradients, as (B, C, H, W): of tokens those that are places of the image.
 
     Returns:
         (B, H, W), at least 0; all 0 where nothing speaks for the class.
@@ -36,8 +47,9 @@ def grad_cam(activations: Tensor, scores: Callable[[Tensor], Tensor], classes: T
         leaf = activations.detach().clone().requires_grad_()  # a clone: what inference mode made has no gradients
         chosen = scores(leaf).gather(1, classes[:, None])
         (gradient,) = torch.autograd.grad(chosen.sum(), leaf)
-    alpha = gradient.mean((2, 3))
-    return torch.einsum("bk,bkhw->bhw", alpha, activations).relu()
+    slopes, values = maps(gradient), maps(activations)
+    assert slopes is not None and values is not None
+    return torch.einsum("bk,bkhw->bhw", slopes.mean((2, 3)), values).relu()
 
 
 def network_of(classifier: Blocks | SplitNetwork) -> Blocks:
@@ -48,7 +60,7 @@ def network_of(classifier: Blocks | SplitNetwork) -> Blocks:
 def scores_after(
     classifier: Blocks | SplitNetwork, block: str, *, channels_last: bool
 ) -> Callable[[Tensor], Tensor]:
-    """What makes a finished run's scores (B, K) of the outputs (B, C, H, W) of `block`.
+    """What makes a finished run's scores (B, K) of the outputs of `block`.
 
     A continual method's answer is its own rule; all of them are differentiable.
     """
@@ -72,10 +84,11 @@ def block_of_maps(net: Blocks, image: Tensor, wanted: str | None) -> str:
     """
     net.eval()
     sides: dict[str, int] = {}
-    with torch.inference_mode():
-        for name in net.names[:-1]:
-            shape = net(image.to(net.inputs.mean.device), stop=name).shape
-            sides[name] = min(shape[2:]) if len(shape) == 4 else 1
+    for name in net.names[:-1]:
+        with torch.inference_mode():
+            outputs = net(image.to(net.inputs.mean.device), stop=name)
+            found = net.maps(name, outputs)
+        sides[name] = 1 if found is None or not _answers(net, name, outputs) else min(found.shape[2:])
     mapped = [name for name, side in sides.items() if side > 1]
     if wanted is not None and wanted not in sides:
         raise UserError(f"--block={wanted} is not one of {', '.join(sides)}")
@@ -88,6 +101,16 @@ def block_of_maps(net: Blocks, image: Tensor, wanted: str | None) -> str:
         )
     fine = [name for name in mapped if sides[name] >= FINE]
     return wanted or (fine or mapped)[-1]
+
+
+def _answers(net: Blocks, block: str, outputs: Tensor) -> bool:
+    """Whether the logits depend on the block's maps: behind a ViT's last block they depend on its class token alone."""
+    with torch.enable_grad():
+        leaf = outputs.detach().clone().requires_grad_()
+        logits = net(leaf, start=block)
+        (slopes,) = torch.autograd.grad((logits * torch.arange(1, logits.shape[1] + 1, device=logits.device)).sum(), leaf)
+    found = net.maps(block, slopes)
+    return found is not None and bool((found != 0).any())
 
 
 def class_maps(
@@ -108,11 +131,11 @@ def class_maps(
     """
     net = network_of(classifier.eval())
     scores, device = scores_after(classifier, block, channels_last=channels_last), net.inputs.mean.device
-    maps = []
+    of_block, maps = partial(net.maps, block), []
     slices = whole_batches(len(images), BATCH)
     for part in tqdm(slices, desc="maps", unit=" batches", disable=not progress):
         with torch.inference_mode():
             activations = net(images[part].to(device), stop=block)
         chosen = classes[part].to(device)
-        maps.append(torch.stack([grad_cam(activations, scores, column) for column in chosen.T], 1).cpu())
+        maps.append(torch.stack([grad_cam(activations, scores, column, of_block) for column in chosen.T], 1).cpu())
     return torch.cat(maps)

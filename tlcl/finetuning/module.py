@@ -15,7 +15,7 @@ from tlcl.data.datamodule import Batch
 from tlcl.distributed.collectives import gathered
 from tlcl.errors import TrainingError
 from tlcl.finetuning.class_weights import BalancedAccuracy, MacroF1, cross_entropy
-from tlcl.finetuning.optimizer import build_optimizer, build_scheduler
+from tlcl.finetuning.optimizer import build_optimizer, build_scheduler, without_empty_blocks
 from tlcl.finetuning.thaw import modes_for
 from tlcl.models.blocks import Blocks
 from tlcl.seeding import derive_seed, generator
@@ -78,6 +78,9 @@ class FinetuningModule(L.LightningModule):
         """Images, or the outputs of `start` -> logits (B, classes)."""
         logits: Tensor = self.net(inputs, start=self.start)
         return logits
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        without_empty_blocks(checkpoint, self.net.names)
 
     def on_train_start(self) -> None:
         # Resumed by another number of processes, an epoch has another number of steps.

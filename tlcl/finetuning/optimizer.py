@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch.optim import Optimizer
@@ -29,6 +30,26 @@ def build_optimizer(net: Blocks, config: OptimConfig) -> Optimizer:
         nesterov=config.momentum > 0,
         weight_decay=config.weight_decay,
     )
+
+
+def without_empty_blocks(checkpoint: dict[str, Any], blocks: Sequence[str]) -> None:
+    """Take groups without parameters out of a checkpoint of before, when small_cnn had dropout as a block.
+
+    Args:
+        checkpoint: Lightning's; changed.
+        blocks: those that the network has.
+    """
+    for optimizer, scheduler in zip(
+        checkpoint.get("optimizer_states", []), checkpoint.get("lr_schedulers", []), strict=False
+    ):
+        groups = optimizer["param_groups"]
+        kept = [place for place, one in enumerate(groups) if one["params"] or one.get("name") in blocks]
+        if len(kept) == len(groups):
+            continue
+        optimizer["param_groups"] = [groups[place] for place in kept]
+        for key in ("base_lrs", "_last_lr", "lr_lambdas"):
+            if key in scheduler:
+                scheduler[key] = [scheduler[key][place] for place in kept]
 
 
 def build_scheduler(optimizer: Optimizer, config: OptimConfig, total_steps: int, epochs: int) -> LambdaLR:

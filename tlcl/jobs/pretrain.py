@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 LATER = {
     "data.crop_area": None, "data.colour": 0.0, "data.mixup": 0.0, "data.crop_head": False,
     "data.balanced_batches": False, "optim.label_smoothing": 0.0, "optim.head": "new",
-    "optim.batch_norm": "train", "optim.class_weights": "none", "thaw.of": None,
+    "optim.batch_norm": "train", "optim.class_weights": "none", "thaw.of": None, "model.cut": None,
 }  # fmt: skip
 Run = Callable[[Config, RunDirectory], object]
 
@@ -36,8 +36,10 @@ Run = Callable[[Config, RunDirectory], object]
 def start_weights(config: Config, net: Blocks, backbone: Backbone) -> Origin:
     """Load what `model.weights` names into `net`; the letters' backbone is trained first when it is not there."""
     if config.model.weights != "letters":
-        return apply_weights(net, backbone, config.model.weights)
-    origin = apply_weights(net, backbone, str(pretrained_on_letters(config)))
+        return apply_weights(net, backbone, config.model.weights, cut=config.model.cut is not None)
+    origin = apply_weights(
+        net, backbone, str(pretrained_on_letters(config)), cut=config.model.cut is not None
+    )
     return Origin("letters", origin.path, origin.sha256)
 
 
@@ -54,7 +56,9 @@ def check_weights(config: Config) -> None:
         UserError: it cannot, or does not fit the model.
     """
     if config.model.weights not in ("letters", "none"):
-        apply_weights(*build_model(config.model, 2, config.seed), config.model.weights)
+        apply_weights(
+            *build_model(config.model, 2, config.seed), config.model.weights, cut=config.model.cut is not None
+        )
 
 
 def letters_recipe(config: Config) -> DictConfig:
@@ -73,8 +77,7 @@ def letters_recipe(config: Config) -> DictConfig:
         f"trainer.progress={config.trainer.progress}",
         "trainer.select=last",
     ]
-    if hasattr(config.model, "stem"):
-        overrides.append(f"model.stem={config.model.stem}")
+    overrides += [f"model.{key}={getattr(config.model, key)}" for key in ("stem", "arch") if hasattr(config.model, key)]
     recipe = composed_config(overrides)
     recipe.cache_dir = config.cache_dir
     code = backbone_of(config.model).code
@@ -90,7 +93,7 @@ def letters_recipe(config: Config) -> DictConfig:
         **({"code": code} if code else {}),
     }
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-    recipe.run_dir = str(Path(config.cache_dir) / "pretrained" / f"{config.model.name}-letters-{digest}")
+    recipe.run_dir = str(Path(config.cache_dir) / "pretrained" / f"{config.model.title}-letters-{digest}")
     return recipe
 
 

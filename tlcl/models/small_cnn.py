@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Lt
 from torch import Tensor, nn
@@ -26,6 +26,8 @@ def remaining(size: int) -> int:
 
 @dataclass
 class SmallCNNConfig(ModelConfig):
+    all_blocks: ClassVar[tuple[str, ...]] = ("stem", "layer1", "layer2", "layer3", "head")
+
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 
 
@@ -33,8 +35,8 @@ def build(num_classes: int, config: SmallCNNConfig) -> Mapping[str, nn.Module]:
     """Blocks as in Ganin et al. 2016 ("DANN", the MNIST network) and Bousmalis et al. 2016 ("DSN").
 
     Convolution 5x5 to 32 maps, max-pooling, convolution 5x5 to 48 maps, max-pooling, two hidden layers of 100,
-    ReLU after each. `layer4` is dropout alone, so that what `layer3` gives is free of it, as CCSA's authors align
-    it; without it (`config.dropout=0`) the network is theirs. Initialised as in Keras (Glorot & Bengio 2010).
+    ReLU after each. Dropout is the head's, so that what `layer3` gives is free of it, as CCSA's authors align it;
+    without it (`config.dropout=0`) the network is theirs. Initialised as in Keras (Glorot & Bengio 2010).
 
     Raises:
         UserError: images too small for two convolutions.
@@ -52,8 +54,7 @@ def build(num_classes: int, config: SmallCNNConfig) -> Mapping[str, nn.Module]:
             OrderedDict(flatten=nn.Flatten(), fc=nn.Linear(second * remaining(size) ** 2, HIDDEN), relu=nn.ReLU())
         ),
         "layer3": nn.Sequential(OrderedDict(fc=nn.Linear(HIDDEN, HIDDEN), relu=nn.ReLU())),
-        "layer4": nn.Dropout(config.dropout),
-        "head": nn.Sequential(OrderedDict(fc=nn.Linear(HIDDEN, num_classes))),
+        "head": nn.Sequential(OrderedDict(drop=nn.Dropout(config.dropout), fc=nn.Linear(HIDDEN, num_classes))),
     }
     for block in blocks.values():
         for module in block.modules():

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from tlcl.models.blocks import FEATURES, Blocks
 from tlcl.models.inference import autocast
+from tlcl.models.layouts import NHWC
 
 
 class Tail(nn.Module):
@@ -19,7 +20,8 @@ class Tail(nn.Module):
 
     def __init__(self, net: Blocks, start: str, ndim: int, *, channels_last: bool) -> None:
         super().__init__()
-        self.start, self.ndim, self.channels_last = start, ndim, channels_last
+        self.start, self.ndim = start, ndim
+        self.channels_last = channels_last and net.layouts.get(start) != NHWC
         rest = net.places[net.places.index(start) + 1 :]
         self.parts = nn.ModuleDict({place: nn.Sequential(*net.parts(place)) for place in rest})
 

@@ -65,13 +65,18 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
-def load_backbone(net: Blocks, backbone: Backbone, state: dict[str, Tensor], source: str) -> None:
+def load_backbone(
+    net: Blocks, backbone: Backbone, state: dict[str, Tensor], source: str, *, cut: bool = False
+) -> None:
     """Put `state` (native or foreign keys) into every block of `net` but the head.
+
+    Args:
+        cut: the network has been cut: what the state holds of the blocks behind is left.
 
     Raises:
         UserError: keys or shapes that do not match, or numbers that are not finite; the sentence names the first.
     """
-    native = {backbone.foreign_key(key): value for key, value in state.items()}
+    native = backbone.adapt({backbone.foreign_key(key): value for key, value in state.items()})
     wanted = {
         key: backbone.native_key(key)
         for key in net.state_dict()
@@ -80,7 +85,7 @@ def load_backbone(net: Blocks, backbone: Backbone, state: dict[str, Tensor], sou
     body = {key for key in native if not key.startswith(backbone.head)}
     # A counter that old files lack and that no computation here reads.
     lacking = sorted(key for key in set(wanted.values()) - body if not key.endswith("num_batches_tracked"))
-    extra = sorted(body - set(wanted.values()))
+    extra = [] if cut else sorted(body - set(wanted.values()))
     if lacking or extra:
         problem = f"lacks {lacking[0]!r}" if lacking else f"has the unknown {extra[0]!r}"
         raise UserError(
@@ -94,12 +99,18 @@ def load_backbone(net: Blocks, backbone: Backbone, state: dict[str, Tensor], sou
         if name in native and mine[key].shape != native[name].shape:
             raise UserError(
                 f"model.weights={source} does not fit: {name} is {tuple(native[name].shape)}, "
-                f"the model needs {tuple(mine[key].shape)} (is model.stem the one it was trained with?)"
+                f"the model needs {tuple(mine[key].shape)} ({_why(backbone)})"
             )
     net.load_state_dict({key: native[name] for key, name in wanted.items() if name in native}, strict=False)
 
 
-def apply_weights(net: Blocks, backbone: Backbone, weights: str) -> Origin:
+def _why(backbone: Backbone) -> str:
+    if backbone.code.startswith("timm "):
+        return "are model.arch and model.input_size those it was trained with?"
+    return "is model.stem the one it was trained with?"
+
+
+def apply_weights(net: Blocks, backbone: Backbone, weights: str, *, cut: bool = False) -> Origin:
     """Load what `model.weights` names into `net` (all but its new head) and say what it was.
 
     Raises:
@@ -107,9 +118,9 @@ def apply_weights(net: Blocks, backbone: Backbone, weights: str) -> Origin:
     """
     if weights == "none":
         return Origin("none")
-    if weights == "imagenet":
-        load_backbone(net, backbone, backbone.imagenet(), weights)
-        return Origin("imagenet")
+    if weights in ("imagenet", "pretrained"):
+        load_backbone(net, backbone, backbone.imagenet(), weights, cut=cut)
+        return Origin(weights)
     path = Path(weights).expanduser()
     if path.is_dir():
         if not (path / RUN_MODEL).is_file():
@@ -117,7 +128,7 @@ def apply_weights(net: Blocks, backbone: Backbone, weights: str) -> Origin:
                 f"model.weights={path} is a folder without {RUN_MODEL}; give the directory of a finished run"
             )
         path = path / RUN_MODEL
-    load_backbone(net, backbone, read_state(path), weights)
+    load_backbone(net, backbone, read_state(path), weights, cut=cut)
     return Origin(weights, str(path), file_sha256(path))
 
 
@@ -141,6 +152,6 @@ def load_kept_head(net: Blocks, backbone: Backbone, weights: str, classes: Seque
             f"the data has {', '.join(classes)}"
         )
     state = read_state(path / RUN_MODEL)
-    head = {key: backbone.native_key(key) for key in net.state_dict() if key.startswith("blocks.head.")}
+    head = {key: backbone.native_key(key) for key in net.head_keys()}
     rows = torch.tensor([known.index(name) for name in wanted])
     net.load_state_dict({key: state[name][rows] for key, name in head.items()}, strict=False)

@@ -42,11 +42,6 @@ class Domains(NamedTuple):
     target_logits: Tensor
 
 
-def vectors(outputs: Tensor) -> Tensor:
-    """Outputs (B, D) as they are, maps (B, D, H, W) averaged over their places: (B, D)."""
-    return outputs.flatten(2).mean(2) if outputs.ndim > 2 else outputs
-
-
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of the images that have a label; 0 (with a gradient of 0) when none has.
 
@@ -104,9 +99,9 @@ def passes(net: Blocks, source: Tensor, target: Tensor, block: str, start: str |
 
 
 def both_domains(net: Blocks, source: Tensor, target: Tensor, block: str) -> Domains:
-    """As `passes`, with the block's outputs as `vectors` (n, D) and (m, D)."""
+    """As `passes`, with the block's outputs pooled: (n, D) and (m, D)."""
     domains = passes(net, source, target, block)
-    return domains._replace(source=vectors(domains.source), target=vectors(domains.target))
+    return domains._replace(source=net.pooled(block, domains.source), target=net.pooled(block, domains.target))
 
 
 class AdaptationMethod(nn.Module):
@@ -189,8 +184,8 @@ def sample_outputs(net: Blocks, block: str) -> Tensor:
 
 
 def width(net: Blocks, block: str) -> int:
-    """D of the `vectors` of a block's outputs."""
-    return int(vectors(sample_outputs(net, block)).shape[1])
+    """D of a block's pooled outputs."""
+    return int(net.pooled(block, sample_outputs(net, block)).shape[1])
 
 
 Method = AdaptationMethod  # in users' files of before

@@ -1,0 +1,44 @@
+"""timm's networks by name, with random weights."""
+
+import difflib
+from typing import Any
+
+from torch import nn
+
+from tlcl.errors import UserError
+from tlcl.system.text import shown
+
+
+def input_of(arch: str) -> Any:
+    """timm's `pretrained_cfg` of a network.
+
+    Raises:
+        UserError: there is no such network.
+    """
+    import timm  # here, as it takes a second that other networks need not wait for
+
+    if not timm.is_model(arch):
+        near = difflib.get_close_matches(arch.partition(".")[0], timm.list_models(), n=1)
+        hint = f"did you mean {near[0]}?" if near else "timm.list_models() has them all"
+        raise UserError(f"model.arch={shown(arch)} is no network of timm {timm.__version__}; {hint}")
+    return timm.get_pretrained_cfg(arch)
+
+
+def create(arch: str, size: int, classes: int, drop_path: float = 0.0) -> nn.Module:
+    """The network with random weights, for images of a size in pixels and so many classes.
+
+    Raises:
+        UserError: no such network, or it does not take images of that size.
+    """
+    known = input_of(arch)
+    import timm
+
+    options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+    if known is not None and known.fixed_input_size and known.input_size[-1] != size:
+        options["img_size"] = size
+    try:
+        network: nn.Module = timm.create_model(arch, pretrained=False, num_classes=classes, drop_rate=0.0, **options)
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"model.arch={arch} cannot be built for model.input_size={size}: {reason}") from None
+    return network
