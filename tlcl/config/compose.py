@@ -87,7 +87,7 @@ def check_quotes(arguments: Sequence[str]) -> None:
 # What takes the other's place: a key, the keys that it makes useless, and why.
 USELESS = (
     ("thaw.depth", re.compile(r"thaw\.(\d+|of)"), "a depth takes the milestones' place"),
-    ("thaw.blocks", re.compile(r"thaw\.(\d+|of|depth)"), "the blocks take their place"),
+    ("thaw.blocks", re.compile(r"thaw\.(\d+|of|depth|patience)"), "the blocks take their place"),
     ("data.test", re.compile(r"data\.test_fraction"), "the test images are those of data.test"),
     ("source.test", re.compile(r"source\.test_fraction"), "the test images are those of source.test"),
 )
@@ -103,6 +103,8 @@ def check_useless(arguments: Sequence[str]) -> None:
     pairs = [key.partition("=")[::2] for key in keys]
     given = {key: value for key, value in pairs if value not in ("", "null")}
     for key, useless, why in USELESS:
+        if key == "thaw.depth" and "thaw.patience" in given:
+            continue  # the depth at which it ends
         for other in [name for name in given if useless.fullmatch(name)] if key in given else []:
             both = f"{key}={shown(given[key])} and {other}={shown(given[other])}"
             raise UserError(f"{both}: {why}; leave one of them out")
@@ -114,6 +116,8 @@ def check_milestones(arguments: Sequence[str], composed: DictConfig) -> None:
     Raises:
         UserError: one is.
     """
+    if OmegaConf.select(composed, "thaw.patience") is not None:
+        return  # which starts with a milestone, and ends at the depth
     instead = {key: OmegaConf.select(composed, key) for key in ("thaw.depth", "thaw.blocks")}
     keys = [argument.lstrip("+").partition("=")[0] for argument in arguments]
     given = [key for key in keys if re.fullmatch(r"thaw\.\d+", key)]

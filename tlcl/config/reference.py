@@ -192,13 +192,14 @@ def group_section(group: str) -> Iterator[str]:
         yield "\n".join(f"- `{group}={file.name}`: {file.about}" for file in files)
     if group == "thaw":
         known = {key: meaning for file in files for key, meaning in file.meanings.items()}
-        epoch = "how deep the training goes from then on, e.g. `thaw.15=1`; or the blocks that thaw, `thaw.15=[layer4]`"
+        epoch = "how deep training goes from then on, e.g. `thaw.15=1`; or what thaws, `thaw.15=[layer4]`"
         deep = "int, a block's name, `all` or null"
         rows = [
             ("`thaw.depth`", deep, "`null`; head_only: `0`; all: `all`", escaped(known["depth"])),
             ("`thaw.of`", "int or null", "`null`; layerwise: `35`", escaped(known["of"])),
             ("`thaw.blocks`", "list of blocks or null", "`null`", escaped(known["blocks"])),
             ("`thaw.only`", " \\| ".join(f"`{value}`" for value in ONLY), "`all`", escaped(known["only"])),
+            ("`thaw.patience`", "int or null", "`null`; by_events: `3`", escaped(known["patience"])),
             ("`thaw.EPOCH`", "int, a block's name, or a list of blocks", "", epoch),
         ]
         yield table(rows)

@@ -91,6 +91,11 @@ def check_finetuning(config: Config) -> None:
             "optim.class_weights=balanced and data.balanced_batches=true both give every class the same say; "
             "leave one of them out"
         )
+    if config.optim.head == "fitted" and config.schedule.patience is not None:
+        raise UserError(
+            f"thaw.patience={config.schedule.patience} would thaw by the images on which optim.head=fitted "
+            "compares models; set optim.head=new, or thaw.patience=null"
+        )
     if config.data.val_size == 0:
         raise UserError("data.val_size=0 leaves fine-tuning no images to choose the checkpoint on")
 
@@ -109,6 +114,8 @@ def _check_finetuning_only(config: Config) -> None:
         given = getattr(getattr(config, group), name, only)
         if given != only:
             raise UserError(f"{key}={given} is for fine-tuning alone; leave it out")
+    if config.schedule.patience is not None:
+        raise UserError(f"thaw.patience={config.schedule.patience} is for fine-tuning alone; leave it out")
 
 
 def check_continual(config: Config) -> None:

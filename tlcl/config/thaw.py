@@ -10,6 +10,7 @@ from tlcl.system.text import shown
 
 BLOCKS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
 THAW_KEYS = ("depth", "of", "blocks", "only", "patience")  # what is no epoch
+Milestone = int | str | list[str]  # a depth, a block as deep as which to train, or the blocks that thaw
 ONLY = ("all", "norms", "biases", "norms_and_biases")
 
 
@@ -20,6 +21,9 @@ class ThawSchedule:
     Args:
         from_end: without, the blocks are those of `thaw.blocks`, any set of them.
         only: which parameters of the trained backbone blocks train, one of `ONLY`; those of the head all do.
+        patience: epochs without a better validation figure after which the next block thaws, in place of milestones
+            after the first; the epochs then depend on the training.
+        deepest: how many backbone blocks so thaw at most.
 
     Raises:
         UserError: an epoch that is negative or not whole, an unknown block, a block thawed twice, or a block
@@ -30,6 +34,8 @@ class ThawSchedule:
     order: tuple[str, ...] = BLOCKS
     from_end: bool = True
     only: str = "all"
+    patience: int | None = None
+    deepest: int = 0
 
     def __post_init__(self) -> None:
         thawed: list[str] = []
@@ -65,8 +71,21 @@ class ThawSchedule:
         )
 
     def trainable(self, epoch: int) -> frozenset[str]:
-        """The blocks that train in `epoch` (counted from 0)."""
+        """The blocks that train in `epoch` (counted from 0); with a patience, all that may train in it."""
+        if self.patience is not None:
+            # The first epoch is the best so far, so that at the earliest `patience` later ones are not.
+            thawed = max(0, epoch - 1) // self.patience
+            return self.at(min(self.shallowest + thawed, self.deepest))
         return frozenset(block for start, blocks in self.milestones.items() if start <= epoch for block in blocks)
+
+    @property
+    def shallowest(self) -> int:
+        """How many backbone blocks train in the first epoch, where blocks thaw from the end on."""
+        return len(self.milestones[0]) - 1
+
+    def at(self, depth: int) -> frozenset[str]:
+        """The head and the last `depth` backbone blocks."""
+        return frozenset(self.order[len(self.order) - 1 - depth :])
 
     @classmethod
     def from_depth(cls, depth: int | str, order: tuple[str, ...] = BLOCKS) -> "ThawSchedule":
@@ -108,11 +127,48 @@ class ThawSchedule:
             if not isinstance(blocks, list) or not all(isinstance(block, str) for block in blocks):
                 raise UserError(f"thaw.blocks={shown(blocks)} must be a list of blocks, e.g. [{order[1]},head]")
             named = [one for block in blocks for one in named_blocks("thaw.blocks", block, order)]
+            if thaw.get("patience") is not None:
+                raise UserError("thaw.blocks names what trains all the time, so thaw.patience has nothing to thaw")
             return cls({0: named}, order, from_end=False, only=only)
+        if thaw.get("patience") is not None:
+            return cls.by_patience(thaw, written, order, only)
         if depth is not None:
             return replace(cls.from_depth(depth, order), only=only)
         schedule = cls(newly_thawed(written, order), order, only=only)
         return schedule if of is None else schedule.scaled(of, epochs)
+
+    @classmethod
+    def by_patience(
+        cls, thaw: Mapping[str, Any], written: Mapping[int, Milestone], order: tuple[str, ...], only: str
+    ) -> "ThawSchedule":
+        """Blocks that thaw one by one: from the first milestone (the head alone by default) to `thaw.depth` or all.
+
+        Gradual unfreezing by plateaus, as in the library finetuning-scheduler.
+
+        Args:
+            thaw: with a `patience`.
+            written: its milestones.
+
+        Raises:
+            UserError: a milestone after the first, `of`, or nothing that could thaw.
+        """
+        patience = whole("thaw.patience", thaw["patience"], "a number of epochs")
+        useless = [f"thaw.{epoch}" for epoch in sorted(written) if epoch]
+        useless += ["thaw.of"] if thaw.get("of") is not None else []
+        if useless:
+            raise UserError(
+                f"{useless[0]} says when blocks thaw, and thaw.patience={patience} leaves that to the validation "
+                "figures; leave one of them out, e.g. thaw=by_events"
+            )
+        first = newly_thawed({0: written.get(0, 0)}, order)
+        depth = thaw.get("depth")
+        deepest = depth_of("thaw.depth", "all" if depth is None else depth, order)
+        if deepest < len(first[0]):
+            raise UserError(
+                f"thaw.depth={shown(depth)} is what trains from the first epoch on, so thaw.patience={patience} "
+                "has nothing to thaw; set a larger thaw.depth, or all"
+            )
+        return cls(first, order, only=only, patience=patience, deepest=deepest)
 
     def scaled(self, of: int, epochs: int) -> "ThawSchedule":
         """The milestones of a run of `of` epochs at the same shares of one of `epochs`, all within it.
@@ -131,13 +187,13 @@ class ThawSchedule:
         return replace(self, milestones=scaled)
 
 
-def written_milestones(thaw: Mapping[str, Any]) -> dict[int, int | str | list[str]]:
+def written_milestones(thaw: Mapping[str, Any]) -> dict[int, Milestone]:
     """Epoch -> what is written there, without those that are null.
 
     Raises:
         UserError: a key that is neither in `THAW_KEYS` nor an epoch, or a value that says no depth and no blocks.
     """
-    written: dict[int, int | str | list[str]] = {}
+    written: dict[int, Milestone] = {}
     for key, value in thaw.items():
         if key in THAW_KEYS:
             continue
@@ -161,7 +217,7 @@ def written_milestones(thaw: Mapping[str, Any]) -> dict[int, int | str | list[st
     return written
 
 
-def newly_thawed(written: Mapping[int, int | str | list[str]], order: tuple[str, ...]) -> dict[int, list[str]]:
+def newly_thawed(written: Mapping[int, Milestone], order: tuple[str, ...]) -> dict[int, list[str]]:
     """Epoch -> the blocks that thaw at its start, of milestones as they may be written.
 
     Raises:

@@ -75,14 +75,17 @@ class Thaw(L.Callback):
     """At the start of each epoch, train what the schedule says for that epoch; holds no state of its own.
 
     Because the set is a function of the epoch, a run resumed beyond a milestone has exactly the blocks of an
-    uninterrupted one. The module keeps the set and re-applies it whenever anything calls `train()`.
+    uninterrupted one. With a patience it is what `ThawByEvents`, listed before, has told the module.
+    The module keeps the set and re-applies it whenever anything calls `train()`.
     """
 
     def __init__(self, schedule: ThawSchedule) -> None:
         self.schedule = schedule
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        trainable, only = self.schedule.trainable(trainer.current_epoch), self.schedule.only
+        only, trainable = self.schedule.only, self.schedule.trainable(trainer.current_epoch)
+        if self.schedule.patience is not None:
+            trainable = pl_module.trainable_blocks  # type: ignore[assignment]
         net: Blocks = pl_module.net  # type: ignore[assignment]
         set_trainable(net, trainable, only)
         if trainable and not any(parameter.requires_grad for parameter in net.parameters()):

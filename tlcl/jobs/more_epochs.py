@@ -41,7 +41,7 @@ def longer(config: Config, composed: DictConfig, anew: dict[str, Any], directory
             f"trainer.epochs={anew[KEYS[0]]}: more epochs are for fine-tuning and adaptation; a {kind} run is over "
             "after its last task or run"
         )
-    if all(config.thaw.get(key) is None for key in ("depth", "blocks")):
+    if all(config.thaw.get(key) is None for key in ("depth", "blocks", "patience")):
         milestones = {str(epoch): list(blocks) for epoch, blocks in config.schedule.milestones.items()}
         others = {key: value for key, value in config.thaw.items() if key in THAW_KEYS}
         composed.thaw = {**others, "depth": None, "of": None, **milestones}
