@@ -195,6 +195,15 @@ def test_the_tails_modules_are_the_networks(resnet: Blocks) -> None:
     assert next(iter(last.parameters())) is resnet.classifier.weight
 
 
+def test_training_starts_before_the_first_of_any_blocks(resnet: Blocks) -> None:
+    """A gap of frozen blocks further on is computed in every step, as what comes before it changes."""
+    assert last_frozen(resnet, frozenset({"layer1", "head"})) == "stem"
+    assert last_frozen(resnet, frozenset({"layer2"})) == "layer1"
+    assert last_frozen(resnet, frozenset({"stem"})) is None
+    assert last_frozen(resnet, frozenset({"layer4"})) == "layer3"
+    assert last_frozen(resnet, frozenset({"head"})) == "features"
+
+
 @pytest.mark.parametrize(
     ("depth", "place"), [(0, FEATURES), (1, "layer3"), (2, "layer2"), (3, "layer1"), (4, "stem"), (5, None)]
 )

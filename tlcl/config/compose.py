@@ -87,6 +87,7 @@ def check_quotes(arguments: Sequence[str]) -> None:
 # What takes the other's place: a key, the keys that it makes useless, and why.
 USELESS = (
     ("thaw.depth", re.compile(r"thaw\.(\d+|of)"), "a depth takes the milestones' place"),
+    ("thaw.blocks", re.compile(r"thaw\.(\d+|of|depth|patience)"), "the blocks take their place"),
     ("data.test", re.compile(r"data\.test_fraction"), "the test images are those of data.test"),
     ("source.test", re.compile(r"source\.test_fraction"), "the test images are those of source.test"),
 )
@@ -102,25 +103,30 @@ def check_useless(arguments: Sequence[str]) -> None:
     pairs = [key.partition("=")[::2] for key in keys]
     given = {key: value for key, value in pairs if value not in ("", "null")}
     for key, useless, why in USELESS:
+        if key == "thaw.depth" and "thaw.patience" in given:
+            continue  # the depth at which it ends
         for other in [name for name in given if useless.fullmatch(name)] if key in given else []:
             both = f"{key}={shown(given[key])} and {other}={shown(given[other])}"
             raise UserError(f"{both}: {why}; leave one of them out")
 
 
 def check_milestones(arguments: Sequence[str], composed: DictConfig) -> None:
-    """That milestones are not given to an experiment or a thaw group that has a depth, which takes their place.
+    """That milestones are not given to an experiment or a thaw group that has what takes their place.
 
     Raises:
         UserError: one is.
     """
-    depth = OmegaConf.select(composed, "thaw.depth")
+    if OmegaConf.select(composed, "thaw.patience") is not None:
+        return  # which starts with a milestone, and ends at the depth
+    instead = {key: OmegaConf.select(composed, key) for key in ("thaw.depth", "thaw.blocks")}
     keys = [argument.lstrip("+").partition("=")[0] for argument in arguments]
     given = [key for key in keys if re.fullmatch(r"thaw\.\d+", key)]
-    if depth is not None and given:
-        raise UserError(
-            f"{given[0]} is a milestone, and thaw.depth={depth} takes the milestones' place; add thaw=milestones, "
-            "or thaw.depth=null"
-        )
+    for key, value in instead.items():
+        if value is not None and given:
+            raise UserError(
+                f"{given[0]} is a milestone, and {key}={value} takes the milestones' place; add thaw=milestones, "
+                f"or {key}=null"
+            )
 
 
 def check_groups(arguments: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from tlcl.config.ranges import check_value, limits
 from tlcl.config.registry import GROUPS
 from tlcl.config.rules import check_cache, check_schedule
 from tlcl.config.schema import LATER, OPTIONAL, PLAIN, Config, conf_dir
+from tlcl.config.thaw import THAW_KEYS
 from tlcl.errors import UserError
 from tlcl.extensions import run_extensions
 from tlcl.security.secrets import leaves, refuse_reads, refuse_values
@@ -28,7 +29,7 @@ PATHS = ("data.", "source.", "model.")  # groups in which a text may be a path
 
 def known_keys() -> list[str]:
     """Every dotted key, for suggestions: from the files of conf/, since those of the choices wait for torch."""
-    keys = {item.name for item in fields(Config)} | {"thaw.depth", "thaw.of", "resume"}
+    keys = {item.name for item in fields(Config)} | {f"thaw.{key}" for key in THAW_KEYS} | {"resume"}
     for group, schema in PLAIN.items():
         keys |= {f"{group}.{item.name}" for item in fields(schema)}
     for group, choices in GROUPS.items():
@@ -196,7 +197,7 @@ def parse_config(composed: DictConfig) -> Config:
     for key in ("run_dir", "cache_dir"):
         values[key] = str(expanded(values[key], key))
     if not OmegaConf.is_dict(composed.thaw):
-        raise UserError("'thaw' must map epochs to blocks, e.g. {0: [head], 15: [layer4]}")
+        raise UserError("'thaw' must map epochs to depths, e.g. {0: 0, 15: 1}")
     values["thaw"] = {str(key): value for key, value in cast(dict, OmegaConf.to_container(composed.thaw)).items()}
     if len(values["thaw"]) < len(composed.thaw):
         raise UserError("thaw names one epoch twice, once as a number and once in quotes; keep one of them")

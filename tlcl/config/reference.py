@@ -17,6 +17,7 @@ from annotated_types import Ge, Gt, Lt
 from tlcl.config.ranges import OneOf, limits
 from tlcl.config.registry import GROUPS
 from tlcl.config.schema import PLAIN, Config, conf_dir
+from tlcl.config.thaw import ONLY
 from tlcl.system.command import called
 
 KEY = re.compile(r"^(?P<indent> *)'?(?P<key>\w+)'?:(?P<rest>.*)$")
@@ -191,11 +192,15 @@ def group_section(group: str) -> Iterator[str]:
         yield "\n".join(f"- `{group}={file.name}`: {file.about}" for file in files)
     if group == "thaw":
         known = {key: meaning for file in files for key, meaning in file.meanings.items()}
-        epoch = "blocks that start to train in this epoch, e.g. `thaw.15=[layer4]`"
+        epoch = "how deep training goes from then on, e.g. `thaw.15=1`; or what thaws, `thaw.15=[layer4]`"
+        deep = "int, a block's name, `all` or null"
         rows = [
-            ("`thaw.depth`", "int or null, 0 to 5", "`null`; head_only: `0`; all: `5`", escaped(known["depth"])),
+            ("`thaw.depth`", deep, "`null`; head_only: `0`; all: `all`", escaped(known["depth"])),
             ("`thaw.of`", "int or null", "`null`; layerwise: `35`", escaped(known["of"])),
-            ("`thaw.EPOCH`", "list of blocks", "", epoch),
+            ("`thaw.blocks`", "list of blocks or null", "`null`", escaped(known["blocks"])),
+            ("`thaw.only`", " \\| ".join(f"`{value}`" for value in ONLY), "`all`", escaped(known["only"])),
+            ("`thaw.patience`", "int or null", "`null`; by_events: `3`", escaped(known["patience"])),
+            ("`thaw.EPOCH`", "int, a block's name, or a list of blocks", "", epoch),
         ]
         yield table(rows)
         return

@@ -5,8 +5,10 @@ from typing import Any
 
 from tlcl.config.adaptation import AdaptationConfig
 from tlcl.config.schema import Config, DataConfig, OptimConfig, TrainerConfig
+from tlcl.config.stages import named_blocks
 from tlcl.config.thaw import ThawSchedule
 from tlcl.errors import UserError
+from tlcl.system.text import shown
 
 # keys of `data` and `source` -> the values that ask for no cache
 UNCACHED: dict[str, tuple[Any, ...]] = {
@@ -29,10 +31,13 @@ def check_schedule(
             f"above {late[0]}, drop the milestone with ~thaw.{late[0]}, or let the milestones move with the run: "
             f"thaw.of={late[-1] + 1}"
         )
-    unknown = sorted(set(optim.block_lr) - set(schedule.order))
-    if unknown:
-        raise UserError(f"optim.block_lr names {unknown[0]!r}; the blocks are {', '.join(schedule.order)}")
+    if "head" not in schedule.trainable(0) and optim.head != "fitted":
+        raise UserError(
+            f"thaw.blocks={shown(thaw['blocks'])} leaves out the head, which is new and would stay random; add "
+            "head, or have it fitted first: optim.head=fitted"
+        )
     for block, rate in optim.block_lr.items():
+        named_blocks("optim.block_lr", block, schedule.order)
         if not 0 <= rate < math.inf:
             raise UserError(f"optim.block_lr.{block}={rate} must be a finite number, at least 0")
     if optim.warmup_epochs > trainer.epochs:
@@ -88,6 +93,11 @@ def check_finetuning(config: Config) -> None:
             "optim.class_weights=balanced and data.balanced_batches=true both give every class the same say; "
             "leave one of them out"
         )
+    if config.optim.head == "fitted" and config.schedule.patience is not None:
+        raise UserError(
+            f"thaw.patience={config.schedule.patience} would thaw by the images on which optim.head=fitted "
+            "compares models; set optim.head=new, or thaw.patience=null"
+        )
     if config.data.val_size == 0:
         raise UserError("data.val_size=0 leaves fine-tuning no images to choose the checkpoint on")
 
@@ -106,6 +116,8 @@ def _check_finetuning_only(config: Config) -> None:
         given = getattr(getattr(config, group), name, only)
         if given != only:
             raise UserError(f"{key}={given} is for fine-tuning alone; leave it out")
+    if config.schedule.patience is not None:
+        raise UserError(f"thaw.patience={config.schedule.patience} is for fine-tuning alone; leave it out")
 
 
 def check_continual(config: Config) -> None:

@@ -27,6 +27,9 @@ class EarlyStop(EarlyStopping):
         name, mode = MONITORS[config.trainer.monitor]
         super().__init__(name, patience=config.trainer.patience, mode=mode, check_on_train_epoch_end=False)
         self.last_thaw = max(config.schedule.milestones)
+        schedule = config.schedule
+        # With thaw.patience the epoch is not known; what trains in the end is.
+        self.deepest = None if schedule.patience is None else schedule.at(schedule.deepest)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         # A run that is given more epochs may be given more patience too.
@@ -38,5 +41,6 @@ class EarlyStop(EarlyStopping):
             trainer.should_stop = True
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.current_epoch >= self.last_thaw:
+        thawed = self.deepest is None or pl_module.trainable_blocks == self.deepest
+        if trainer.current_epoch >= self.last_thaw and thawed:
             super().on_validation_end(trainer, pl_module)

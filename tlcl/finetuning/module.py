@@ -59,6 +59,7 @@ class FinetuningModule(L.LightningModule):
         self.mixup, self._mixing = mixup, generator(seed, "mixup")
         self.net, self.optim, self.seed, self.log_every = net, optim, seed, log_every
         self.trainable_blocks: frozenset[str] = frozenset(net.names)
+        self.statistics_learn = True  # not where BatchNorm's own scales are frozen, see thaw.only
         self.train_acc = MulticlassAccuracy(num_classes, average="micro")
         self.val_acc = MulticlassAccuracy(num_classes, average="micro")
         self.val_balanced_acc, self.val_macro_f1 = BalancedAccuracy(num_classes), MacroF1(num_classes)
@@ -71,7 +72,8 @@ class FinetuningModule(L.LightningModule):
     def train(self, mode: bool = True) -> "FinetuningModule":
         """As usual, but a frozen block stays in eval whoever calls this."""
         super().train(mode)
-        modes_for(self.net, self.trainable_blocks, mode, statistics=self.optim.batch_norm == "train")
+        statistics = self.optim.batch_norm == "train" and self.statistics_learn
+        modes_for(self.net, self.trainable_blocks, mode, statistics=statistics)
         return self
 
     def forward(self, inputs: Tensor) -> Tensor:

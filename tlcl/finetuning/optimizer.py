@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from tlcl.config.schema import OptimConfig
+from tlcl.config.stages import named_blocks, stages
 from tlcl.config.thaw import BLOCKS
 from tlcl.models.blocks import Blocks
 
@@ -65,12 +66,17 @@ def build_scheduler(optimizer: Optimizer, config: OptimConfig, total_steps: int,
 def block_learning_rates(
     lr: float, decay: float, explicit: Mapping[str, float], order: Sequence[str] = BLOCKS
 ) -> dict[str, float]:
-    """Learning rate of each block: `lr * decay**distance_from_head` unless given in `explicit`.
+    """Learning rate of each block: `lr * decay**distance_from_head` unless it or its stage is given in `explicit`.
 
-    Discriminative fine-tuning after Howard & Ruder 2018, "Universal Language Model Fine-tuning", section 3.2.
+    Discriminative fine-tuning after Howard & Ruder 2018, "Universal Language Model Fine-tuning", section 3.2; the
+    distance counts stages, which are single blocks unless there are many, see `stages`.
     """
-    last = len(order) - 1
-    return {block: explicit.get(block, lr * decay ** (last - index)) for index, block in enumerate(order)}
+    rows = stages(order)
+    rates = {block: lr * decay ** (len(rows) - 1 - index) for index, row in enumerate(rows) for block in row}
+    # A block's own rate goes before its stage's.
+    for name in sorted(explicit, key=lambda name: name in order):
+        rates.update(dict.fromkeys(named_blocks("optim.block_lr", name, order), explicit[name]))
+    return rates
 
 
 def lr_factor(step: int, *, total_steps: int, warmup_steps: int, kind: str) -> float:

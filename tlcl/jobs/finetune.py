@@ -32,7 +32,7 @@ from tlcl.prefix_cache.probabilities import predict_probabilities, probabilities
 from tlcl.reports.verdict import accuracy_words, model_words
 from tlcl.tracking.calibration import write_calibration
 from tlcl.tracking.checkpoint import BEST, BestWeights
-from tlcl.tracking.records import RunDirectory
+from tlcl.tracking.records import RunDirectory, read_lines
 from tlcl.tracking.selection import RULES, SCORES
 from tlcl.tracking.timings import Stopwatch
 from tlcl.tracking.wandb import check_key
@@ -78,7 +78,12 @@ class Finetune(Job):
 
     @property
     def trained(self) -> frozenset[str]:
-        return frozenset({"head"}) if self.head_stays else super().trained
+        if self.head_stays:
+            return frozenset({"head"})
+        if self.config.schedule.patience is None:
+            return super().trained
+        lines = read_lines(self.directory.path / "metrics.jsonl")
+        return frozenset(block for line in lines for block in line["trainable"])
 
     @property
     def head_stays(self) -> bool:

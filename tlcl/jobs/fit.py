@@ -11,6 +11,7 @@ from tlcl.config.schema import Config
 from tlcl.distributed.collectives import leads
 from tlcl.errors import UserError
 from tlcl.finetuning.early_stop import EarlyStop
+from tlcl.finetuning.events import ThawByEvents
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.finetuning.progress import RunProgress
 from tlcl.finetuning.thaw import Thaw
@@ -78,6 +79,7 @@ def train(
         best: what notes something of each epoch before the checkpoint is written.
     """
     callbacks: list[L.Callback] = [
+        *([ThawByEvents(config)] if config.schedule.patience is not None else []),
         *prefix,
         Thaw(config.schedule),
         RunProgress(config.trainer.progress),

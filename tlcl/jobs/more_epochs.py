@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from tlcl.config.kinds import kind_of
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config
+from tlcl.config.thaw import THAW_KEYS
 from tlcl.errors import UserError
 from tlcl.finetuning.early_stop import EarlyStop
 from tlcl.models.build import build_model
@@ -40,9 +41,10 @@ def longer(config: Config, composed: DictConfig, anew: dict[str, Any], directory
             f"trainer.epochs={anew[KEYS[0]]}: more epochs are for fine-tuning and adaptation; a {kind} run is over "
             "after its last task or run"
         )
-    if OmegaConf.select(composed, "thaw.depth") is None:
+    if all(config.thaw.get(key) is None for key in ("depth", "blocks", "patience")):
         milestones = {str(epoch): list(blocks) for epoch, blocks in config.schedule.milestones.items()}
-        composed.thaw = {"depth": None, "of": None, **milestones}
+        others = {key: value for key, value in config.thaw.items() if key in THAW_KEYS}
+        composed.thaw = {**others, "depth": None, "of": None, **milestones}
     for key, value in anew.items():
         OmegaConf.update(composed, key, value)
     new = parse_config(composed)

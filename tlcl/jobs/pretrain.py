@@ -29,7 +29,10 @@ LATER = {
     "data.crop_area": None, "data.colour": 0.0, "data.mixup": 0.0, "data.crop_head": False,
     "data.balanced_batches": False, "optim.label_smoothing": 0.0, "optim.head": "new",
     "optim.batch_norm": "train", "optim.class_weights": "none", "thaw.of": None, "model.cut": None,
+    "thaw.blocks": None, "thaw.only": "all", "thaw.patience": None,
 }  # fmt: skip
+# Values that were written otherwise when every network had five blocks before its head.
+BEFORE = {("thaw.depth", "all"): 5}
 Run = Callable[[Config, RunDirectory], object]
 
 
@@ -98,7 +101,8 @@ def letters_recipe(config: Config) -> DictConfig:
 
 
 def _without_later(group: str, keys: dict[Any, Any]) -> dict[Any, Any]:
-    return {key: value for key, value in keys.items() if LATER.get(f"{group}.{key}", LATER) != value}
+    kept = {key: value for key, value in keys.items() if LATER.get(f"{group}.{key}", LATER) != value}
+    return {key: BEFORE.get((f"{group}.{key}", str(value)), value) for key, value in kept.items()}
 
 
 def _whole(path: Path) -> bool:

@@ -74,8 +74,11 @@ class SplitNetwork(nn.Module):
 
 
 def last_frozen(net: Blocks, trainable: frozenset[str]) -> str | None:
-    """The place up to which nothing is trained: `features` when the head alone is, None when the first block is."""
-    frozen = [name for name in net.names if name not in trainable]
-    if not frozen:
-        return None
-    return FEATURES if frozen[-1] == net.names[-2] else frozen[-1]
+    """The place up to which nothing is trained: `features` when no backbone block is, None when the first block is.
+
+    That a later block is frozen again does not move it.
+    """
+    before = next((at for at, name in enumerate(net.names[:-1]) if name in trainable), None)
+    if before is None:
+        return FEATURES
+    return net.names[before - 1] if before else None

@@ -34,15 +34,15 @@ class Start:
     versions: Versions | None
 
 
+def start_of(net: Blocks, config: Config, trainable: frozenset[str]) -> Start:
+    """Of an epoch in which `trainable` blocks train."""
+    versions = Versions.of(config.data, config.seed, cropped=crops_in(config.data, trainable))
+    return Start(last_frozen(net, trainable), versions)
+
+
 def starts(net: Blocks, config: Config) -> list[Start]:
     """Of every epoch of the run."""
-    found = []
-    for epoch in range(config.trainer.epochs):
-        trainable = config.schedule.trainable(epoch)
-        cropped = crops_in(config.data, trainable)
-        versions = Versions.of(config.data, config.seed, cropped=cropped)
-        found.append(Start(last_frozen(net, trainable), versions))
-    return found
+    return [start_of(net, config, config.schedule.trainable(epoch)) for epoch in range(config.trainer.epochs)]
 
 
 def worth_caching(planned: list[Start], first: int = 0) -> dict[Versions, list[str]]:
@@ -123,7 +123,8 @@ class ServePrefix(L.Callback):
 
     When versions of the training images are first needed, the outputs of every place that an epoch to come starts
     from are computed of them, each from the one before; when a block thaws, the next is taken and the last let go.
-    The validation images' are always computed once. Listed before `Thaw`, which puts the blocks in their modes.
+    The validation images' are always computed once. With `thaw.patience` nobody knows which block thaws when, so that
+    they are computed at each thaw. Listed before `Thaw`, which puts the blocks in their modes.
 
     Args:
         keeping: where, when others keep something beside it.
@@ -145,11 +146,13 @@ class ServePrefix(L.Callback):
         self.records: list[dict[str, Any]] = []
         self._told = False
         self._noted: list[Versions] = []
+        self._assumed: Start | None = None
         self._serving: tuple[str | None, str | None, Versions | None] = (None, None, None)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         net: Blocks = pl_module.net  # type: ignore[assignment]
-        epoch, planned = trainer.current_epoch, starts(net, self.config)
+        epoch = trainer.current_epoch
+        planned = self._planned(net, pl_module.trainable_blocks)  # type: ignore[arg-type]
         start = planned[epoch]
         self._let_go(net, start)
         place, device = start.place or "", pl_module.device
@@ -171,6 +174,16 @@ class ServePrefix(L.Callback):
             versions.count if versions else None,
         )
         pl_module.start, pl_module.val_start = serving[:2]  # type: ignore[assignment]
+
+    def _planned(self, net: Blocks, trainable: frozenset[str]) -> list[Start]:
+        """What each epoch starts from; with `thaw.patience`, as if what trains now did so in all of them."""
+        if self.config.schedule.patience is None:
+            return starts(net, self.config)
+        start = start_of(net, self.config, trainable)
+        if start != self._assumed:
+            self._let_go(net, Start(None, None))
+            self._assumed, self.val = start, None
+        return [start] * self.config.trainer.epochs
 
     def _train(self, net: Blocks, device: torch.device, planned: list[Start], epoch: int) -> dict[str, Held]:
         """The outputs of the training images in the versions of this epoch."""

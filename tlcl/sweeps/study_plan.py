@@ -86,7 +86,7 @@ def planned_runs(root: Path, scale: Scale) -> list[PlannedRun]:
 
 
 def _milestones(scale: Scale) -> list[str]:
-    return ["thaw.of=null", "~thaw.15", "~thaw.25", "+thaw.1=[layer4]"] if scale.shorter else []
+    return ["thaw.of=null", "~thaw.15", "~thaw.25", "+thaw.1=1"] if scale.shorter else []
 
 
 def study(root: Path, scale: Scale, jobs: int = 1) -> Path:

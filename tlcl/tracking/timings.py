@@ -10,7 +10,8 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 from torch import nn
 
-from tlcl.models.blocks import Blocks
+from tlcl.models.blocks import FEATURES, Blocks
+from tlcl.models.tail import last_frozen
 from tlcl.tracking.records import RunDirectory
 
 PARTS = ("data", "prefix", "tail", "validation", "checkpoint")
@@ -59,12 +60,12 @@ class EpochTimings(Checkpoint):
         self._mark = time.perf_counter()
         net: Blocks = pl_module.net  # type: ignore[assignment]
         trainable: frozenset[str] = pl_module.trainable_blocks  # type: ignore[assignment]
-        frozen = [name for name in net.names if name not in trainable]
-        if not frozen or pl_module.device.type == "cuda":
+        place = last_frozen(net, trainable)
+        if place is None or pl_module.device.type == "cuda":
             return
         self._handles = [
             net.inputs.register_forward_pre_hook(self._prefix_begins),
-            net.block(frozen[-1]).register_forward_hook(self._prefix_ends),
+            net.block(net.names[-2] if place == FEATURES else place).register_forward_hook(self._prefix_ends),
         ]
 
     def _prefix_begins(self, module: nn.Module, inputs: Any) -> None:
