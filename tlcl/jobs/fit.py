@@ -15,6 +15,7 @@ from tlcl.finetuning.module import FinetuningModule
 from tlcl.finetuning.progress import RunProgress
 from tlcl.finetuning.thaw import Thaw
 from tlcl.finetuning.trainer import build_trainer, fit
+from tlcl.finetuning.weight_average import WeightAverage
 from tlcl.models.blocks import Blocks
 from tlcl.prefix_cache.callback import ServePrefix
 from tlcl.tracking.checkpoint import (
@@ -78,6 +79,7 @@ def train(
         best: what notes something of each epoch before the checkpoint is written.
     """
     callbacks: list[L.Callback] = [
+        *([WeightAverage(module.net, config.optim.ema)] if config.optim.ema else []),
         *prefix,
         Thaw(config.schedule),
         RunProgress(config.trainer.progress),
