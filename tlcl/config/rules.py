@@ -88,6 +88,11 @@ def check_finetuning(config: Config) -> None:
             "optim.head=fitted works in one process; set trainer.devices=1 and trainer.strategy=auto, "
             "or optim.head=new"
         )
+    if config.optim.ema and config.trainer.shared:
+        raise UserError(
+            f"optim.ema={config.optim.ema} works in one process; set trainer.devices=1 and trainer.strategy=auto, "
+            "or optim.ema=0"
+        )
     if config.optim.class_weights == "balanced" and config.data.balanced_batches:
         raise UserError(
             "optim.class_weights=balanced and data.balanced_batches=true both give every class the same say; "
@@ -106,7 +111,7 @@ def check_finetuning(config: Config) -> None:
 FINETUNING_ONLY: dict[str, Any] = {
     "optim.head": "new", "optim.label_smoothing": 0.0, "data.mixup": 0.0, "source.mixup": 0.0,
     "trainer.patience": None, "optim.class_weights": "none", "data.balanced_batches": False,
-    "source.balanced_batches": False,
+    "source.balanced_batches": False, "optim.l2_sp": 0.0, "optim.ema": 0.0,
 }  # fmt: skip
 
 

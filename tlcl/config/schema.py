@@ -107,6 +107,8 @@ class OptimConfig:
     head: Annotated[str, OneOf("new", "fitted")] = "new"
     batch_norm: Annotated[str, OneOf("train", "frozen")] = "train"
     class_weights: Annotated[str, OneOf("none", "balanced")] = "none"
+    l2_sp: Annotated[float, Ge(0), Lt(1_000_000)] = 0.0
+    ema: Annotated[float, Ge(0), Lt(1)] = 0.0
 
 
 @dataclass
@@ -209,6 +211,8 @@ LATER: dict[str, Any] = {
     "optim.head": "new",
     "optim.batch_norm": "train",
     "optim.class_weights": "none",
+    "optim.l2_sp": 0.0,
+    "optim.ema": 0.0,
     **{
         f"{group}.{key}": value
         for group in ("data", "source")

@@ -15,6 +15,7 @@ from tlcl.data.datamodule import Batch
 from tlcl.distributed.collectives import gathered
 from tlcl.errors import TrainingError
 from tlcl.finetuning.class_weights import BalancedAccuracy, MacroF1, cross_entropy
+from tlcl.finetuning.l2_sp import StartingPoint
 from tlcl.finetuning.optimizer import build_optimizer, build_scheduler, without_empty_blocks
 from tlcl.finetuning.thaw import modes_for
 from tlcl.models.blocks import Blocks
@@ -33,6 +34,7 @@ class FinetuningModule(L.LightningModule):
     Args:
         class_weights: float (num_classes,), in the validation loss, and with optim.class_weights=balanced in the
             training loss; see `cross_entropy`. Balanced batches need none in training.
+        net: with the weights that the training begins with, which optim.l2_sp pulls towards.
 
     Raises:
         TrainingError: a training loss that is not finite; names epoch, batch, learning rates and thawed blocks.
@@ -58,6 +60,7 @@ class FinetuningModule(L.LightningModule):
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.mixup, self._mixing = mixup, generator(seed, "mixup")
         self.net, self.optim, self.seed, self.log_every = net, optim, seed, log_every
+        self._start = StartingPoint(net) if optim.l2_sp else None
         self.trainable_blocks: frozenset[str] = frozenset(net.names)
         self.statistics_learn = True  # not where BatchNorm's own scales are frozen, see thaw.only
         self.train_acc = MulticlassAccuracy(num_classes, average="micro")
@@ -103,6 +106,8 @@ class FinetuningModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits, loss = self.answer(batch)
+        if self._start is not None:
+            loss = loss + self._start.penalty(self.optim.l2_sp)
         self.note_loss(loss, batch_idx)
         self.train_acc(logits.detach(), batch.labels)
         self.log("train/loss", loss, batch_size=len(batch.labels), sync_dist=True, **ONCE_AN_EPOCH)

@@ -19,9 +19,15 @@ def build_optimizer(net: Blocks, config: OptimConfig) -> Optimizer:
 
     A frozen parameter has grad None, which torch's optimizers pass over: no update, no decay, no state. So a
     scheduler sees the same groups from the first step to the last, and a checkpoint always has the same ones.
+    Where optim.l2_sp takes the place of the backbone's decay, the head alone decays.
     """
     rates = block_learning_rates(config.lr, config.block_lr_decay, config.block_lr, net.names)
-    groups = [{"name": name, "params": list(net.block(name).parameters()), "lr": rates[name]} for name in net.names]
+    groups: list[dict[str, Any]] = [
+        {"name": name, "params": list(net.block(name).parameters()), "lr": rates[name]} for name in net.names
+    ]
+    if config.l2_sp:
+        for group in groups[:-1]:
+            group["weight_decay"] = 0.0
     if config.name == "adamw":
         return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
     return torch.optim.SGD(

@@ -16,6 +16,7 @@ from tlcl.finetuning.module import FinetuningModule
 from tlcl.finetuning.progress import RunProgress
 from tlcl.finetuning.thaw import Thaw
 from tlcl.finetuning.trainer import build_trainer, fit
+from tlcl.finetuning.weight_average import WeightAverage
 from tlcl.models.blocks import Blocks
 from tlcl.prefix_cache.callback import ServePrefix
 from tlcl.tracking.checkpoint import (
@@ -80,6 +81,7 @@ def train(
     """
     callbacks: list[L.Callback] = [
         *([ThawByEvents(config)] if config.schedule.patience is not None else []),
+        *([WeightAverage(module.net, config.optim.ema)] if config.optim.ema else []),
         *prefix,
         Thaw(config.schedule),
         RunProgress(config.trainer.progress),

@@ -30,6 +30,7 @@ LATER = {
     "data.balanced_batches": False, "optim.label_smoothing": 0.0, "optim.head": "new",
     "optim.batch_norm": "train", "optim.class_weights": "none", "thaw.of": None, "model.cut": None,
     "thaw.blocks": None, "thaw.only": "all", "thaw.patience": None,
+    "optim.l2_sp": 0.0, "optim.ema": 0.0,
 }  # fmt: skip
 # Values that were written otherwise when every network had five blocks before its head.
 BEFORE = {("thaw.depth", "all"): 5}

@@ -112,7 +112,7 @@ def pretrained(arch: str) -> dict[str, Tensor]:
     except Exception as error:  # of the network, of the hub, of the disk: each library has its own
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         raise UserError(
-            f"timm's weights of model.arch={arch} are neither in the hub's cache nor can they be downloaded ({reason}); "
+            f"timm's weights of model.arch={arch} are neither in the hub's cache nor to be downloaded ({reason}); "
             f"{what_is_there()}"
         ) from None
     return dict(network.state_dict())

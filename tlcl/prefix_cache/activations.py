@@ -270,7 +270,8 @@ def _key(blocks: FrozenBlocks, place: str, layout: Layout, before: Sequence[Held
     processor = torch.backends.cpu.get_cpu_capability()
     about = (
         VERSION, torch.__version__, processor, blocks.device.type, blocks.precision, blocks.versions, layout,
-        rounded, net.inputs.size, *([net.code] if net.code else []), *([] if net.inputs.mode == "bilinear" else [net.inputs.mode]),
+        rounded, net.inputs.size, *([net.code] if net.code else []),
+        *([net.inputs.mode] if net.inputs.mode != "bilinear" else []),
     )  # fmt: skip
     digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
     frozen = [name for name in net.places[: net.places.index(place) + 1] if name != FEATURES]
