@@ -26,7 +26,7 @@ import torch
 
 from benchmarks.common import Benchmark, markdown, progress
 from benchmarks.own_photos_data import SETS, Photos, write
-from tlcl.models.efficientnet_lite0 import imagenet
+from tlcl.models.efficientnet_lite0 import PACKAGE
 from tlcl.statistics.accuracy import compare_accuracies
 
 SIZE = 128
@@ -170,7 +170,7 @@ def section(options: argparse.Namespace) -> str:
     sets, seeds = [SETS[index] for index in options.sets], range(options.seeds)
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "tf_efficientnet_lite0.pth"
-        torch.save(imagenet(), weights)
+        torch.save(PACKAGE.weights(), weights)
         for seed in seeds:
             for photos in sets:
                 measure_split(photos, seed, options, weights, known)

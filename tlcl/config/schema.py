@@ -53,8 +53,8 @@ class ModelConfig:
     Attributes:
         least_input: what `input_size` null is at least, for images that are stored smaller.
         all_blocks: names of the blocks, the first one first, the last one `head`.
-        cut: the block after which the others are left out, for a new head on its pooled outputs; the last ones are the
-            most specialised (Yosinski et al. 2014, "How transferable are features in deep neural networks?").
+        cut: the block after which the others are left out, for a new head on its pooled outputs; the last ones are
+            the most specialised (Yosinski et al. 2014, "How transferable are features in deep neural networks?").
         title: what it is called in sentences and on pages.
     """
 

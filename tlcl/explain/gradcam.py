@@ -48,7 +48,8 @@ def grad_cam(
         chosen = scores(leaf).gather(1, classes[:, None])
         (gradient,) = torch.autograd.grad(chosen.sum(), leaf)
     slopes, values = maps(gradient), maps(activations)
-    assert slopes is not None and values is not None
+    assert slopes is not None
+    assert values is not None
     return torch.einsum("bk,bkhw->bhw", slopes.mean((2, 3)), values).relu()
 
 
@@ -104,11 +105,12 @@ def block_of_maps(net: Blocks, image: Tensor, wanted: str | None) -> str:
 
 
 def _answers(net: Blocks, block: str, outputs: Tensor) -> bool:
-    """Whether the logits depend on the block's maps: behind a ViT's last block they depend on its class token alone."""
+    """Whether the logits depend on the block's maps: those of a ViT may depend on its last class token alone."""
     with torch.enable_grad():
         leaf = outputs.detach().clone().requires_grad_()
         logits = net(leaf, start=block)
-        (slopes,) = torch.autograd.grad((logits * torch.arange(1, logits.shape[1] + 1, device=logits.device)).sum(), leaf)
+        weights = torch.arange(1, logits.shape[1] + 1, device=logits.device)
+        (slopes,) = torch.autograd.grad((logits * weights).sum(), leaf)
     found = net.maps(block, slopes)
     return found is not None and bool((found != 0).any())
 

@@ -81,7 +81,8 @@ def letters_recipe(config: Config) -> DictConfig:
         f"trainer.progress={config.trainer.progress}",
         "trainer.select=last",
     ]
-    overrides += [f"model.{key}={getattr(config.model, key)}" for key in ("stem", "arch") if hasattr(config.model, key)]
+    own = [key for key in ("stem", "arch") if hasattr(config.model, key)]
+    overrides += [f"model.{key}={getattr(config.model, key)}" for key in own]
     recipe = composed_config(overrides)
     recipe.cache_dir = config.cache_dir
     code = backbone_of(config.model).code

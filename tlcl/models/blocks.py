@@ -55,7 +55,7 @@ class Pieces:
         network: the module of which the blocks are parts, and under whose names the weights are saved; None where the
             blocks are the network.
         features: from the last block's outputs to what the last layer takes; None where the head begins with it.
-        layouts: block -> how its outputs lie: `NCHW`, the default of four dimensions, `NHWC`, `tokens` or `flat`.
+        layouts: block -> how its outputs lie: `NCHW`, the default, `NHWC`, `tokens` or `flat`.
         prefix: tokens of (B, N, D) that are no places of the image, before those that are.
     """
 
@@ -105,16 +105,15 @@ class Blocks(nn.Module):
         before = list(head)[:last]
         if any(isinstance(part, nn.modules.dropout._DropoutNd) for part in nn.Sequential(*before).modules()):
             raise ValueError("dropout in the head must stand right before its last layer")
-        # Plain dicts, as the modules in them are registered already.
-        self.__dict__["_blocks"] = dict(pieces.blocks)
-        self.__dict__["_behind"] = list(head)[last:]
-        self.__dict__["_features"] = [pieces.features] if pieces.features is not None else before
+        # In plain dicts and lists, as these modules are registered already.
+        self._owned: dict[str, nn.Module] = dict(pieces.blocks)
+        self._runs: dict[str, list[nn.Module]] = {name: [block] for name, block in pieces.blocks.items()}
+        self._runs["head"] = list(head)[last:]
+        self._runs[FEATURES] = [pieces.features] if pieces.features is not None else before
         if pieces.network is None and list(nn.Sequential(*before).parameters()):
-            self._blocks["head"] = nn.Sequential(*self._behind)
-            self._blocks[self.names[-2]] = nn.ModuleList([pieces.blocks[self.names[-2]], *before])
-            self.__dict__["_runs"] = {self.names[-2]: pieces.blocks[self.names[-2]]}
-        else:
-            self.__dict__["_runs"] = {}
+            deepest = self.names[-2]
+            self._owned[deepest] = nn.ModuleList([pieces.blocks[deepest], *before])
+            self._owned["head"] = nn.Sequential(*self._runs["head"])
         self.places = (*self.names[:-1], FEATURES, "head")
 
     def forward(self, x: Tensor, start: str | None = None, stop: str | None = None) -> Tensor:
@@ -144,11 +143,7 @@ class Blocks(nn.Module):
 
     def parts(self, place: str) -> list[nn.Module]:
         """The modules that lead from the place before to this one."""
-        if place == FEATURES:
-            return list(self._features)
-        if place == "head":
-            return list(self._behind)
-        return [self._runs.get(place, self._blocks[place])]
+        return self._runs[place]
 
     def features(self, x: Tensor) -> Tensor:
         """What the last layer takes, pooled: uint8 images (B, C, H, W) -> (B, D)."""
@@ -165,7 +160,7 @@ class Blocks(nn.Module):
     @property
     def classifier(self) -> nn.Linear:
         """The last layer: features (B, D) -> logits (B, classes)."""
-        last = self._behind[-1]
+        last = self._runs["head"][-1]
         assert isinstance(last, nn.Linear)
         return last
 
@@ -183,8 +178,7 @@ class Blocks(nn.Module):
 
     def block(self, name: str) -> nn.Module:
         """The module whose parameters a block owns."""
-        found: nn.Module = self._blocks[name]
-        return found
+        return self._owned[name]
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ def _cut(pieces: Pieces, names: tuple[str, ...], size: int) -> Pieces:
         for block in kept.values():
             x = block.eval()(x)
     old = pieces.blocks["head"]
-    assert isinstance(old, nn.Sequential) and isinstance(old[-1], nn.Linear)
+    assert isinstance(old, nn.Sequential)
+    assert isinstance(old[-1], nn.Linear)
     layer = nn.Linear(pool(x).shape[1], old[-1].out_features)
     if pieces.network is not None:
         for name in [name for name in pieces.blocks if name not in names]:

@@ -23,9 +23,10 @@ class TimmConfig(ModelConfig):
     """Keys of `model=timm`.
 
     Attributes:
-        arch: the name of a network in `timm.list_models()`, as `vit_small_patch16_224`, or with the tag of its weights.
+        arch: a network of `timm.list_models()`, as `vit_small_patch16_224`, also with the tag of its weights.
         dropout: of what the last layer takes, in training.
-        drop_path: of whole residual branches, in training (Huang et al. 2016, "Deep networks with stochastic depth").
+        drop_path: of whole residual branches, in training (Huang et al. 2016, "Deep networks with stochastic
+            depth").
     """
 
     arch: str = MISSING
@@ -68,8 +69,8 @@ def build(classes: int, config: TimmConfig) -> Pieces:
     plan = blocks_of(config.arch, config.input_size)
     network: Any = create(config.arch, config.input_size, classes, config.drop_path)
     last = network.get_submodule(plan.classifier)
-    # timm begins with zeros, or with a scale of its own, in some networks: a head on frozen features would spend its
-    # epochs unlearning that.
+    # timm begins with zeros, or with a scale of its own, in some networks: a head on frozen features would spend
+    # its epochs unlearning that.
     last.reset_parameters()
     blocks: dict[str, nn.Module] = {
         name: Part(network, [step.run for step in steps], plan.owned[name], writes=name in plan.in_place)
@@ -97,7 +98,7 @@ def _backbone(arch: str, size: int) -> Backbone:
     import timm
 
     known, plan = input_of(arch), blocks_of(arch, size)
-    mode = known.interpolation if known is not None and known.interpolation in ("bilinear", "bicubic") else "bicubic"
+    mode = "bilinear" if known is not None and known.interpolation == "bilinear" else "bicubic"
     package = installed(arch)
     mean, std = (known.mean, known.std) if known is not None else ((0.5,) * 3, (0.5,) * 3)
     return Backbone(

@@ -37,7 +37,7 @@ def create(arch: str, size: int, classes: int, drop_path: float = 0.0) -> nn.Mod
     if known is not None and known.fixed_input_size and known.input_size[-1] != size:
         options["img_size"] = size
     try:
-        network: nn.Module = timm.create_model(arch, pretrained=False, num_classes=classes, drop_rate=0.0, **options)
+        network: nn.Module = timm.create_model(arch, num_classes=classes, drop_rate=0.0, **options)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"model.arch={arch} cannot be built for model.input_size={size}: {reason}") from None

@@ -274,14 +274,15 @@ def into_blocks(network: Any, steps: Sequence[Step]) -> dict[str, tuple[Step, ..
     groups = _groups(network)
     parameters = [name for name, _ in network.named_parameters()]
 
-    def numbers(step: Step) -> set[int | str]:
+    def numbers(step: Step) -> set[int | str | None]:
         mine = [name for name in parameters if _under([step.path], name)]
         return {groups.get(name, step.path) for name in mine}
 
     first = min(groups.values(), default=None)
     in_lists = [place for place, step in enumerate(steps) if "." in step.path]
     blocks: dict[str, list[Step]] = {"stem": []}
-    name, number = "stem", {first}
+    name = "stem"
+    number: set[int | str | None] = {first}
     for place, step in enumerate(steps):
         mine = numbers(step)
         in_stem = name == "stem" and (mine <= {first} or (not groups and not blocks["stem"]))
@@ -298,7 +299,9 @@ def into_blocks(network: Any, steps: Sequence[Step]) -> dict[str, tuple[Step, ..
     return dict([("stem", found[0][1]), *found[1:]])  # where nothing comes before the blocks, the first is the stem
 
 
-def _owned(network: nn.Module, blocks: Mapping[str, Sequence[Step]], classifier: str) -> dict[str, tuple[str, ...]]:
+def _owned(
+    network: nn.Module, blocks: Mapping[str, Sequence[Step]], classifier: str
+) -> dict[str, tuple[str, ...]]:
     """Every parameter of the network in exactly one block.
 
     Tokens and positions are the stem's; what learns in the head before its last layer is the last block's.
@@ -350,7 +353,7 @@ def plan_of(network: Any, size: int, arch: str) -> Plan:
     path = next((name for name, module in network.named_modules() if module is last), "")
     if not isinstance(last, nn.Linear) or not path:
         what = type(last).__name__
-        raise UserError(f"model.arch={arch} ends in {what}, not in one linear layer on features; take another network")
+        raise UserError(f"model.arch={arch} ends in {what}, not in one linear layer; take another network")
     draws = torch.Generator().manual_seed(0)
     for parameter in network.parameters():
         parameter.add_(torch.randn(parameter.shape, generator=draws) * 0.02)
@@ -406,5 +409,6 @@ def _checked(network: Any, blocks: Mapping[str, tuple[Step, ...]], classifier: s
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     return Plan(
         blocks, _owned(network, blocks, classifier), classifier, layouts, frozenset(in_place),
-        int(getattr(network, "num_prefix_tokens", 0) or 0), any(conv.groups == conv.in_channels > 3 for conv in convolutions),
+        int(getattr(network, "num_prefix_tokens", 0) or 0),
+        any(conv.groups == conv.in_channels > 3 for conv in convolutions),
     )  # fmt: skip
