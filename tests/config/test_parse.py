@@ -161,6 +161,8 @@ GIVEN = {
 def test_every_shipped_combination_parses(data: str, model: str) -> None:
     extra = GIVEN.get(data, [])
     for thaw in choices("thaw"):
+        if thaw == "by_events" and data == "few_label_splits":
+            continue  # without validation images; events are for fine-tuning alone
         head = ["+thaw.0=[head]"] if thaw == "milestones" else []
         for logger in choices("logger"):
             config = parsed(f"data={data}", f"model={model}", f"thaw={thaw}", f"logger={logger}", *extra, *head)

@@ -124,7 +124,7 @@ class ServePrefix(L.Callback):
     When versions of the training images are first needed, the outputs of every place that an epoch to come starts
     from are computed of them, each from the one before; when a block thaws, the next is taken and the last let go.
     The validation images' are always computed once. With `thaw.patience` nobody knows which block thaws when, so
-    that they are computed at each thaw. Listed before `Thaw`, which puts the blocks in their modes.
+    all are computed at each thaw. Listed before `Thaw`, which puts the blocks in their modes.
 
     Args:
         keeping: where, when others keep something beside it.
