@@ -50,6 +50,7 @@ class ModelConfig:
 
     Attributes:
         least_input: what `input_size` null is at least, for images that are stored smaller.
+        lora, lora_alpha: rank (0: no LoRA) and scale of the matrices beside linear layers, see `tlcl.models.lora`.
     """
 
     least_input: ClassVar[int] = 32
@@ -57,6 +58,8 @@ class ModelConfig:
     name: str
     weights: str
     input_size: Annotated[int, Ge(8), Lt(8192)]
+    lora: Annotated[int, Ge(0), Lt(8192)] = field(default=0, kw_only=True)
+    lora_alpha: Annotated[int, Ge(1), Lt(1_000_000)] = field(default=16, kw_only=True)
 
 
 @dataclass
@@ -178,6 +181,8 @@ LATER: dict[str, Any] = {
     "optim.class_weights": "none",
     "optim.l2_sp": 0.0,
     "optim.ema": 0.0,
+    "model.lora": 0,
+    "model.lora_alpha": 16,
     **{
         f"{group}.{key}": value
         for group in ("data", "source")

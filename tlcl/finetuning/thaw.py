@@ -8,20 +8,24 @@ from tlcl.data.datamodule import IndexedDataModule
 from tlcl.data.versions import crops_in
 from tlcl.distributed.ddp import ThawingDDP
 from tlcl.models.blocks import Blocks
+from tlcl.models.lora import base_weights
 
 
 def set_trainable(net: Blocks, trainable: frozenset[str]) -> None:
     """Make exactly the blocks in `trainable` train.
 
     Frozen is: requires_grad False, grad None (so that no optimizer touches the parameter, weight decay and
-    momentum included) and eval mode (so that BatchNorm keeps its statistics and dropout is off).
+    momentum included) and eval mode (so that BatchNorm keeps its statistics and dropout is off). With LoRA the
+    weights beside its matrices are without gradient in a thawed block too.
     """
+    never = base_weights(net)
     for name in net.names:
         thawed = name in trainable
         net.block(name).train(thawed)
         for parameter in net.block(name).parameters():
-            parameter.requires_grad_(thawed)
-            if not thawed:
+            trains = thawed and parameter not in never
+            parameter.requires_grad_(trains)
+            if not trains:
                 parameter.grad = None
 
 

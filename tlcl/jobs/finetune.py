@@ -23,9 +23,11 @@ from tlcl.jobs.findings import find_label_issues, find_near_duplicates, finding_
 from tlcl.jobs.first_answer import FirstAnswer, first_answer
 from tlcl.jobs.fit import loggers_for, select_weights, train
 from tlcl.jobs.job import Job, run_job
+from tlcl.jobs.outcome import parameter_counts
 from tlcl.jobs.pretrain import start_weights
 from tlcl.models.blocks import FEATURES
 from tlcl.models.build import build_model
+from tlcl.models.lora import add_lora, lora_layers, merge_lora, require_peft
 from tlcl.prefix_cache.activations import Keeping
 from tlcl.prefix_cache.callback import ServePrefix, SharedViews, can_serve
 from tlcl.prefix_cache.probabilities import predict_probabilities, probabilities_from, split_at_frozen
@@ -64,13 +66,17 @@ class Finetune(Job):
             for line in self.look.sentences():
                 log.info("%s", line)
         self.net, self.backbone = build_model(config.model, self.classes, config.seed)
+        if config.model.lora:
+            lora_layers(self.net)
+            require_peft()
 
     def load_weights(self) -> dict[str, Any]:
         return vars(start_weights(self.config, self.net, self.backbone))
 
     @property
     def doubled(self) -> tuple[str, ...]:
-        return (BEST,) if self.config.trainer.select == "best" else ()
+        same = self.config.trainer.select == "best" and not self.config.model.lora
+        return (BEST,) if same else ()
 
     @property
     def duplicates(self) -> int:
@@ -98,6 +104,8 @@ class Finetune(Job):
         self.prefix: list[ServePrefix] = []
         self.keeping = Keeping.of(config)
         self.before = copy_before_training(self.net, super().trained)
+        if config.model.lora:
+            add_lora(self.net, config.model.lora, config.model.lora_alpha, config.seed)
         if config.optim.head == "fitted":
             self._answer_first()
             if self.head_stays:
@@ -137,6 +145,11 @@ class Finetune(Job):
             self.chosen = {name: {"checkpoint": "head", "epoch": None, **figures} for name in ("best", "last")}
         else:
             self.chosen = select_weights(self.config, self.directory, self.net)
+        self.learned = parameter_counts(self.net, self.trained)["trained"]
+        merge_lora(self.net)
+
+    def parameters(self) -> dict[str, int]:
+        return {**super().parameters(), "trained": self.learned}
 
     def test(self) -> Tensor:
         self.probabilities = self._probabilities()

@@ -29,7 +29,7 @@ LATER = {
     "data.crop_area": None, "data.colour": 0.0, "data.mixup": 0.0, "data.crop_head": False,
     "data.balanced_batches": False, "optim.label_smoothing": 0.0, "optim.head": "new",
     "optim.batch_norm": "train", "optim.class_weights": "none", "optim.l2_sp": 0.0, "optim.ema": 0.0,
-    "thaw.of": None,
+    "model.lora": 0, "model.lora_alpha": 16, "thaw.of": None,
 }  # fmt: skip
 Run = Callable[[Config, RunDirectory], object]
 
