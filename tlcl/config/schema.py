@@ -93,6 +93,7 @@ class TrainerConfig:
     frozen_precision: Annotated[str, OneOf("auto", "32-true", "bf16-mixed", "16-mixed")] = "auto"
     monitor: Annotated[str, OneOf("loss", "accuracy", "balanced_accuracy", "macro_f1")] = "loss"
     patience: Annotated[int | None, Ge(1)] = None
+    wise_ft: Annotated[float, Ge(0), Le(1)] = 1.0
     num_nodes: Annotated[int, Ge(1)] = 1
     strategy: Annotated[str, OneOf("auto", "ddp")] = "auto"
 
@@ -174,6 +175,7 @@ LATER: dict[str, Any] = {
     "trainer.frozen_precision": "auto",
     "trainer.monitor": "accuracy",
     "trainer.patience": None,
+    "trainer.wise_ft": 1.0,
     "compare.jobs": 1,
     "optim.label_smoothing": 0.0,
     "optim.head": "new",

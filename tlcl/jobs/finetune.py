@@ -1,5 +1,6 @@
 """Fine-tuning: what it has of its own in the order that `run_job` keeps."""
 
+import copy
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from tlcl.explain.cka import copy_before_training, similarities_on
 from tlcl.finetuning.class_weights import balanced_weights, evens_out
 from tlcl.finetuning.fitted_head import FittedHead
 from tlcl.finetuning.module import FinetuningModule
+from tlcl.finetuning.wise_ft import interpolate
 from tlcl.jobs.answer import class_lines, next_lines
 from tlcl.jobs.calibrate import HeldOut, calibrate, calibration_record
 from tlcl.jobs.deeper import CrossFit, evidence_words
@@ -75,7 +77,8 @@ class Finetune(Job):
 
     @property
     def doubled(self) -> tuple[str, ...]:
-        same = self.config.trainer.select == "best" and not self.config.model.lora
+        trainer = self.config.trainer
+        same = trainer.select == "best" and trainer.wise_ft == 1 and not self.config.model.lora
         return (BEST,) if same else ()
 
     @property
@@ -90,6 +93,11 @@ class Finetune(Job):
     def head_stays(self) -> bool:
         """Whether the fitted head on the frozen network is the answer."""
         return self.first is not None and not (self.deeper or {}).get("kept", False)
+
+    @property
+    def between(self) -> bool:
+        """Whether the weights are between those before and after the training."""
+        return self.config.trainer.wise_ft < 1 and not self.head_stays
 
     def _module(self) -> FinetuningModule:
         config = self.config
@@ -133,6 +141,9 @@ class Finetune(Job):
         net.load_state_dict(start)
         head = first.head if self.head_stays else self._head_of_training(first)
         head.put_into(net.classifier)
+        if config.trainer.wise_ft < 1:
+            self.began = copy.deepcopy(net)
+            merge_lora(self.began)
 
     def _head_of_training(self, first: FirstAnswer) -> FittedHead:
         """Fitted without the validation images, which then choose the epoch."""
@@ -147,13 +158,19 @@ class Finetune(Job):
             self.chosen = select_weights(self.config, self.directory, self.net)
         self.learned = parameter_counts(self.net, self.trained)["trained"]
         merge_lora(self.net)
+        if self.between:
+            weights = interpolate(self.began.state_dict(), self.net.state_dict(), self.config.trainer.wise_ft)
+            self.net.load_state_dict(weights)
 
     def parameters(self) -> dict[str, int]:
         return {**super().parameters(), "trained": self.learned}
 
     def test(self) -> Tensor:
         self.probabilities = self._probabilities()
-        self.calibration = calibrate(self._held_out())
+        held_out = self._held_out()
+        self.calibration = calibrate(held_out)
+        if self.between:
+            self.validated = _figures(held_out)
         write_calibration(self.directory, self.calibration)
         return self.probabilities
 
@@ -221,6 +238,9 @@ class Finetune(Job):
             summary["answer"] = "head" if self.head_stays else "deeper"
             if self.head_stays:
                 summary["train_size"], summary["val_size"] = self.first.record["fitted_on"], 0
+        if self.between:
+            summary["wise_ft"] = {"share": trainer.wise_ft, **self.validated}
+            summary["selected"] = {**summary["selected"], **self.validated}
         if self.deeper is not None:
             summary["deeper"] = {**self.deeper, "words": evidence_words(self.deeper)}
         return summary
@@ -246,6 +266,15 @@ class Finetune(Job):
         model = model_words(self.config.model.name, summary)
         classes = class_lines(self.source.test.labels.numpy(), self.probabilities.numpy(), self.data.classes)
         return "\n".join([f"answer: {model}: {words}", *classes, *found, *next_lines(summary, self.directory.path)])
+
+
+def _figures(held_out: HeldOut) -> dict[str, float]:
+    """Accuracy and mean loss on the held-out images."""
+    likelihood = held_out.probabilities.gather(1, held_out.labels[:, None]).clamp_min(1e-12)
+    return {
+        "val_acc": float((held_out.probabilities.argmax(1) == held_out.labels).double().mean()),
+        "val_loss": float(-likelihood.log().mean()),
+    }
 
 
 def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
