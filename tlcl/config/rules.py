@@ -88,6 +88,16 @@ def check_finetuning(config: Config) -> None:
             "optim.head=fitted works in one process; set trainer.devices=1 and trainer.strategy=auto, "
             "or optim.head=new"
         )
+    if config.trainer.wise_ft < 1 and config.optim.head != "fitted":
+        raise UserError(
+            f"trainer.wise_ft={config.trainer.wise_ft} needs a head that already answers before the training; set "
+            "optim.head=fitted, or trainer.wise_ft=1"
+        )
+    if config.model.lora and config.optim.l2_sp:
+        raise UserError(
+            f"optim.l2_sp={config.optim.l2_sp} pulls weights that model.lora={config.model.lora} leaves as they "
+            "are; leave one of them out"
+        )
     if config.optim.ema and config.trainer.shared:
         raise UserError(
             f"optim.ema={config.optim.ema} works in one process; set trainer.devices=1 and trainer.strategy=auto, "
@@ -111,7 +121,8 @@ def check_finetuning(config: Config) -> None:
 FINETUNING_ONLY: dict[str, Any] = {
     "optim.head": "new", "optim.label_smoothing": 0.0, "data.mixup": 0.0, "source.mixup": 0.0,
     "trainer.patience": None, "optim.class_weights": "none", "data.balanced_batches": False,
-    "source.balanced_batches": False, "optim.l2_sp": 0.0, "optim.ema": 0.0,
+    "source.balanced_batches": False, "optim.l2_sp": 0.0, "optim.ema": 0.0, "model.lora": 0,
+    "trainer.wise_ft": 1.0,
 }  # fmt: skip
 
 

@@ -56,6 +56,7 @@ class ModelConfig:
         cut: the block after which the others are left out, for a new head on its pooled outputs; the last ones are
             the most specialised (Yosinski et al. 2014, "How transferable are features in deep neural networks?").
         title: what it is called in sentences and on pages.
+        lora, lora_alpha: rank (0: no LoRA) and scale of the matrices beside linear layers, see `tlcl.models.lora`.
     """
 
     least_input: ClassVar[int] = 32
@@ -64,7 +65,9 @@ class ModelConfig:
     name: str
     weights: str
     input_size: Annotated[int, Ge(8), Lt(8192)]
-    cut: str | None = None
+    cut: str | None = field(default=None, kw_only=True)
+    lora: Annotated[int, Ge(0), Lt(8192)] = field(default=0, kw_only=True)
+    lora_alpha: Annotated[int, Ge(1), Lt(1_000_000)] = field(default=16, kw_only=True)
 
     @classmethod
     def own_size(cls, values: Mapping[str, Any]) -> int | None:
@@ -124,6 +127,7 @@ class TrainerConfig:
     frozen_precision: Annotated[str, OneOf("auto", "32-true", "bf16-mixed", "16-mixed")] = "auto"
     monitor: Annotated[str, OneOf("loss", "accuracy", "balanced_accuracy", "macro_f1")] = "loss"
     patience: Annotated[int | None, Ge(1)] = None
+    wise_ft: Annotated[float, Ge(0), Le(1)] = 1.0
     num_nodes: Annotated[int, Ge(1)] = 1
     strategy: Annotated[str, OneOf("auto", "ddp")] = "auto"
 
@@ -206,6 +210,7 @@ LATER: dict[str, Any] = {
     "trainer.frozen_precision": "auto",
     "trainer.monitor": "accuracy",
     "trainer.patience": None,
+    "trainer.wise_ft": 1.0,
     "compare.jobs": 1,
     "optim.label_smoothing": 0.0,
     "optim.head": "new",
@@ -213,6 +218,8 @@ LATER: dict[str, Any] = {
     "optim.class_weights": "none",
     "optim.l2_sp": 0.0,
     "optim.ema": 0.0,
+    "model.lora": 0,
+    "model.lora_alpha": 16,
     **{
         f"{group}.{key}": value
         for group in ("data", "source")

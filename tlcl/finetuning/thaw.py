@@ -11,21 +11,25 @@ from tlcl.data.versions import crops_in
 from tlcl.distributed.ddp import ThawingDDP
 from tlcl.errors import UserError
 from tlcl.models.blocks import Blocks
+from tlcl.models.lora import base_weights
 
 
 def set_trainable(net: Blocks, trainable: frozenset[str], only: str = "all") -> None:
     """Make exactly the blocks in `trainable` train, of those of the backbone the parameters that `only` names.
 
     Frozen is: requires_grad False, grad None (so that no optimizer touches the parameter, weight decay and
-    momentum included) and eval mode of the block (so that BatchNorm keeps its statistics and dropout is off).
+    momentum included) and eval mode of the block (so that BatchNorm keeps its statistics and dropout is off). With
+    LoRA the weights beside its matrices are without gradient in a thawed block too.
     """
+    never = base_weights(net)
     for name in net.names:
         thawed = name in trainable
         net.block(name).train(thawed)
         chosen = set(chosen_parameters(net.block(name), "all" if name == "head" else only)) if thawed else set()
         for parameter in net.block(name).parameters():
-            parameter.requires_grad_(parameter in chosen)
-            if parameter not in chosen:
+            trains = parameter in chosen and parameter not in never
+            parameter.requires_grad_(trains)
+            if not trains:
                 parameter.grad = None
 
 

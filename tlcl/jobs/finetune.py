@@ -1,5 +1,6 @@
 """Fine-tuning: what it has of its own in the order that `run_job` keeps."""
 
+import copy
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from tlcl.explain.cka import copy_before_training, similarities_on
 from tlcl.finetuning.class_weights import balanced_weights, evens_out
 from tlcl.finetuning.fitted_head import FittedHead
 from tlcl.finetuning.module import FinetuningModule
+from tlcl.finetuning.wise_ft import interpolate
 from tlcl.jobs.answer import class_lines, next_lines
 from tlcl.jobs.calibrate import HeldOut, calibrate, calibration_record
 from tlcl.jobs.deeper import CrossFit, evidence_words
@@ -23,9 +25,11 @@ from tlcl.jobs.findings import find_label_issues, find_near_duplicates, finding_
 from tlcl.jobs.first_answer import FirstAnswer, first_answer
 from tlcl.jobs.fit import loggers_for, select_weights, train
 from tlcl.jobs.job import Job, run_job
+from tlcl.jobs.outcome import parameter_counts
 from tlcl.jobs.pretrain import start_weights
 from tlcl.models.blocks import FEATURES
 from tlcl.models.build import build_model
+from tlcl.models.lora import add_lora, lora_layers, merge_lora, require_peft
 from tlcl.prefix_cache.activations import Keeping
 from tlcl.prefix_cache.callback import ServePrefix, SharedViews, can_serve
 from tlcl.prefix_cache.probabilities import predict_probabilities, probabilities_from, split_at_frozen
@@ -64,13 +68,18 @@ class Finetune(Job):
             for line in self.look.sentences():
                 log.info("%s", line)
         self.net, self.backbone = build_model(config.model, self.classes, config.seed)
+        if config.model.lora:
+            lora_layers(self.net)
+            require_peft()
 
     def load_weights(self) -> dict[str, Any]:
         return vars(start_weights(self.config, self.net, self.backbone))
 
     @property
     def doubled(self) -> tuple[str, ...]:
-        return (BEST,) if self.config.trainer.select == "best" else ()
+        trainer = self.config.trainer
+        same = trainer.select == "best" and trainer.wise_ft == 1 and not self.config.model.lora
+        return (BEST,) if same else ()
 
     @property
     def duplicates(self) -> int:
@@ -90,6 +99,11 @@ class Finetune(Job):
         """Whether the fitted head on the frozen network is the answer."""
         return self.first is not None and not (self.deeper or {}).get("kept", False)
 
+    @property
+    def between(self) -> bool:
+        """Whether the weights are between those before and after the training."""
+        return self.config.trainer.wise_ft < 1 and not self.head_stays
+
     def _module(self) -> FinetuningModule:
         config = self.config
         labels = self.data.labels[self.data.split.train]
@@ -103,6 +117,8 @@ class Finetune(Job):
         self.prefix: list[ServePrefix] = []
         self.keeping = Keeping.of(config)
         self.before = copy_before_training(self.net, super().trained)
+        if config.model.lora:
+            add_lora(self.net, config.model.lora, config.model.lora_alpha, config.seed)
         if config.optim.head == "fitted":
             self._answer_first()
             if self.head_stays:
@@ -130,6 +146,9 @@ class Finetune(Job):
         net.load_state_dict(start)
         head = first.head if self.head_stays else self._head_of_training(first)
         head.put_into(net.classifier)
+        if config.trainer.wise_ft < 1:
+            self.began = copy.deepcopy(net)
+            merge_lora(self.began)
 
     def _head_of_training(self, first: FirstAnswer) -> FittedHead:
         """Fitted without the validation images, which then choose the epoch."""
@@ -142,10 +161,21 @@ class Finetune(Job):
             self.chosen = {name: {"checkpoint": "head", "epoch": None, **figures} for name in ("best", "last")}
         else:
             self.chosen = select_weights(self.config, self.directory, self.net)
+        self.learned = parameter_counts(self.net, self.trained)["trained"]
+        merge_lora(self.net)
+        if self.between:
+            weights = interpolate(self.began.state_dict(), self.net.state_dict(), self.config.trainer.wise_ft)
+            self.net.load_state_dict(weights)
+
+    def parameters(self) -> dict[str, int]:
+        return {**super().parameters(), "trained": self.learned}
 
     def test(self) -> Tensor:
         self.probabilities = self._probabilities()
-        self.calibration = calibrate(self._held_out())
+        held_out = self._held_out()
+        self.calibration = calibrate(held_out)
+        if self.between:
+            self.validated = _figures(held_out)
         write_calibration(self.directory, self.calibration)
         return self.probabilities
 
@@ -213,6 +243,9 @@ class Finetune(Job):
             summary["answer"] = "head" if self.head_stays else "deeper"
             if self.head_stays:
                 summary["train_size"], summary["val_size"] = self.first.record["fitted_on"], 0
+        if self.between:
+            summary["wise_ft"] = {"share": trainer.wise_ft, **self.validated}
+            summary["selected"] = {**summary["selected"], **self.validated}
         if self.deeper is not None:
             summary["deeper"] = {**self.deeper, "words": evidence_words(self.deeper)}
         return summary
@@ -238,6 +271,15 @@ class Finetune(Job):
         model = model_words(self.config.model.name, summary)
         classes = class_lines(self.source.test.labels.numpy(), self.probabilities.numpy(), self.data.classes)
         return "\n".join([f"answer: {model}: {words}", *classes, *found, *next_lines(summary, self.directory.path)])
+
+
+def _figures(held_out: HeldOut) -> dict[str, float]:
+    """Accuracy and mean loss on the held-out images."""
+    likelihood = held_out.probabilities.gather(1, held_out.labels[:, None]).clamp_min(1e-12)
+    return {
+        "val_acc": float((held_out.probabilities.argmax(1) == held_out.labels).double().mean()),
+        "val_loss": float(-likelihood.log().mean()),
+    }
 
 
 def run(config: Config, directory: RunDirectory) -> dict[str, Any]:

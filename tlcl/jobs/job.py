@@ -137,6 +137,10 @@ class Job(ABC):
         """Checkpoints of a finished run whose weights are those of its model, and nothing else."""
         return ()
 
+    def parameters(self) -> dict[str, int]:
+        """How many there are, and how many were trained."""
+        return parameter_counts(self.net, self.trained)
+
     @property
     def duplicates(self) -> int:
         """How many test images are also, pixel for pixel, among those that are learned from."""
@@ -217,7 +221,7 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
         "weights": weights,
         **job.summary(),
         "model_sha256": export(directory, config, job.net, job.backbone, pool.classes, pool.images),
-        "parameters": parameter_counts(job.net, trained),
+        "parameters": job.parameters(),
         "trained_blocks": [name for name in job.net.names if name in trained],
         "precision": config.trainer.precision,
         "seconds_by_part": seconds_by_part(read_lines(directory.path / "timings.jsonl")),

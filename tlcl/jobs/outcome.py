@@ -10,6 +10,7 @@ from tlcl.config.schema import Config
 from tlcl.data.equal_images import digests_of
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.models.blocks import Backbone, Blocks
+from tlcl.models.lora import base_weights
 from tlcl.models.weights import RUN_MODEL, file_sha256
 from tlcl.statistics.class_figures import balanced_accuracy, macro_f1
 from tlcl.system.files import atomic_open
@@ -85,8 +86,10 @@ def record_test(
 
 
 def parameter_counts(net: Blocks, trained: Iterable[str]) -> dict[str, int]:
-    """All parameters, and those of the blocks that were trained."""
+    """All parameters, and those of the blocks that were trained; with LoRA in them, its matrices alone."""
+    never = base_weights(net)
+    learned = [one for name in trained for one in net.block(name).parameters() if one not in never]
     return {
         "total": sum(parameter.numel() for parameter in net.parameters()),
-        "trained": sum(parameter.numel() for name in trained for parameter in net.block(name).parameters()),
+        "trained": sum(parameter.numel() for parameter in learned),
     }

@@ -31,6 +31,7 @@ LATER = {
     "optim.batch_norm": "train", "optim.class_weights": "none", "thaw.of": None, "model.cut": None,
     "thaw.blocks": None, "thaw.only": "all", "thaw.patience": None,
     "optim.l2_sp": 0.0, "optim.ema": 0.0,
+    "model.lora": 0, "model.lora_alpha": 16,
 }  # fmt: skip
 # Values that were written otherwise when every network had five blocks before its head.
 BEFORE = {("thaw.depth", "all"): 5}
