@@ -165,7 +165,7 @@ def fisher_by_loops(net: nn.Module, inputs: Tensor, rivals: Tensor) -> list[Tens
         outputs = rival.nonzero().squeeze(1).tolist()
         log_p = net(example[None])[0, outputs].log_softmax(0)
         for place in range(len(outputs)):
-            found = torch.autograd.grad(log_p[place], trained, retain_graph=True)
+            found = torch.autograd.grad(log_p[place], trained, retain_graph=True, materialize_grads=True)
             for kept, gradient in zip(total, found, strict=True):
                 kept += float(log_p[place].detach().exp()) * gradient**2 / len(inputs)
     return total

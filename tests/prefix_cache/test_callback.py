@@ -314,9 +314,8 @@ def test_new_crops_are_not_cached_and_one_sentence_says_what_could_be(
     caplog.clear()
     assert not can_serve(parse_config(composed(tmp_path, "data.cache_prefix=off")))
     assert can_serve(parse_config(composed(tmp_path, "data.crop_padding=1", "thaw.depth=5")))
+    assert can_serve(parse_config(composed(tmp_path, "data.crop_padding=0", "trainer.devices=2")))
     assert caplog.text == ""
-    assert not can_serve(parse_config(composed(tmp_path, "data.crop_padding=0", "trainer.devices=2")))
-    assert "trainer.devices=2" in caplog.text
 
 
 def test_the_head_alone_learns_from_images_without_crops(tmp_path: Path) -> None:
@@ -362,10 +361,6 @@ def test_with_new_crops_validation_is_computed_once_all_the_same(
             ["data.cache_prefix=disk", "data.crop_area=0.5", "data.crop_area=null"],
         ),
         (["data.cached_views=1", "data.crop_padding=2"], ["data.cached_views=1", "at least 2"]),
-        (
-            ["data.cache_prefix=disk", "data.crop_padding=0", "trainer.devices=2"],
-            ["data.cache_prefix=disk", "trainer.devices=1"],
-        ),
         (["data.cache_gib=-1"], ["data.cache_gib=-1", "at least 0"]),
         (["data.cache_prefix=gpu"], ["data.cache_prefix", "auto, off, ram, disk"]),
         (["data.cache_dtype=int8"], ["data.cache_dtype", "float32, bfloat16"]),

@@ -65,16 +65,13 @@ def check_cache(config: Config) -> None:
             f"every epoch; set data.cached_views=8 for as many fixed views, data.{key}={NOTHING[key]}, or "
             "data.cache_prefix=off"
         )
-    if config.trainer.shared and config.trainer.processes == 1:
-        raise UserError(
-            f"data.cache_prefix={data.cache_prefix} works in one process of its own; set trainer.strategy=auto, "
-            "or data.cache_prefix=off"
-        )
-    if config.trainer.shared:
-        raise UserError(
-            f"data.cache_prefix={data.cache_prefix} works on one device; set trainer.devices=1, "
-            "or data.cache_prefix=off"
-        )
+    if config.continual is None or not config.trainer.shared:
+        return
+    remedy = "trainer.strategy=auto" if config.trainer.processes == 1 else "trainer.devices=1"
+    raise UserError(
+        f"continual learning with data.cache_prefix={data.cache_prefix} works in one process of its own; set "
+        f"{remedy}, or data.cache_prefix=off"
+    )
 
 
 def check_finetuning(config: Config) -> None:

@@ -57,6 +57,25 @@ def average(values: Sequence[Tensor]) -> None:
             value.copy_(mean.view_as(value))
 
 
+def lowest(number: int, device: torch.device) -> int:
+    """The lowest of the numbers that the processes give.
+
+    Args:
+        device: of this process, where NCCL needs what it sends.
+    """
+    if world() == 1:
+        return number
+    value = torch.tensor(number, dtype=torch.int64, device=device)
+    dist.all_reduce(value, dist.ReduceOp.MIN)
+    return int(value)
+
+
+def broadcast(value: Tensor, source: int) -> None:
+    """Replace `value`, contiguous, of any dtype, by that of the process `source`, in place."""
+    if world() > 1:
+        dist.broadcast(value.view(-1).view(torch.uint8), src=source)
+
+
 def take_from_first(module: nn.Module) -> None:
     """Replace every parameter and buffer of `module` by that of the first process, in place."""
     if world() == 1:

@@ -4,9 +4,10 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from tqdm import tqdm
 from tlcl.config.schema import Config
 from tlcl.data.image_tensors import ImageSubset
 from tlcl.data.versions import Versions
+from tlcl.distributed.collectives import in_group
 from tlcl.models.blocks import FEATURES, Blocks
 from tlcl.models.inference import outputs, whole_batches
+from tlcl.prefix_cache.shares import ALONE, Shares
 from tlcl.system.mapped_file import build_mapped, open_mapped
 from tlcl.system.memory import available_memory
 
@@ -34,7 +37,7 @@ class Keeping:
     Attributes:
         mode: `ram`, `disk`, or `auto`: features, which are small, in files, so that other runs find them; the rest
             in memory as far as `budget` goes and in files beyond it.
-        budget: bytes of memory that are left for activations.
+        budget: bytes of memory that are left for activations; each process of a node has an equal part.
         dtype: `float32`, or `bfloat16`: rounded to half the bytes.
         folder: of the files.
     """
@@ -49,6 +52,8 @@ class Keeping:
         data = config.data
         quarter = available_memory() // 4
         budget = quarter if data.cache_gib is None else int(data.cache_gib * 2**30)
+        if in_group():
+            budget //= config.trainer.devices
         return cls(data.cache_prefix, budget, data.cache_dtype, Path(config.cache_dir) / "prefix")
 
     def release(self, held: "Held") -> None:
@@ -135,6 +140,7 @@ class FrozenBlocks:
         images: uint8 (n, C, H, W), or a subset of such.
         precision: as `trainer.precision`, resolved.
         progress: whether to show progress bars in a terminal.
+        shares: whose work it is, where all processes of a run compute them together.
     """
 
     net: Blocks
@@ -143,6 +149,7 @@ class FrozenBlocks:
     device: torch.device
     precision: str
     progress: bool
+    shares: Shares = ALONE
 
     @cached_property
     def images_content(self) -> str:
@@ -170,22 +177,35 @@ class FrozenBlocks:
         return Layout((len(self.images), self.versions.count, *shape), kept, channels_last)
 
     def fill(self, values: Tensor, place: str, before: "Held | None") -> None:
-        """Write the outputs of `place` to `values` (n, V, ...), from those of a place before or the images."""
+        """Write the outputs of `place` to `values` (n, V, ...), from those of a place before or the images.
+
+        Of several processes each computes its share of the batches, which are those of one process, and all write
+        all of them.
+        """
         slices = whole_batches(len(self.images), BATCH)
         label = f"{place} of {len(self.images)} images, once"
         total = len(slices) * self.versions.count
-        with tqdm(total=total, desc=label, unit=" batches", disable=not self.progress or None) as bar:
+        silent = not self.progress or self.shares.rank > 0 or None
+        with tqdm(total=total, desc=label, unit=" batches", disable=silent) as bar:
             if bar.disable:
                 log.info("computing the outputs of %s", label)
             for number in range(self.versions.count):
-                source: Tensor | ImageSubset = self.images if before is None else before.version(number)
-                batches: Iterator[Tensor] = (source[part] for part in slices)
-                if before is None:
-                    batches = self.versions.render(batches, number)
+                batches = self._batches(slices, number, before)
                 results = self.run(batches, before.place if before else None, place)
-                for part, result in zip(slices, results, strict=True):
-                    values[part, number] = result.to(values.dtype).cpu()
+                every = self.shares.exchanged(slices, results, values[:, number], self.device)
+                for part, result in zip(slices, every, strict=True):
+                    values[part, number] = result.cpu()
                     bar.update()
+
+    def _batches(self, slices: list[slice], number: int, before: "Held | None") -> Iterator[Tensor]:
+        """This process's share of the inputs, of one version."""
+        source: Tensor | ImageSubset = self.images if before is None else before.version(number)
+        if before is not None:
+            return (source[part] for part in self.shares.mine(slices))
+        if number and self.versions.crops:  # drawn for one batch after the other, those of other processes too
+            drawn = self.versions.render((source[part] for part in slices), number)
+            return islice(drawn, self.shares.rank, None, self.shares.world)
+        return self.versions.render((source[part] for part in self.shares.mine(slices)), number)
 
 
 def activations(blocks: FrozenBlocks, places: Sequence[str], keeping: Keeping) -> dict[str, Held]:
@@ -210,6 +230,7 @@ def _hold(blocks: FrozenBlocks, place: str, keeping: Keeping, before: Sequence[H
     """The outputs of `place` from the last of those held before it, each of which came from the one before."""
     began = time.perf_counter()
     layout = blocks.layout(place, keeping.dtype)
+    keeping.budget = blocks.shares.lowest(keeping.budget, blocks.device)  # so that all processes decide alike
     size = layout.count * layout.dtype.itemsize
     where, found = keeping.where(place, size), False
 
@@ -219,9 +240,7 @@ def _hold(blocks: FrozenBlocks, place: str, keeping: Keeping, before: Sequence[H
     if where == "file":
         path = keeping.folder / f"{_key(blocks, place, layout, before, keeping)}.{place}.bin"
         try:
-            known = open_mapped(path, layout.count, layout.dtype)
-            found = known is not None
-            flat = known if known is not None else build_mapped(path, layout.count, layout.dtype, fill)
+            flat, found = _in_file(blocks, path, layout, fill)
         except OSError as error:
             log.warning("warning: the outputs of %s cannot be kept in a file: %s", place, error)
             if keeping.mode == "disk":
@@ -241,6 +260,50 @@ def _hold(blocks: FrozenBlocks, place: str, keeping: Keeping, before: Sequence[H
     versions = blocks.versions.count
     seconds = time.perf_counter() - began
     return Held(place, values[:, 0] if versions == 1 else values, versions, where, found, seconds)
+
+
+def _in_file(
+    blocks: FrozenBlocks, path: Path, layout: Layout, fill: Callable[[Tensor], None]
+) -> tuple[Tensor, bool]:
+    """The outputs in a file, and whether they were there already; computed unless every process finds them.
+
+    Where one process cannot have the file, none has it, so that all go on alike.
+
+    Raises:
+        OSError: of this process or another one.
+    """
+    shares, device = blocks.shares, blocks.device
+    known = open_mapped(path, layout.count, layout.dtype)
+    if shares.all(known is not None, device) and known is not None:
+        return known, True
+    asked = filling = False
+    problem: OSError | None = None
+
+    def fill_with_others(flat: Tensor) -> None:
+        nonlocal asked, filling
+        asked = True
+        if not shares.all(True, device):
+            raise OSError("another process cannot write it")
+        filling = True
+        fill(flat)
+        filling = False
+
+    try:
+        if known is None and shares.writes:
+            build_mapped(path, layout.count, layout.dtype, fill_with_others)
+        else:  # what is told here is computed for those who write
+            fill_with_others(torch.empty(layout.count, dtype=layout.dtype, device="meta"))
+    except OSError as error:
+        if filling and shares.world > 1:
+            raise  # in the middle of what all compute together
+        problem = error
+        if not asked:
+            shares.all(False, device)
+    if shares.all(problem is None, device):
+        built = open_mapped(path, layout.count, layout.dtype)
+        if shares.all(built is not None, device) and built is not None:
+            return built, False
+    raise problem or OSError(f"another process cannot write or read {path}")
 
 
 def _content(tensor: Tensor) -> str:

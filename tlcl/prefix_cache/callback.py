@@ -16,6 +16,7 @@ from tlcl.data.versions import Crops, Versions, crops_in
 from tlcl.models.blocks import Blocks
 from tlcl.models.tail import last_frozen
 from tlcl.prefix_cache.activations import FrozenBlocks, Held, Keeping, activations
+from tlcl.prefix_cache.shares import Shares
 from tlcl.tracking.timings import Stopwatch
 
 log = logging.getLogger(__name__)
@@ -72,16 +73,8 @@ def new_crops(config: Config) -> str:
 
 
 def can_serve(config: Config) -> bool:
-    """Whether frozen blocks are computed once at all; when they cannot be, the reason is logged."""
-    if config.data.cache_prefix == "off":
-        return False
-    if config.trainer.shared:
-        log.info(
-            "with trainer.devices=%d and trainer.strategy=%s the frozen blocks are computed in every epoch",
-            config.trainer.devices, config.trainer.strategy,
-        )  # fmt: skip
-        return False
-    return True
+    """Whether frozen blocks are computed once at all."""
+    return config.data.cache_prefix != "off"
 
 
 class SharedViews:
@@ -226,7 +219,9 @@ class ServePrefix(L.Callback):
         places = sorted(places, key=net.places.index)
         with self.watch.measure("prefix"):
             images = ImageSubset(self.data.inputs, getattr(self.data.split, side))
-            blocks = FrozenBlocks(net, images, versions, device, trainer.of_frozen, trainer.progress)
+            blocks = FrozenBlocks(
+                net, images, versions, device, trainer.of_frozen, trainer.progress, Shares.of_run()
+            )
             held = activations(blocks, places, self.keeping)
         self.records += [{"of": side, **one.record()} for one in held.values()]
         return held

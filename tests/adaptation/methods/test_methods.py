@@ -13,6 +13,7 @@ from tlcl.adaptation.methods.base import both_domains, classification_loss, vect
 from tlcl.adaptation.pairs import HIDDEN
 from tlcl.config.registry import GROUPS
 from tlcl.config.schema import conf_dir
+from tlcl.errors import UserError
 from tlcl.models.blocks import Blocks
 
 
@@ -146,6 +147,15 @@ def test_adabn_changes_batchnorm_statistics_alone(data: Moons) -> None:
     variance = torch.stack([half.var(0) for half in halves]).mean(0)
     torch.testing.assert_close(net.block("stem")[1].running_mean, mean, rtol=1e-4, atol=1e-5)  # type: ignore[index]
     torch.testing.assert_close(net.block("stem")[1].running_var, variance, rtol=1e-4, atol=1e-5)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("other", [torch.nn.GroupNorm(1, 32), torch.nn.BatchNorm2d(32, track_running_stats=False)])
+def test_adabn_needs_averages_of_batchnorm(other: torch.nn.Module) -> None:
+    net = point_net()
+    for name in ("stem", "layer1", "layer2"):
+        net.block(name)[1] = other  # type: ignore[index]
+    with pytest.raises(UserError, match=r"adaptation=adabn .* BatchNorm .* e\.g\. model=resnet18"):
+        make_method("adabn", net)
 
 
 def test_fine_tuning_goes_from_the_source_to_the_labelled_target(data: Moons) -> None:
