@@ -52,8 +52,8 @@ class Pieces:
 
     Attributes:
         blocks: name -> module, in order, the last one named `head` and a Sequential that ends in a Linear.
-        network: the module of which the blocks are parts, and under whose names the weights are saved; None where the
-            blocks are the network.
+        network: the module of which the blocks are parts, and under whose names the weights are saved; None where
+            the blocks are the network.
         features: from the last block's outputs to what the last layer takes; None where the head begins with it.
         layouts: block -> how its outputs lie: `NCHW`, the default, `NHWC`, `tokens` or `flat`.
         prefix: tokens of (B, N, D) that are no places of the image, before those that are.

@@ -353,7 +353,9 @@ def plan_of(network: Any, size: int, arch: str) -> Plan:
     path = next((name for name, module in network.named_modules() if module is last), "")
     if not isinstance(last, nn.Linear) or not path:
         what = type(last).__name__
-        raise UserError(f"model.arch={arch} ends in {what}, not in one linear layer; take another network")
+        raise UserError(
+            f"model.arch={arch} ends in {what}, not in one linear layer; take another network"
+        )
     draws = torch.Generator().manual_seed(0)
     for parameter in network.parameters():
         parameter.add_(torch.randn(parameter.shape, generator=draws) * 0.02)
