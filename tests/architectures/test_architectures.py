@@ -41,7 +41,7 @@ def test_there_are_enough_of_them() -> None:
 
 @pytest.mark.parametrize(("arch", "size"), [(arch, int(size)) for _, arch, size in LISTED])
 def test_a_network(arch: str, size: int) -> None:
-    """Parts = whole, prefix then tail = whole at every cut; a step moves what is thawed; timm loads what is saved."""
+    """Parts are the whole at every cut, a step moves what is thawed, and timm loads what is saved."""
     config = config_of(arch, size)
     net, backbone = build_model(config, 3, seed=0)
     mine = [id(value) for name in net.names for value in net.block(name).parameters()]

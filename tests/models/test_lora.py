@@ -23,7 +23,7 @@ from tlcl.models.lora import add_lora, base_weights, lora_layers, merge_lora
 
 RUN = [
     "model=small_cnn", "++model.lora=3", "++model.lora_alpha=6", "thaw=milestones", "+thaw.0=[head]",
-    "+thaw.1=[layer4,layer3]", "+thaw.2=[layer2]", "trainer.epochs=4", "optim.name=adamw", "optim.lr=0.01",
+    "+thaw.1=[layer3]", "+thaw.2=[layer2]", "trainer.epochs=4", "optim.name=adamw", "optim.lr=0.01",
 ]  # fmt: skip
 SGD = OptimConfig("sgd", 0.1, 1.0, {}, 0.9, 0.01, "constant", 0)
 

@@ -31,15 +31,35 @@ def lora_layers(net: Blocks) -> list[str]:
             "model.lora is for networks without BatchNorm, whose statistics would move with the training and which "
             "peft does not restore; set model.lora=0, or choose a network with LayerNorm"
         )
-    # Not subclasses, whose weights others read past their forward, as MultiheadAttention does.
-    found = [
-        name
-        for name, module in net.blocks.named_modules(prefix="blocks")
-        if type(module) is nn.Linear and not name.startswith("blocks.head.")
-    ]
+    inside = {id(module) for name in net.names[:-1] for module in net.block(name).modules()}
+    # Not subclasses, nor what others read past its forward, as MultiheadAttention and BEiT's attention do.
+    linear = {
+        name: module
+        for name, module in net.named_modules()
+        if type(module) is nn.Linear and id(module) in inside and module is not net.classifier
+    }
+    called = _called(net, list(linear.values()))
+    found = [name for name, module in linear.items() if id(module) in called]
     if not found:
         raise UserError("model.lora adds to linear layers, and this network's blocks have none; set model.lora=0")
     return found
+
+
+@torch.no_grad()
+def _called(net: Blocks, layers: list[nn.Linear]) -> set[int]:
+    """The ids of those layers whose own forward the network runs; its modes stay as they are."""
+    seen: set[int] = set()
+    handles = [layer.register_forward_hook(lambda layer, *_: seen.add(id(layer))) for layer in layers]
+    modes = {module: module.training for module in net.modules()}
+    try:
+        size = net.inputs.size
+        net.eval()(torch.zeros((1, 3, size, size), dtype=torch.uint8, device=net.inputs.mean.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    return seen
 
 
 def add_lora(net: Blocks, rank: int, alpha: int, seed: int) -> None:
@@ -80,6 +100,7 @@ def merge_lora(net: Blocks) -> None:
 
 def base_weights(net: Blocks) -> set[nn.Parameter]:
     """What LoRA never trains: everything but its matrices and the head; empty in a network without it."""
-    named = [(key, one) for key, one in net.blocks.named_parameters() if not key.startswith("head.")]
+    head = set(net.block("head").parameters())
+    named = [(key, one) for key, one in net.named_parameters() if one not in head]
     others = {one for key, one in named if ".lora_" not in key}
     return others if len(others) < len(named) else set()

@@ -363,7 +363,8 @@ def plan_of(network: Any, size: int, arch: str) -> Plan:
     images = torch.randn(2, 3, size, size, generator=draws)
     answer = network(images)
     for steps in _trials(network):
-        cut = next((place for place, step in enumerate(steps) if step.path and _under([step.path], path)), len(steps))
+        after = [place for place, step in enumerate(steps) if _under([step.path], path)]
+        cut = after[0] if after else len(steps)
         kept = steps[:cut]
         for length in range(len(kept), 0, -1):
             if _same(network, kept[:length], path, images, answer):
