@@ -4,6 +4,7 @@ import shutil
 import tarfile
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,9 +69,9 @@ def ants_and_bees(root: Path, seed: int) -> tuple[Files, Files]:
     )
 
 
-def pacs_photo(root: Path, seed: int) -> tuple[Files, Files]:
-    """Three fifths of the photos to train on, about 1,000."""
-    return drawn(read(root / "pacs/photo.tar"), lambda n: round(0.6 * n), seed)
+def pacs(domain: str, root: Path, seed: int) -> tuple[Files, Files]:
+    """Three fifths of the images of a domain to train on: of the photos about 1,000."""
+    return drawn(read(root / f"pacs/{domain}.tar"), lambda n: round(0.6 * n), seed)
 
 
 def cifar10(root: Path, seed: int) -> tuple[Files, Files]:
@@ -88,9 +89,13 @@ def tiny_imagenet(root: Path, seed: int) -> tuple[Files, Files]:
     return train, read(root / "tiny_imagenet32/val.tar.gz", classes)
 
 
+DOMAINS = tuple(
+    Photos(f"PACS {domain.replace('_', ' ')}", partial(pacs, domain))
+    for domain in ("photo", "art_painting", "cartoon", "sketch")
+)
 SETS = (
     Photos("ants and bees", ants_and_bees),
-    Photos("PACS photo", pacs_photo),
+    DOMAINS[0],
     Photos("CIFAR-10, 1,000 images", cifar10),
     Photos("Tiny-ImageNet, 20 classes", tiny_imagenet),
 )

@@ -44,9 +44,10 @@ def register_data(name: str, config: type[DataConfig], load: Callable[[Any], Sou
 
 
 def register_backbone(backbone: Backbone, config: type[ModelConfig]) -> None:
-    """Add `model=NAME`, NAME being the backbone's; its blocks are stem, layer1 .. layer4, head.
+    """Add `model=NAME`, NAME being the backbone's.
 
-    `config` needs defaults for `weights` and `input_size`.
+    `config` needs defaults for `weights` and `input_size`. Its blocks are stem, layer1 .. layer4, head; those with
+    other names, or more or fewer of them, stand in its class attribute `all_blocks`, the last of them `head`.
 
     Raises:
         UserError: see `_add`.

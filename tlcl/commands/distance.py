@@ -35,7 +35,7 @@ def _program() -> None:
     parser.add_argument(
         "--block",
         default="features",
-        help="whose outputs are compared: stem | layer1 .. layer4 | features (default)",
+        help="whose outputs are compared: a block, as stem or layer1, or features (default)",
     )
     parser.add_argument("--images", type=int, default=1000, help="of each domain, drawn at random (default 1000)")
     parser.add_argument("--size", type=int, default=64, help="pixels to which a folder's images are resized")

@@ -17,7 +17,7 @@ def _program() -> None:
     parser.add_argument("images", type=Path, nargs="+", help="image files, folders or tar files of them")
     parser.add_argument("--out", type=Path, help="folder for page, table and pictures (default RUN_DIR/explain)")
     parser.add_argument(
-        "--block", help="whose outputs are mapped: stem | layer1 .. layer4 (default: the last of 3 x 3 or more)"
+        "--block", help="whose outputs are mapped, as stem or layer1 (default: the last block of 3 x 3 or more)"
     )
     parser.add_argument(
         "--classes", nargs="+", default=["predicted"], metavar="CLASS",

@@ -74,7 +74,7 @@ def load_model(name: str, config: Config) -> Model:
     network, _, trained = load_run(path)
     if not isinstance(network, Blocks):
         raise UserError(f"--model={name} classifies by its continual method, not by its head; give another run")
-    return Model(network, f"{trained.model.name} of {name}")
+    return Model(network, f"{trained.model.title} of {name}")
 
 
 def some(images: ImageTensors, count: int, seed: int) -> ImageTensors:

@@ -268,7 +268,7 @@ class Finetune(Job):
                 f"({chosen['checkpoint']} epoch {chosen['epoch']})"
             )
             return "\n".join([answer, *found])
-        model = model_words(self.config.model.name, summary)
+        model = model_words(self.config.model.title, summary)
         classes = class_lines(self.source.test.labels.numpy(), self.probabilities.numpy(), self.data.classes)
         return "\n".join([f"answer: {model}: {words}", *classes, *found, *next_lines(summary, self.directory.path)])
 

@@ -142,7 +142,7 @@ def first_answer(
     }
     log.info(
         "first answer, %.1f s after the images were read: %s; a new head on the frozen %s, fitted to %s images%s",
-        seconds, accuracy_words(right, len(test)), config.model.name, f"{len(indices):,}",
+        seconds, accuracy_words(right, len(test)), config.model.title, f"{len(indices):,}",
         f" (cross-validation: {100 * chosen.accuracy:.1f} %)" if chosen.folds else "",
     )  # fmt: skip
     return FirstAnswer(head, chosen, indices, features, asked, record, class_weight)

@@ -99,7 +99,7 @@ def write_report(run_dir: Path) -> Path:
         context["test_acc"], context["test_size"] = right_answers(tested) / max(1, size), size
         if summary:
             known = {"look": largest_class(tested.labels, tested.classes), **tested_weights}
-            backbone = str(run.setting("model.name") or "network")
+            backbone = str(run.setting("model.arch") or run.setting("model.name") or "network")
             context["verdict"] = finetuning_verdict(backbone, known, right_answers(tested), size, context["pairs"])
             context["advice"] = next_step({**summary, "test_acc": context["test_acc"], "test_size": size})
     return render_page(run_dir, "finetune.html.j2", context)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tlcl.config.thaw import BLOCKS
 from tlcl.statistics.accuracy import accuracy_interval
 from tlcl.tracking.finished_run import FinishedRun
 
@@ -42,7 +41,7 @@ def next_step(summary: Mapping[str, Any]) -> str:
         return "more test images: the interval is wider than 10 points"
     if deeper.get("kept"):
         more = len(summary["trained_blocks"])  # the head is one of them
-        wider = f"thaw more (thaw.depth={more}), or " if more < len(BLOCKS) else ""
+        wider = f"thaw more (thaw.depth={more}), or " if more < len(summary.get("blocks", [])) else ""
         return f"{wider}add labelled images: the deeper model was worth it"
     if summary["test_acc"] >= 0.98:
         return "look at the mistakes in the report: there is little left to gain"

@@ -141,7 +141,7 @@ FINETUNING = View(
         Lines("Validation loss", "epoch", ("val/loss",)),
         Lines("Training loss", "epoch", ("train/loss",)),
         Lines("Blocks trained: each step up is a thaw", "epoch", ("trainable_blocks",)),
-        Lines("Learning rates of the head and layer4", "epoch", ("lr/head", "lr/layer4")),
+        Lines("Learning rates of the head and, in a ResNet, layer4", "epoch", ("lr/head", "lr/layer4")),
         Bars("Test accuracy", "test_acc"),
         Bars("Test loss", "test_loss"),
         Scatter("Did validation tell the truth?", VALIDATION, TEST),

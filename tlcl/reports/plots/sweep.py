@@ -39,15 +39,22 @@ def axis_name(key: str) -> str:
     return NAMES.get(key, key)
 
 
-def value_name(key: str, value: Value, values: Sequence[Value]) -> str:
+def value_name(key: str, value: Value, rows: Sequence[Row]) -> str:
     """What a tick says: the value, and of a depth what it means."""
     if key == DEPTH and value == 0:
         return "0\n(head only)"
-    if key == DEPTH and value == 5 == values[-1]:
-        return "5\n(everything)"
+    if key == DEPTH and _everything(value, rows):
+        return f"{value}\n(everything)"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return shortened(value)
+
+
+def _everything(depth: Value, rows: Sequence[Row]) -> bool:
+    """Whether the finished runs of this depth trained every block of their networks."""
+    summaries = [job.summary for row in rows if row.settings[DEPTH] == depth for job in row.jobs]
+    trained = [summary["trained_blocks"] == summary["blocks"] for summary in summaries if summary.get("blocks")]
+    return bool(trained) and all(trained)
 
 
 def logarithmic(values: Sequence[Value]) -> bool:
@@ -84,8 +91,8 @@ def heat_map(rows: Sequence[Row], across: str, down: str, label: str = TEST) -> 
             y, x = place(row)
             frame = Rectangle((x - 0.47, y - 0.46), 0.94, 0.92, fill=False, edgecolor=ORANGE, linewidth=2.5)
             axes.add_patch(frame)
-    axes.set_xticks(range(len(columns)), [value_name(across, value, columns) for value in columns])
-    axes.set_yticks(range(len(lines)), [value_name(down, value, lines) for value in lines])
+    axes.set_xticks(range(len(columns)), [value_name(across, value, rows) for value in columns])
+    axes.set_yticks(range(len(lines)), [value_name(down, value, rows) for value in lines])
     axes.set_xlabel(axis_name(across))
     axes.set_ylabel(axis_name(down))
     figure.colorbar(image, ax=axes, format=percent_formatter(), label=label)
@@ -112,7 +119,7 @@ def lines(rows: Sequence[Row], along: str, label: str = TEST) -> Figure:
     if logarithmic(values):
         axes.set_xscale("log")
     if len(values) <= 8:
-        axes.set_xticks([float(value) for value in values], [value_name(along, value, values) for value in values])  # type: ignore[arg-type]
+        axes.set_xticks([float(value) for value in values], [value_name(along, value, rows) for value in values])  # type: ignore[arg-type]
         axes.xaxis.minorticks_off()
     percent_ticks(axes.yaxis)
     axes.set_xlabel(axis_name(along))

@@ -1,0 +1,137 @@
+"""`python -m benchmarks.networks --data FOLDER --weights FILE`: a new head on the frozen outputs of four networks.
+
+EfficientNet-Lite0, 1 and 2 with the ImageNet weights of their packages, and ResNet-18 with those of FILE up to
+layer3 (model.cut=layer3), on ants and bees, the four domains of PACS, and all of CIFAR-10. Each is one command of
+tlcl, whose penalty cross-validation chooses on the training images; each is compared with EfficientNet-Lite0 on the
+same test images. What is measured is kept in the file of --records as soon as it is known, so that a run that was
+stopped goes on.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.common import Benchmark, markdown, progress
+from benchmarks.own_photos_data import DOMAINS, SETS, Photos, write
+from tlcl.statistics.accuracy import compare_accuracies
+
+CIFAR = "CIFAR-10, all images"
+FIRST = "EfficientNet-Lite0"
+# Each EfficientNet-Lite at the size of its pretraining would be 224, 240 and 260; here all see the same pixels.
+NETWORKS = {
+    FIRST: ("model=timm", "model.arch=tf_efficientnet_lite0", "model.weights=pretrained"),
+    "EfficientNet-Lite1": ("model=timm", "model.arch=tf_efficientnet_lite1", "model.weights=pretrained"),
+    "EfficientNet-Lite2": ("model=timm", "model.arch=tf_efficientnet_lite2", "model.weights=pretrained"),
+    "ResNet-18 up to layer3": ("model=resnet18", "model.cut=layer3"),
+}
+HEAD = ("+experiment=own_images", "thaw=head_only", "logger=none", "keep=model")
+
+
+class Case(NamedTuple):
+    """Images to train and test on, and how they are read."""
+
+    train: Path
+    test: Path
+    settings: tuple[str, ...]
+
+
+def command(network: str, case: Case, seed: int, weights: Path, run_dir: Path) -> list[str]:
+    """The arguments of tlcl."""
+    chosen = list(NETWORKS[network])
+    if "model.cut=layer3" in chosen:
+        chosen.append(f"model.weights={weights}")
+    return [
+        "train", *HEAD, f"data.train={case.train}", f"data.test={case.test}", *case.settings, *chosen,
+        "model.input_size=128", f"seed={seed}", f"run_dir={run_dir}",
+    ]  # fmt: skip
+
+
+def head_on(network: str, case: Case, seed: int, weights: Path, work: Path) -> dict[str, Any]:
+    """Accuracy, which test images are right, and the seconds of the command's run."""
+    run_dir = work / "run" / network.replace(" ", "_")
+    program = [sys.executable, "-m", "tlcl", *command(network, case, seed, weights, run_dir)]
+    environment = {**os.environ, "TLCL_CACHE": str(work / "cache")}
+    process = subprocess.run(program, capture_output=True, text=True, env=environment)
+    if process.returncode:
+        raise RuntimeError(f"{network} failed:\n{process.stdout[-2000:]}\n{process.stderr[-2000:]}")
+    summary = json.loads((run_dir / "summary.json").read_text("utf-8"))
+    with np.load(run_dir / "test_predictions.npz") as stored:
+        right = (stored["probabilities"].argmax(1) == stored["labels"]).astype(int).tolist()
+    return {"accuracy": summary["test_acc"], "seconds": summary["seconds"], "right": right}
+
+
+def measure_split(photos: Photos | None, seed: int, options: argparse.Namespace, known: dict[str, Any]) -> None:
+    """Every network on one split; without `photos` on CIFAR-10."""
+    name = photos.name if photos else CIFAR
+    missing = [network for network in NETWORKS if f"{name}/{seed}/{network}" not in known]
+    if not missing:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        if photos is None:
+            case = Case(options.data / "cifar10/train.tar", options.data / "cifar10/test.tar", ("data.size=32",))
+        else:
+            ours, theirs = photos.split(options.data, seed)
+            case = Case(write(ours, work / "train"), write(theirs, work / "test"), ())
+        for network in missing:
+            key = f"{name}/{seed}/{network}"
+            known[key] = head_on(network, case, seed, options.weights.absolute(), work)
+            progress(f"  {key}: {100 * known[key]['accuracy']:.1f} %, {known[key]['seconds']:.0f} s")
+            options.records.write_text(json.dumps(known))
+
+
+def table(known: Mapping[str, Any], cases: Sequence[tuple[str, int]]) -> str:
+    """Mean accuracy over the splits, and the difference to the first network on the same images."""
+    rows = []
+    for name, splits in cases:
+        for network in NETWORKS:
+            found = [known[f"{name}/{seed}/{network}"] for seed in range(splits)]
+            first = [known[f"{name}/{seed}/{FIRST}"] for seed in range(splits)]
+            pair = compare_accuracies(
+                [one for run in first for one in run["right"]], [one for run in found for one in run["right"]]
+            )
+            told = f"{100 * pair.difference:+.1f} ({100 * pair.low:+.1f} to {100 * pair.high:+.1f})"
+            accuracy = f"{100 * mean(run['accuracy'] for run in found):.1f}"
+            rows.append([name, network, str(splits), accuracy, "" if network == FIRST else told])
+    return markdown(["images", "network", "splits", "mean %", f"less {FIRST} (95 %)"], rows, 2)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, default=Path("data"), help="holds hymenoptera, pacs and cifar10")
+    parser.add_argument(
+        "--weights", type=Path, default=Path("resnet18.safetensors"), help="ResNet-18, up to layer3 at least"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="how many splits of the photos")
+    parser.add_argument("--only", nargs="+", help="names of the sets (default: all)")
+    parser.add_argument("--records", type=Path, default=Path("networks.json"), help="what is known so far")
+
+
+def section(options: argparse.Namespace) -> str:
+    known = json.loads(options.records.read_text()) if options.records.is_file() else {}
+    chosen = [photos for photos in (SETS[0], *DOMAINS) if not options.only or photos.name in options.only]
+    for seed in range(options.seeds):
+        for photos in chosen:
+            measure_split(photos, seed, options, known)
+    cases = [(photos.name, options.seeds) for photos in chosen]
+    if not options.only or CIFAR in options.only:
+        measure_split(None, 0, options, known)
+        cases.append((CIFAR, 1))
+    return f"{table(known, cases)}\n"
+
+
+BENCHMARK = Benchmark(
+    "benchmarks.networks", "Networks beside each other", __doc__, add_options, section,
+    ("--seeds", "1", "--only", "ants and bees"),
+)  # fmt: skip
+
+if __name__ == "__main__":
+    BENCHMARK.main()
