@@ -19,6 +19,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 from torchvision import transforms
 
+from tlcl.config.schema import ModelConfig
 from tlcl.data.image_tensors import ImageTensors
 from tlcl.data.sources.folder_images import Decoding, load_folder
 from tlcl.errors import UserError
@@ -35,7 +36,7 @@ PIL_EVAL = transforms.Compose(TO_INPUT)
 PIL_TRAIN = transforms.Compose(
     [transforms.RandomCrop(32, padding=CROP_PADDING), transforms.RandomHorizontalFlip(), *TO_INPUT]
 )
-PACKAGES = ("torch", "torchvision", "lightning", "numpy", "pillow", "avalanche-lib", "finetuning-scheduler")
+PACKAGES = ("torch", "torchvision", "timm", "lightning", "numpy", "pillow", "avalanche-lib", "finetuning-scheduler")
 T = TypeVar("T")
 
 
@@ -100,12 +101,12 @@ def cifar_like(images: int, size: int = 32) -> ImageTensors:
     return ImageTensors(noise.add_(patterns[labels]), labels, tuple("0123456789"))
 
 
-def load_pool(tar: Path | None, images: int) -> ImageTensors:
-    """The images of a tar of class folders, at 32 pixels; without one, `images` random ones."""
+def load_pool(tar: Path | None, images: int, size: int = 32) -> ImageTensors:
+    """The images of a tar of class folders, at `size` pixels; without one, `images` random ones."""
     if tar is None:
-        return cifar_like(images)
+        return cifar_like(images, size)
     cache = Path("~/.cache/tlcl").expanduser()
-    return load_folder(tar, Decoding(32, 3, "error", cache)).data
+    return load_folder(tar, Decoding(size, 3, "error", cache)).data
 
 
 class PilImages(Dataset[tuple[Any, int]]):
@@ -123,9 +124,11 @@ class PilImages(Dataset[tuple[Any, int]]):
         return self.transform(image) if self.transform else image, self.targets[index]
 
 
-def fresh_network(*, channels_last: bool, size: int = 32) -> tuple[Blocks, Backbone]:
+def fresh_network(
+    *, channels_last: bool, size: int = 32, model: ModelConfig = MODEL
+) -> tuple[Blocks, Backbone]:
     """The network of every loop, with the same initial weights each time."""
-    net, backbone = build_model(replace(MODEL, input_size=size), 10, 0)
+    net, backbone = build_model(replace(model, input_size=size), 10, 0)
     return net.to(memory_format=torch.channels_last) if channels_last else net, backbone
 
 

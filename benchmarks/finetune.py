@@ -42,7 +42,7 @@ from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.finetuning.module import FinetuningModule
 from tlcl.finetuning.optimizer import build_optimizer, build_scheduler
 from tlcl.finetuning.thaw import Thaw
-from tlcl.models.blocks import Blocks
+from tlcl.models.blocks import INPUTS, Blocks
 
 OPTIM = OptimConfig("sgd", 0.02, 1.0, {}, 0.9, 5e-4, "cosine", 0)
 Trained = Literal["everything", "head"]
@@ -62,9 +62,7 @@ class PlainModule(L.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
-        for block in self.net.blocks.values():
-            images = block(images)
-        loss = nn.functional.cross_entropy(images, labels)
+        loss = nn.functional.cross_entropy(self.net(images, start=INPUTS), labels)
         self.log("train/loss", loss, on_step=False, on_epoch=True)
         return loss
 

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -17,9 +18,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from benchmarks.common import MODEL, TO_INPUT, PilImages, fresh_network
+from benchmarks.common import PilImages, fresh_network
 from benchmarks.finetune import OPTIM, PlainModule, plain_trainer
-from tlcl.config.schema import Config, DataConfig, LoggerConfig, TrainerConfig
+from tlcl.config.schema import Config, DataConfig, LoggerConfig, ModelConfig, TrainerConfig
 from tlcl.data.augment import random_flip
 from tlcl.data.datamodule import BatchIndices, ImageDataModule
 from tlcl.data.image_tensors import ImageTensors, Source
@@ -48,18 +49,22 @@ class Setup:
     source: Source
     data: DataConfig
     epochs: int
+    model: ModelConfig
     weights: dict[str, Tensor]
 
     @classmethod
-    def of(cls, source: Source, data: DataConfig, epochs: int) -> "Setup":
+    def of(cls, source: Source, data: DataConfig, epochs: int, model: ModelConfig) -> "Setup":
         """With random weights, but BatchNorm knows the images, so features differ as a trained backbone's do."""
-        net, _ = fresh_network(channels_last=False)
+        net, _ = fresh_network(channels_last=False, size=model.input_size, model=model)
+        averaged = False
         for module in net.train().modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = None  # the statistics of all batches so far, here one
-        with torch.no_grad():
-            net(source.pool.images[:FIRST_IMAGES])
-        return cls(source, data, epochs, net.state_dict())
+                averaged = True
+        if averaged:
+            with torch.no_grad():
+                net(source.pool.images[:FIRST_IMAGES])
+        return cls(source, data, epochs, model, net.state_dict())
 
     @cached_property
     def train(self) -> Tensor:
@@ -67,7 +72,7 @@ class Setup:
         return ImageDataModule(self.source, self.data, 0).split.train
 
     def network(self, *, channels_last: bool) -> Blocks:
-        net, _ = fresh_network(channels_last=channels_last)
+        net, _ = fresh_network(channels_last=channels_last, size=self.model.input_size, model=self.model)
         net.load_state_dict(self.weights)
         return net
 
@@ -81,8 +86,8 @@ def train_head(net: Blocks, setup: Setup, precision: str, cache: str, folder: Pa
     trainer_config = TrainerConfig(setup.epochs, "cpu", 1, precision, True, "last", 50, False)
     data_config = replace(setup.data, cache_prefix=cache)
     config = Config(
-        "benchmark", 0, str(folder), str(folder), data_config, MODEL, OPTIM, trainer_config, LoggerConfig("none"),
-        {"depth": 0},
+        "benchmark", 0, str(folder), str(folder), data_config, setup.model, OPTIM, trainer_config,
+        LoggerConfig("none"), {"depth": 0},
     )  # fmt: skip
     module = FinetuningModule(net, 10, OPTIM, 0)
     data = ImageDataModule(setup.source, data_config, 0)
@@ -163,6 +168,12 @@ class HeadModule(PlainModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
+def to_input(net: Blocks) -> list[Any]:
+    """What a loop over PIL images does with each."""
+    mean, std = (values.flatten().div(255).tolist() for values in (net.inputs.mean, net.inputs.std))
+    return [transforms.ToTensor(), transforms.Normalize(mean, std)]
+
+
 def lightning(setup: Setup, workers: int, *, scheduled: bool) -> Phase:
     """Lightning with a dataset of PIL images, its transforms and a DataLoader whose workers stay.
 
@@ -174,7 +185,7 @@ def lightning(setup: Setup, workers: int, *, scheduled: bool) -> Phase:
     module = HeadModule(setup.network(channels_last=False))
     start = time.perf_counter()
     loader = DataLoader(
-        PilImages(images, transforms.Compose([*flip, *TO_INPUT])),
+        PilImages(images, transforms.Compose([*flip, *to_input(module.net)])),
         batch_size=setup.data.batch_size,
         shuffle=True,
         num_workers=workers,
@@ -191,7 +202,8 @@ def finetuning_scheduler(module: HeadModule, epochs: int, folder: str) -> list[L
     """Its callback with the head as the only phase, and the checkpoints it insists on, of which none is saved."""
     from finetuning_scheduler import FinetuningScheduler, FTSCheckpoint
 
-    head = [name for name, _ in module.named_parameters() if name.startswith("net.blocks.head.")]
+    mine = {id(parameter) for parameter in module.net.block("head").parameters()}
+    head = [name for name, parameter in module.named_parameters() if id(parameter) in mine]
     scheduler = FinetuningScheduler(
         ft_schedule={0: {"params": head, "max_transition_epoch": epochs}},
         epoch_transitions_only=True,

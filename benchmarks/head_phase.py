@@ -6,10 +6,11 @@ Ours computes the outputs of the frozen blocks once, in each round anew, or find
 (c) the same with finetuning-scheduler's callback, where it is installed;
 (d) a bare PyTorch loop, and one that computes the features once by hand.
 
-All train the head of ResNet-18 at 32 pixels for the same number of epochs, from the same weights, on the same
-images, with the frozen BatchNorm layers in eval mode; one table without augmentation and one with random flips. The
-seconds are those of the whole phase: start-up of the Trainer, workers and caches included, no validation and no
-checkpoints. That the loops train the same thing shows in the mean loss of their last epochs, which is compared.
+All train the head of ResNet-18 at 32 pixels, or of another network of timm with random weights
+(--arch vit_small_patch16_224 --size 224 --images 256), for the same number of epochs, from the same weights, on the
+same images, with the frozen BatchNorm layers in eval mode; one table without augmentation and one with random
+flips. The seconds are those of the whole phase: start-up of the Trainer, workers and caches included, no validation
+and no checkpoints. That the loops train the same thing shows in the mean loss of their last epochs, which is compared.
 """
 
 import argparse
@@ -17,12 +18,14 @@ import importlib.util
 import statistics
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.common import Benchmark, load_pool, markdown, measure, median_ratio, progress
+from benchmarks.common import MODEL, Benchmark, load_pool, markdown, measure, median_ratio, progress
 from benchmarks.head_loops import Phase, Setup, bare, lightning, ours
-from tlcl.config.schema import DataConfig
+from tlcl.config.schema import DataConfig, ModelConfig
 from tlcl.data.image_tensors import Source
+from tlcl.models.timm import TimmConfig
 
 SCHEDULER = importlib.util.find_spec("finetuning_scheduler") is not None
 AUGMENTATIONS = {"none": False, "flip": True}
@@ -90,6 +93,9 @@ def comparison(measured: dict[str, list[Phase]]) -> str:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--augment", nargs="+", choices=AUGMENTATIONS, default=list(AUGMENTATIONS), help="tables")
+    parser.add_argument("--arch", help="a network of timm in place of ResNet-18")
+    parser.add_argument("--size", type=int, default=32, help="pixels of the images and the network's input")
+    parser.add_argument("--only", nargs="+", metavar="LOOP", help="names of loops (default: all)")
     parser.add_argument("--images", type=int, default=2000, help="training images")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--rounds", type=int, default=5)
@@ -99,9 +105,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def section(options: argparse.Namespace) -> str:
-    pool = load_pool(options.tar, options.images + HELD_OUT)
+    pool = load_pool(options.tar, options.images + HELD_OUT, options.size)
+    model: ModelConfig = replace(MODEL, input_size=options.size)
+    if options.arch:
+        model = TimmConfig(name="timm", weights="none", input_size=options.size, arch=options.arch)
     text = (
-        f"{options.epochs} epochs on {options.images} images, batch {options.batch_size}, {options.rounds} rounds; "
+        f"{model.title} at {options.size} pixels: {options.epochs} epochs on {options.images} images, "
+        f"batch {options.batch_size}, {options.rounds} rounds; "
         "seconds of the whole phase, ratios are medians of those within each round, below 1 where tlcl is faster.\n"
     )
     if not SCHEDULER:
@@ -111,9 +121,12 @@ def section(options: argparse.Namespace) -> str:
         config = DataConfig(
             "benchmark", options.images, HELD_OUT, options.batch_size, 0, AUGMENTATIONS[augmentation]
         )
-        setup = Setup.of(Source(pool, pool), config, options.epochs)
+        setup = Setup.of(Source(pool, pool), config, options.epochs, model)
         with tempfile.TemporaryDirectory() as folder:
-            measured = measure(loops(setup, options.workers, Path(folder)), options.rounds)
+            chosen = loops(setup, options.workers, Path(folder))
+            if options.only:
+                chosen = {name: loop for name, loop in chosen.items() if name in (*BASES, *options.only)}
+            measured = measure(chosen, options.rounds)
         text += f"\n{table(augmentation, measured)}\n\n{comparison(measured)}\n"
     return text
 

@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.common import fresh_network, prepare
+from benchmarks.common import MODEL, fresh_network, prepare
 from benchmarks.finetune import build_data, loops
 from benchmarks.head_loops import Setup, train_head
 
@@ -37,7 +37,7 @@ def main() -> None:
     if loop == CACHED:
         net, _ = fresh_network(channels_last=True)
         config = replace(data.config, crop_padding=0)
-        train_head(net, Setup(data.source, config, EPOCHS, {}), "32-true", "ram", Path())
+        train_head(net, Setup(data.source, config, EPOCHS, MODEL, {}), "32-true", "ram", Path())
     elif loop != NOTHING:
         loops(data, "everything" if trained == "everything" else "head", workers)[loop]()
     print(peak_bytes(), flush=True)
