@@ -10,7 +10,8 @@ All train the head of ResNet-18 at 32 pixels, or of another network of timm with
 (--arch vit_small_patch16_224 --size 224 --images 256), for the same number of epochs, from the same weights, on the
 same images, with the frozen BatchNorm layers in eval mode; one table without augmentation and one with random
 flips. The seconds are those of the whole phase: start-up of the Trainer, workers and caches included, no validation
-and no checkpoints. That the loops train the same thing shows in the mean loss of their last epochs, which is compared.
+and no checkpoints. That the loops train the same thing shows in the mean loss of their last epochs, which is
+compared.
 """
 
 import argparse

@@ -29,8 +29,8 @@ ADAPT = [
 ]  # fmt: skip
 COMMANDS: dict[str, list[str]] = {
     "layerwise": [
-        "+experiment=finetune_layerwise", *SMALL, *TARGET, "thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer4]",
-        "+thaw.2=[layer3]", "trainer.epochs=3",
+        "+experiment=finetune_layerwise", *SMALL, *TARGET, "thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer3]",
+        "+thaw.2=[layer2]", "trainer.epochs=3",
     ],
     "er": [*STREAM, "method=er"],
     "ewc": [*STREAM, "method=ewc"],

@@ -282,4 +282,4 @@ def test_environment_holds_no_variables(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_backbones_have_the_same_block_names() -> None:
-    assert sorted(GROUPS["model"]) == ["efficientnet_lite0", "resnet18", "small_cnn"]
+    assert sorted(GROUPS["model"]) == ["efficientnet_lite0", "resnet18", "small_cnn", "timm"]

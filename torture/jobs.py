@@ -102,7 +102,7 @@ def epochs_recorded(run: Path) -> int:
 FINETUNE = Job(
     "fine-tuning", "fine-tuning, two blocks thawed on the way, frozen blocks computed once", 12,
     (*SMALL, "data.train_size=800", "data.crop_padding=0", "trainer.epochs=12", "optim.name=adamw",
-     "optim.lr=0.001", "thaw=milestones", "+thaw.0=[head]", "+thaw.3=[layer4]", "+thaw.7=[layer3]"),
+     "optim.lr=0.001", "thaw=milestones", "+thaw.0=[head]", "+thaw.3=[layer3]", "+thaw.7=[layer2]"),
 )  # fmt: skip
 
 

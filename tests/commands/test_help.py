@@ -72,7 +72,7 @@ def test_help_of_the_other_commands(
     [
         (
             "tlcl-train thaw=",
-            {"thaw=all", "thaw=head_only", "thaw=last_block", "thaw=layerwise", "thaw=milestones"},
+            {f"thaw={path.stem}" for path in (conf_dir() / "thaw").glob("*.yaml")},
         ),
         ("tlcl-train +experiment=adapt_d", {"+experiment=adapt_digits"}),
         ("tlcl-train thaw=all optim.w", {"optim.weight_decay=", "optim.warmup_epochs="}),

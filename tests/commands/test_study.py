@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Scale:
-    monkeypatch.setattr(study, "DEPTHS", (0, 5))
+    monkeypatch.setattr(study, "DEPTHS", (0, 4))
     shorter = ("model=small_cnn", "trainer.epochs=2", "data.val_size=30")
     return Scale((40,), (0,), 1, ("naive", "ncm"), ("source_only",), shorter)
 

@@ -49,10 +49,10 @@ def test_begun_on_outputs_it_says_what_is_missing(
     tmp_path: Path, call: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = go(configured(tmp_path / "whole", "er", *FROZEN))
-    assert inputs_of(whole).startswith("outputs of layer3")
+    assert inputs_of(whole).startswith("outputs of layer2")
     config = killed(tmp_path, call)
     config.data.cache_gib = 0
-    with pytest.raises(UserError, match=r"began on outputs of layer3.*make room in cache_dir="):
+    with pytest.raises(UserError, match=r"began on outputs of layer2.*make room in cache_dir="):
         go(config)
     monkeypatch.setattr(processes, "_others", lambda *_: pytest.fail("other processes were begun"))
     config.data.cache_gib, config.data.cache_prefix, config.trainer.devices = None, "auto", 2
@@ -68,8 +68,8 @@ def test_another_runs_checkpoint_is_named(tmp_path: Path) -> None:
     checkpoints = tmp_path / "run" / "checkpoints"
     own = {path.name: path.read_bytes() for path in checkpoints.iterdir()}
     others = {
-        "between_tasks.ckpt": killed(tmp_path / "first", 3, "model=resnet18"),
-        "last.ckpt": killed(tmp_path / "second", 1, "model=resnet18"),
+        "between_tasks.ckpt": killed(tmp_path / "first", 3, "model=resnet18", "thaw.depth=2"),
+        "last.ckpt": killed(tmp_path / "second", 1, "model=resnet18", "thaw.depth=2"),
     }
     for name, other in others.items():
         for path in checkpoints.iterdir():

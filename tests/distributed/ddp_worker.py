@@ -30,8 +30,8 @@ from tlcl.models.build import build_model
 from tlcl.tracking.records import ReadOnlyRunDirectory, RunDirectory
 
 THAWING = [
-    "model=small_cnn", "trainer.devices=2", "thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer4]",
-    "+thaw.2=[layer3]", "trainer.epochs=3", "data.train_size=97", "data.val_size=41", "data.batch_size=16",
+    "model=small_cnn", "trainer.devices=2", "thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer3]",
+    "+thaw.2=[layer2]", "trainer.epochs=3", "data.train_size=97", "data.val_size=41", "data.batch_size=16",
     "data.crop_padding=0",
 ]  # fmt: skip
 TASKS = [
@@ -99,11 +99,13 @@ class States(L.Callback):
 
 
 def network_and_data(folder: Path) -> tuple[Config, Blocks, ImageDataModule]:
-    """A network with BatchNorm in `layer4`, which small_cnn has nothing to learn in."""
+    """A network with BatchNorm in `layer3`."""
     config = parse_config(composed(folder, *THAWING))
     data = ImageDataModule(load_source(config.data, config.cache_dir), config.data, config.seed)
     net, _ = build_model(config.model, len(data.classes), config.seed)
-    net.blocks["layer4"] = nn.BatchNorm1d(100)
+    layer3 = net.block("layer3")
+    assert isinstance(layer3, nn.Sequential)
+    layer3.append(nn.BatchNorm1d(100))
     return config, net, data
 
 

@@ -44,13 +44,13 @@ def test_weights_are_equal_to_the_bit_after_each_epoch(both: list[dict[str, Any]
         {name.split(".")[1] for name in early if not torch.equal(early[name], late[name])}
         for early, late in pairwise(one["states"])
     ]
-    assert moved == [{"layer4", "head"}, {"layer3", "layer4", "head"}]
+    assert moved == [{"layer3", "head"}, {"layer2", "layer3", "head"}]
 
 
 def test_the_gradient_that_is_applied_is_the_mean(both: list[dict[str, Any]]) -> None:
     """In the first step of each epoch, so also of blocks that have just thawed."""
     one, two = (result["thawing"] for result in both)
-    for epoch, blocks in enumerate((["head"], ["layer4", "head"], ["layer3", "layer4", "head"])):
+    for epoch, blocks in enumerate((["head"], ["layer3", "head"], ["layer2", "layer3", "head"])):
         assert sorted({name.split(".")[1] for name in one["applied"][epoch]}) == sorted(blocks)
         for name, applied in one["applied"][epoch].items():
             first, second = one["alone"][epoch][name], two["alone"][epoch][name]
@@ -65,12 +65,12 @@ def test_the_gradient_that_is_applied_is_the_mean(both: list[dict[str, Any]]) ->
 def test_freezing_before_ddp_wraps_would_reduce_nothing(both: list[dict[str, Any]]) -> None:
     """What `ThawingDDP` is for, and proof that the tests above would see it; the run stops by itself."""
     one, two = (result["naive"] for result in both)
-    thawed = [name for name in one["applied"][1] if ".layer4." in name]
+    thawed = [name for name in one["applied"][1] if ".layer3." in name]
     assert thawed
     for name in thawed:
         assert torch.equal(one["applied"][1][name], one["alone"][1][name])
         assert not torch.equal(one["applied"][1][name], two["applied"][1][name])
-    assert "no longer hold the same net.blocks.layer4" in one["stopped"] == two["stopped"]
+    assert "no longer hold the same net.blocks.layer3" in one["stopped"] == two["stopped"]
 
 
 def test_each_training_image_is_seen_once_and_the_odd_one_changes(both: list[dict[str, Any]]) -> None:

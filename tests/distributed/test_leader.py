@@ -24,7 +24,7 @@ from tlcl.tracking.checkpoint import read_checkpoint
 from tlcl.tracking.records import ReadOnlyRunDirectory, read_lines
 
 OVERRIDES = [
-    "model=small_cnn", "trainer.devices=2", "thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer4,layer3]",
+    "model=small_cnn", "trainer.devices=2", "thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer3,layer2]",
     "trainer.epochs=3", "data.train_size=97", "data.val_size=41", "data.batch_size=16", "data.flip=true",
 ]  # fmt: skip
 # Ends the second process in the middle of the last epoch.

@@ -50,8 +50,8 @@ def test_training_ends_when_the_loss_has_not_improved_for_so_long(
 
 
 def test_what_thaws_has_its_patience(tmp_path: Path) -> None:
-    """By itself the run would end after epoch 3; layer4 thaws in 6, and epochs before that do not count."""
-    thaw = ["thaw=milestones", "+thaw.0=[head]", "+thaw.6=[layer4]"]
+    """By itself the run would end after epoch 3; layer3 thaws in 6, and epochs before that do not count."""
+    thaw = ["thaw=milestones", "+thaw.0=[head]", "+thaw.6=[layer3]"]
     path = go(composed(tmp_path, *RUN, *thaw, "trainer.patience=2"))
     assert epochs(path) == 9  # 6 is the best since the thaw, 7 and 8 are not
 

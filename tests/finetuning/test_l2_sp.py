@@ -62,7 +62,7 @@ def test_weight_decay_is_left_to_the_head(tmp_path: Path) -> None:
 def test_a_resumed_run_is_pulled_to_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None
 ) -> None:
-    keys = [*SMALL, "thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer4,layer3]", "trainer.epochs=4"]
+    keys = [*SMALL, "thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer3,layer2]", "trainer.epochs=4"]
     go(composed(tmp_path / "whole", *keys))
     config = composed(tmp_path / "cut", *keys)
     kill_at_batch(monkeypatch, 3, 1)  # layer3 has moved by then

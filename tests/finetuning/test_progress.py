@@ -14,7 +14,7 @@ from tests.jobs.conftest import Killed, configured, kill_at_batch
 from tlcl.finetuning import progress
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-SHORT = ["model=small_cnn", "trainer.epochs=3", "thaw=milestones", "+thaw.0=[head]", "+thaw.2=[layer4]",
+SHORT = ["model=small_cnn", "trainer.epochs=3", "thaw=milestones", "+thaw.0=[head]", "+thaw.2=[layer3]",
          "trainer.progress=true"]  # fmt: skip
 BAR = re.compile(r"(\w[\w ]*?) +\d+% \|.*?\| (\d+)/(\d+) steps")
 
@@ -67,7 +67,7 @@ def test_one_bar_for_all_epochs_below_whole_lines(tmp_path: Path, monkeypatch: p
     for line in epochs_on(screen):
         assert re.fullmatch(r"epoch +\d  train loss [\d.]+ acc [\d.]+  val loss [\d.]+ acc [\d.]+ +[\d.]+ s", line)
         assert len(line) <= 80
-    assert [line for line in screen if line.startswith("training")] == ["training head", "training layer4, head"]
+    assert [line for line in screen if line.startswith("training")] == ["training head", "training layer3, head"]
     assert {total for _, _, total in bars} == {9}
     done = [done for _, done, _ in bars]
     assert done == sorted(done)  # it never begins anew

@@ -16,7 +16,7 @@ from tlcl.tracking.records import read_lines
 
 TASKS = [
     "continual=class_incremental", "continual.classes_per_task=[4,3,3]", "trainer.epochs=2", "trainer.select=last",
-    "model.input_size=16", "thaw.depth=5", "data.batch_size=16", "optim.schedule=constant", "optim.momentum=0.5",
+    "model.input_size=16", "thaw.depth=4", "data.batch_size=16", "optim.schedule=constant", "optim.momentum=0.5",
 ]  # fmt: skip
 SMALL = {
     "ewc": ["method.fisher_images=4"],

@@ -169,7 +169,7 @@ def test_hidden_target_labels_change_nothing_before_the_test(
 def test_resume_is_bitwise_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[int, int]) -> None:
     """With blocks that thaw on the way, a discriminator, labelled images and the entropy validator."""
     options = ["adaptation=dann", "adaptation.target_labels=1", *ENTROPY, "data.crop_padding=1", "data.flip=true",
-               "~thaw", "+thaw.0=[head,layer4,layer3]", "+thaw.1=[layer2]"]  # fmt: skip
+               "~thaw", "+thaw.0=[head,layer3]", "+thaw.1=[layer2]"]  # fmt: skip
     whole = go(config_of(tmp_path / "whole", *options), run)
     original = AdaptationModule.training_step
 
@@ -232,7 +232,7 @@ def test_without_validation_images_the_last_epoch_can_be_tested(tmp_path: Path) 
         (["adaptation=ccsa", "adaptation.target_labels=500"], ["adaptation.target_labels=500", "class '"]),
         (["adaptation=dann", "adaptation.ramp=linear"], ["adaptation.ramp", "none, dann"]),
         (["adaptation=dann", "+adaptation.margin=1"], ["adaptation.margin", "choose another adaptation"]),
-        (["adaptation=dann", "adaptation.block=layer9"], ["adaptation.block='layer9'", "layer4, features"]),
+        (["adaptation=dann", "adaptation.block=layer9"], ["adaptation.block='layer9'", "layer3, features"]),
         (["adaptation=mmd", "thaw=head_only"], ["adaptation.block=features", "frozen", "thaw=all"]),
         (
             ["adaptation=dann", "data@source=letters", "source.images_per_class=4"],

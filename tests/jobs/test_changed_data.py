@@ -144,7 +144,7 @@ def test_more_epochs_go_on_as_if_the_run_had_not_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    same = ["model=small_cnn", "optim.schedule=constant", "thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer4]"]
+    same = ["model=small_cnn", "optim.schedule=constant", "thaw=milestones", "+thaw.0=[head]", "+thaw.1=[layer3]"]
     go(composed(tmp_path, *same, "trainer.epochs=2"))
     assert resume(monkeypatch, "trainer.epochs=2") == 2
     assert "must be more than the 2 that the run has" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from tlcl.reports.next_steps import next_step
 
 BASE: dict[str, Any] = {
     "look": {}, "first_answer": {"interval": [0.86, 0.93]}, "test_acc": 0.9, "trained_blocks": ["head"],
+    "blocks": ["stem", "layer1", "layer2", "layer3", "layer4", "head"],
 }  # fmt: skip
 
 

@@ -198,7 +198,7 @@ def test_several_at_once_need_one_process(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 COMPARISON = [
-    *FAST, "+experiment=continual_compare", "model=small_cnn", "thaw.depth=5", "trainer.epochs=60",
+    *FAST, "+experiment=continual_compare", "model=small_cnn", "thaw.depth=4", "trainer.epochs=60",
     "compare.methods=[naive,er]", "compare.seeds=[0,1]", "compare.jobs=2", "run_dir=compared",
 ]  # fmt: skip
 

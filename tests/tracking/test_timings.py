@@ -17,7 +17,7 @@ from tlcl.tracking.timings import PARTS, Stopwatch, seconds_by_part
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
-SHORT = ["trainer.epochs=3", "data.crop_padding=0", "+thaw.2=[layer4]"]
+SHORT = ["trainer.epochs=3", "data.crop_padding=0", "+thaw.2=[layer3]"]
 
 
 def timings(tmp_path: Path, *overrides: str) -> list[dict]:

@@ -352,7 +352,7 @@ def plan_of(network: Any, size: int, arch: str) -> Plan:
     last = network.get_classifier() if hasattr(network, "get_classifier") else None
     path = next((name for name, module in network.named_modules() if module is last), "")
     if not isinstance(last, nn.Linear) or not path:
-        what = type(last).__name__
+        what = "several last layers" if isinstance(last, tuple) else type(last).__name__
         raise UserError(
             f"model.arch={arch} ends in {what}, not in one linear layer; take another network"
         )
@@ -361,7 +361,11 @@ def plan_of(network: Any, size: int, arch: str) -> Plan:
         parameter.add_(torch.randn(parameter.shape, generator=draws) * 0.02)
     network.eval()
     images = torch.randn(2, 3, size, size, generator=draws)
-    answer = network(images)
+    try:
+        answer = network(images)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"model.arch={arch} does not take images of model.input_size={size}: {reason}") from None
     for steps in _trials(network):
         after = [place for place, step in enumerate(steps) if _under([step.path], path)]
         cut = after[0] if after else len(steps)
