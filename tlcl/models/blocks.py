@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tlcl.models.chunks import run
 from tlcl.models.layouts import NCHW, maps, pooled
 
 
@@ -78,6 +79,10 @@ class Blocks(nn.Module):
         blocks: the pieces; a mapping alone is the blocks.
         code: as in `Backbone`.
 
+    Attributes:
+        chunks: whether frozen blocks compute in batches of one size, see `tlcl.models.chunks`: so training from
+            their cached outputs is training without a cache, to the bit.
+
     Raises:
         ValueError: the last block is not such a head.
     """
@@ -88,6 +93,7 @@ class Blocks(nn.Module):
         super().__init__()
         pieces = blocks if isinstance(blocks, Pieces) else Pieces(blocks)
         self.inputs, self.code = inputs, code
+        self.chunks = pieces.network is not None
         self.layouts, self.prefix = dict(pieces.layouts), pieces.prefix
         self.names = tuple(pieces.blocks)
         if self.names[-1] != "head":
@@ -137,8 +143,7 @@ class Blocks(nn.Module):
         elif not torch.is_autocast_enabled(x.device.type):
             x = x.to(self.inputs.mean.dtype)  # kept in 16 bits
         for place in self.places[first:last]:
-            for part in self.parts(place):
-                x = part(x)
+            x = run(self.parts(place), x, chunks=self.chunks)
         return x
 
     def parts(self, place: str) -> list[nn.Module]:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from tlcl.models.blocks import FEATURES, Blocks
+from tlcl.models.chunks import run
 from tlcl.models.inference import autocast
 from tlcl.models.layouts import NHWC
 
@@ -24,6 +25,7 @@ class Tail(nn.Module):
         self.channels_last = channels_last and net.layouts.get(start) != NHWC
         rest = net.places[net.places.index(start) + 1 :]
         self.parts = nn.ModuleDict({place: nn.Sequential(*net.parts(place)) for place in rest})
+        self.chunks = net.chunks
 
     def _enter(self, inputs: Tensor) -> Tensor:
         if inputs.ndim > self.ndim:
@@ -36,15 +38,14 @@ class Tail(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Activations (B, ...) -> logits (B, K)."""
-        logits: Tensor = self.parts["head"](self.features(inputs))
-        return logits
+        return run([self.parts["head"]], self.features(inputs), chunks=self.chunks)
 
     def features(self, inputs: Tensor) -> Tensor:
         """Activations (B, ...) -> what the last layer takes (B, D)."""
         x = self._enter(inputs)
         for place, part in self.parts.items():
             if place != "head":
-                x = part(x)
+                x = run([part], x, chunks=self.chunks)
         return x
 
 
