@@ -3,7 +3,7 @@ BIN := .venv/bin
 # A process a core, each with one thread; a file's tests share what they train.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
 
-.PHONY: quickstart sweep study notebooks test test-fast fuzz torture lint bench clean
+.PHONY: quickstart sweep study notebooks test test-fast architectures fuzz torture lint bench clean
 .DEFAULT_GOAL := quickstart
 
 # Exact versions from constraints.txt; rebuilt when a pin or a dependency changes.
@@ -33,6 +33,9 @@ test: .venv/.installed  ## lint, types, layers and the whole test suite
 
 test-fast: .venv/.installed  ## without the slow tests
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+
+architectures: .venv/.installed  ## what holds of any network of timm, on 219 of 63 families, and whole runs on five kinds
+	$(BIN)/python -m pytest $(PARALLEL) --dist worksteal tests/architectures --durations=10
 
 fuzz: .venv/.installed  ## property tests with other examples each time, and many more
 	TLCL_FUZZ=thorough $(BIN)/python -m pytest $(PARALLEL) $$(find tests -name 'test_fuzz_*.py')

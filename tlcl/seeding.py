@@ -15,6 +15,20 @@ def derive_seed(seed: int, stream: str, *, task: int = 0, epoch: int = 0, rank: 
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+def seed_epoch(derived: int, epoch: int) -> None:
+    """Seed torch's global generator, from which dropout draws, for the batches of an epoch.
+
+    To be called at its first batch: the loader's iterator draws a number too, when it is made, which is after the
+    start of every epoch but the first of a process; so a resumed epoch has the numbers of an uninterrupted one.
+
+    Args:
+        derived: by `derive_seed`.
+    """
+    torch.manual_seed(derived)
+    if epoch:
+        torch.empty((), dtype=torch.int64).random_()
+
+
 def generator(
     seed: int,
     stream: str,

@@ -79,6 +79,14 @@ def test_an_unknown_block(name: str, names: tuple[str, ...], said: str) -> None:
         named_blocks("thaw.3", name, names)
 
 
+def test_five_is_everything_of_a_smaller_network_as_it_was() -> None:
+    order = ("stem", "layer1", "layer2", "layer3", "head")
+    assert ThawSchedule.from_depth(5, order).trainable(0) == set(order)
+    assert ThawSchedule.from_depth(4, order).trainable(0) == set(order)
+    with pytest.raises(UserError, match=r"thaw\.depth=6 must be a whole number from 0 \(head only\) to 4"):
+        ThawSchedule.from_depth(6, order)
+
+
 def test_everything_is_the_same_with_a_number_or_by_name() -> None:
     given = [{"depth": 5}, {"depth": "all"}, {"depth": "stem"}, {"0": "all"}, {"0": 5}, {"0": list(BLOCKS)}]
     assert {ThawSchedule.from_config(thaw, 3).trainable(0) for thaw in given} == {frozenset(BLOCKS)}

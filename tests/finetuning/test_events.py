@@ -157,6 +157,7 @@ def test_what_may_train_is_never_less_than_what_does() -> None:
         (["thaw=by_events", "thaw.blocks=[head]"], r"thaw\.blocks .*thaw\.patience"),
         (["thaw=by_events", "optim.head=fitted"], r"thaw\.patience=3 .*optim\.head=new"),
         (["thaw=by_events", "data.val_size=0"], r"data\.val_size=0"),
+        (["thaw=by_events", "optim.ema=0.9"], r"thaw\.patience=3 .*optim\.ema=0\.9"),
         (["thaw=by_events", "continual=class_incremental", "method=naive", "trainer.select=last"],
          r"thaw\.patience=3 is for fine-tuning alone"),
     ],

@@ -14,9 +14,11 @@ import torch
 from omegaconf import DictConfig
 
 from tests.conftest import FAST, composed, go
-from tests.jobs.conftest import Killed, kill_at_batch, same_finetuning
+from tests.jobs.conftest import Killed, kill_at_batch, kill_at_call, same_finetuning
 from tests.sweeps.conftest import train
+from tlcl.continual.module import ContinualModule
 from tlcl.errors import Interrupted, TrainingError, UserError
+from tlcl.finetuning.module import FinetuningModule
 from tlcl.tracking.checkpoint import latest_checkpoint, read_checkpoint
 from tlcl.tracking.records import RunDirectory, read_lines
 
@@ -56,6 +58,22 @@ def test_resume_is_bitwise_equal(
             go(config)
     go(config)
     same_finetuning(uninterrupted, tmp_path / "run")
+
+
+@pytest.mark.parametrize("stream", [[], ["continual=class_incremental", "method=er", "trainer.select=last"]], ids=str)
+def test_dropout_of_a_resumed_run_is_that_of_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: list[str]
+) -> None:
+    """The loader's iterator draws a number in every epoch but the first of a process."""
+    keys = ["model=small_cnn", "model.dropout=0.4", "model.input_size=16", "thaw=all", "trainer.epochs=3", *stream]
+    whole = go(composed(tmp_path / "whole", *keys))
+    config = composed(tmp_path / "killed", *keys)
+    kill_at_call(monkeypatch, ContinualModule if stream else FinetuningModule, "training_step", 4)
+    with pytest.raises(Killed):
+        go(config)
+    resumed = go(config)
+    assert (resumed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert read_lines(resumed / "metrics.jsonl") == read_lines(whole / "metrics.jsonl")
 
 
 def test_truncated_last_checkpoint_falls_back(

@@ -100,6 +100,11 @@ def check_finetuning(config: Config) -> None:
             f"optim.ema={config.optim.ema} works in one process; set trainer.devices=1 and trainer.strategy=auto, "
             "or optim.ema=0"
         )
+    if config.optim.ema and config.schedule.patience is not None:
+        raise UserError(
+            f"thaw.patience={config.schedule.patience} takes weights back, and optim.ema={config.optim.ema} "
+            "would average the later ones with others; set optim.ema=0, or thaw by epochs"
+        )
     if config.optim.class_weights == "balanced" and config.data.balanced_batches:
         raise UserError(
             "optim.class_weights=balanced and data.balanced_batches=true both give every class the same say; "

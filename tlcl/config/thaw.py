@@ -244,8 +244,8 @@ def depth_of(key: str, depth: object, order: Sequence[str]) -> int:
         UserError: none of these; it names `key`.
     """
     most = len(order) - 1
-    if depth == "all":
-        return most
+    if depth == "all" or (depth == len(BLOCKS) - 1 > most and not isinstance(depth, bool)):
+        return most  # 5 was everything when every network had six blocks
     if isinstance(depth, str):
         return most - order.index(named_blocks(f"{key}={shown(depth)}", depth, order)[0])
     if isinstance(depth, bool) or not isinstance(depth, int) or not 0 <= depth <= most:

@@ -48,11 +48,14 @@ class ContinualModule(FinetuningModule):
 
     def on_train_epoch_start(self) -> None:
         place = {"task": self.task, "epoch": self.current_epoch}
-        torch.manual_seed(derive_seed(self.seed, "global", **place, rank=self.global_rank))
         # The same in all processes: what a buffer keeps is drawn by all of them alike.
         self.method.random.manual_seed(derive_seed(self.seed, "method", **place))
         self.method.augment = self.trainer.datamodule.augment  # type: ignore[attr-defined]
         self.bad_batch.fill_(-1)
+
+    def global_seed(self) -> int:
+        place = {"task": self.task, "epoch": self.current_epoch}
+        return derive_seed(self.seed, "global", **place, rank=self.global_rank)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         network, method = self._network[0], self.method

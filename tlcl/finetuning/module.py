@@ -19,7 +19,7 @@ from tlcl.finetuning.l2_sp import StartingPoint
 from tlcl.finetuning.optimizer import build_optimizer, build_scheduler, without_empty_blocks
 from tlcl.finetuning.thaw import modes_for
 from tlcl.models.blocks import Blocks
-from tlcl.seeding import derive_seed, generator
+from tlcl.seeding import derive_seed, generator, seed_epoch
 
 # Loggers get the whole epoch in one row from `EpochRecords`.
 ONCE_AN_EPOCH: dict[str, Any] = {"on_step": False, "on_epoch": True, "logger": False}
@@ -99,10 +99,16 @@ class FinetuningModule(L.LightningModule):
                 group["lr"] = rate * factor(done)
 
     def on_train_epoch_start(self) -> None:
-        # Dropout is the only thing left that draws from the global generator.
-        torch.manual_seed(derive_seed(self.seed, "global", epoch=self.current_epoch, rank=self.global_rank))
         self._mixing = generator(self.seed, "mixup", epoch=self.current_epoch, rank=self.global_rank)
         self.bad_batch.fill_(-1)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # Dropout is the only thing left that draws from the global generator.
+        if batch_idx == 0:
+            seed_epoch(self.global_seed(), self.current_epoch)
+
+    def global_seed(self) -> int:
+        return derive_seed(self.seed, "global", epoch=self.current_epoch, rank=self.global_rank)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits, loss = self.answer(batch)

@@ -100,7 +100,9 @@ def export_run(run_dir: Path, out: Path | None) -> Exported:
         raise UserError(f"{run_dir} answers by the rule of method={method}, not by a network alone: take another")
     calibration, out = read_calibration(run_dir), out or run_dir / MODEL
     temperature = calibration.temperature or 1.0
-    net = ClassProbabilities(network_of(classifier), temperature).cpu().eval()
+    network = network_of(classifier)
+    network.chunks = False  # one graph for batches of every size
+    net = ClassProbabilities(network, temperature).cpu().eval()
     content = to_onnx(net, (labels.channels, labels.size, labels.size), metadata(labels, temperature))
 
     shape = (RANDOM, labels.channels, labels.size, labels.size)

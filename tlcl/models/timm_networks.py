@@ -31,14 +31,26 @@ def create(arch: str, size: int, classes: int, drop_path: float = 0.0) -> nn.Mod
         UserError: no such network, or it does not take images of that size.
     """
     known = input_of(arch)
-    import timm
 
-    options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+    options: dict[str, Any] = {}
     if known is not None and known.fixed_input_size and known.input_size[-1] != size:
         options["img_size"] = size
     try:
-        network: nn.Module = timm.create_model(arch, num_classes=classes, drop_rate=0.0, **options)
+        network = _created(arch, options, num_classes=classes, drop_rate=0.0, drop_path_rate=drop_path)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"model.arch={arch} cannot be built for model.input_size={size}: {reason}") from None
+    return network
+
+
+def _created(arch: str, options: dict[str, Any], **common: Any) -> nn.Module:
+    """The network, also one that has no residual branches to drop; many drop some by default."""
+    import timm
+
+    try:
+        network: nn.Module = timm.create_model(arch, **common, **options)
+    except TypeError:
+        if common.pop("drop_path_rate"):
+            raise
+        network = timm.create_model(arch, **common, **options)
     return network
