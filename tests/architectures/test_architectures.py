@@ -70,6 +70,8 @@ def test_a_network(arch: str, size: int) -> None:
     net, backbone = build_model(config, 3, seed=0)
     mine = [id(value) for name in net.names for value in net.block(name).parameters()]
     assert sorted(mine) == sorted(id(value) for value in net.parameters()), "every parameter in exactly one block"
+    norms = {module for module in net.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)}
+    assert norms == {module for name in net.names for module in net.block(name).modules() if module in norms}
 
     network = timm.create_model(arch, num_classes=3, drop_rate=0.0)
     kept = {key: value.contiguous() for key, value in backbone.native_state(net).items()}
@@ -114,6 +116,8 @@ def test_a_network(arch: str, size: int) -> None:
                 assert not all(same) or not same, f"{name} is thawed and did not move at depth {depth}"
             else:
                 assert all(same), f"{name} is frozen and moved at depth {depth}"
+                buffers = zip(net.block(name).buffers(), moved.block(name).buffers(), strict=True)
+                assert all(torch.equal(*pair) for pair in buffers), f"averages of {name} moved at depth {depth}"
 
 
 @pytest.mark.parametrize("arch", ["hrnet_w18_small", "resnetv2_18", "levit_128s"])

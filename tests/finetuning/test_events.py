@@ -73,6 +73,7 @@ def test_the_next_block_thaws_when_the_loss_has_not_improved(whole: Path) -> Non
     ("overrides", "expected"),
     [
         (["thaw.patience=2"], [0, 0, 0, 0, 1, 1, 1, 1, 1]),
+        (["thaw.0=1", "thaw.depth=3"], [1, 1, 1, 2, 3, 3, 3, 3, 3]),
         (["thaw.depth=1"], [0, 0, 0, 1, 1, 1, 1, 1, 1]),
         (["thaw.0=layer2", "thaw.depth=layer1"], [2, 2, 2, 3, 3, 3, 3, 3, 3]),
         # Early stopping waits for the last thaw, in epoch 4: then 0.7 is the best, 0.95 is not.
@@ -157,6 +158,7 @@ def test_what_may_train_is_never_less_than_what_does() -> None:
         (["thaw=by_events", "thaw.blocks=[head]"], r"thaw\.blocks .*thaw\.patience"),
         (["thaw=by_events", "optim.head=fitted"], r"thaw\.patience=3 .*optim\.head=new"),
         (["thaw=by_events", "data.val_size=0"], r"data\.val_size=0"),
+        (["thaw=by_events", "thaw.0=all"], r"thaw\.0='all' trains everything"),
         (["thaw=by_events", "optim.ema=0.9"], r"thaw\.patience=3 .*optim\.ema=0\.9"),
         (["thaw=by_events", "continual=class_incremental", "method=naive", "trainer.select=last"],
          r"thaw\.patience=3 is for fine-tuning alone"),

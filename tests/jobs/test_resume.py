@@ -60,7 +60,9 @@ def test_resume_is_bitwise_equal(
     same_finetuning(uninterrupted, tmp_path / "run")
 
 
-@pytest.mark.parametrize("stream", [[], ["continual=class_incremental", "method=er", "trainer.select=last"]], ids=str)
+@pytest.mark.parametrize(
+    "stream", [[], ["continual=class_incremental", "method=er", "trainer.select=last"]], ids=["finetuning", "er"]
+)
 def test_dropout_of_a_resumed_run_is_that_of_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: list[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """Networks of timm: weights and what is said without them, a network cut short, and outputs as vectors and maps."""
 
+import hashlib
 import importlib
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tests.conftest import composed, go, refusal
+from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import ModelConfig
+from tlcl.data.versions import Versions
+from tlcl.finetuning.thaw import modes_for, set_trainable
 from tlcl.jobs.export import export_run
 from tlcl.jobs.finished import load_run
 from tlcl.models import timm_weights
@@ -21,6 +25,7 @@ from tlcl.models.build import build_model
 from tlcl.models.resnet18 import ResNet18Config
 from tlcl.models.timm import TimmConfig
 from tlcl.models.weights import apply_weights
+from tlcl.prefix_cache.activations import FrozenBlocks, Keeping, activations
 
 WINDOWS = "swin_tiny_patch4_window7_224"
 
@@ -85,9 +90,13 @@ def test_without_a_network_one_sentence_says_what_is_there(monkeypatch: pytest.M
     ("overrides", "parts"),
     [
         (["model.arch=vit_smal_patch16_224"], ["vit_smal_patch16_224", "did you mean vit_small_patch16_224?"]),
+        (["model.arch=test_vit.notag"], ["test_vit.notag", "the tags are r160_in1k"]),
+        (["model.arch=vgg11", "model.drop_path=0.2"], ["model.drop_path=0.2", "no residual branches"]),
+        (["model.arch=gmlp_s16_224", "model.input_size=8"], ["gmlp_s16_224", "model.input_size=8"]),
+        (["model.arch=test_vit", "model.cut=head"], ["model.cut='head'", "nothing"]),
         (["model.arch=hrnet_w18_small"], ["hrnet_w18_small", "take another network"]),
         (["model.arch=inception_v3", "model.input_size=40"], ["inception_v3", "model.input_size=40"]),
-        (["model.arch=test_resnet", "model.cut=layer9"], ["model.cut=layer9", "stem, layer1, layer2, layer3"]),
+        (["model.arch=test_resnet", "model.cut=layer9"], ["model.cut='layer9'", "stem, layer1, layer2, layer3"]),
         (["model.arch=test_resnet", "thaw.depth=layer9"], ["thaw.depth='layer9'", "stem, layer1"]),
         (["model.arch=test_vit", "model.dropout=1"], ["model.dropout"]),
         ([], ["model.arch"]),
@@ -95,9 +104,17 @@ def test_without_a_network_one_sentence_says_what_is_there(monkeypatch: pytest.M
     ids=str,
 )
 def test_mistakes_are_one_sentence(tmp_path: Path, overrides: list[str], parts: list[str]) -> None:
-    said = refusal(lambda: parse_config(composed(tmp_path, "model=timm", *overrides)))
+    def built() -> object:
+        return build_model(parse_config(composed(tmp_path, "model=timm", *overrides)).model, 4, seed=0)
+
+    said = refusal(built)
     for part in parts:
         assert part in str(said)
+
+
+def test_a_block_rate_without_the_plus_is_said() -> None:
+    said = refusal(lambda: composed_config(["model=timm", "model.arch=test_vit", "optim.block_lr={blocks_1: 0.1}"]))
+    assert "+optim.block_lr.layer4=0.001" in str(said)
 
 
 def test_a_resnet_cut_after_layer3_is_torchvisions_up_to_there(tmp_path: Path) -> None:
@@ -146,6 +163,62 @@ def test_any_network_is_cut(arch: str, cut: str, width: int) -> None:
         assert torch.equal(short(images(64)), short.classifier(short.features(images(64))))
     mine = [value.numel() for name in short.names[:-1] for value in whole.block(name).parameters()]
     assert sum(value.numel() for value in short.parameters()) == sum(mine) + 5 * (width + 1)
+
+
+def test_a_stage_is_cut_after_its_last_block() -> None:
+    config = config_of("vit_tiny_patch16_224", 32, cut="stage2")
+    assert config.block_names() == ("stem", *(f"blocks_{number}" for number in range(6)), "head")
+
+
+@pytest.mark.parametrize(("arch", "last"), [("test_vit", "blocks_5"), ("test_convnext", "stages_3")])
+def test_features_of_a_cut_network_are_not_those_of_the_whole_one(arch: str, last: str, tmp_path: Path) -> None:
+    """Cut after the last block it has the same blocks with the same weights, but pools their outputs."""
+    whole, short = network(config_of(arch, 64)), network(config_of(arch, 64, cut=last))
+    state = {key: value for key, value in whole.state_dict().items() if key not in short.head_keys()}
+    short.load_state_dict({key: value for key, value in state.items() if key in short.state_dict()}, strict=False)
+    assert not [key for key in short.state_dict() if key.startswith("network.head.norm")]
+    for net in (whole, short):
+        blocks = FrozenBlocks(net, images(64), Versions(1), torch.device("cpu"), "32-true", progress=False)
+        held = activations(blocks, ["features"], Keeping("disk", 0, "float32", tmp_path))["features"]
+        assert not held.found
+        with torch.no_grad():
+            assert torch.equal(held.values, net.features(images(64)))
+
+
+def test_what_learns_in_the_head_belongs_to_the_last_block_with_its_averages() -> None:
+    net = network(config_of("efficientvit_b0", 64))
+    inner = net.network.head.in_conv.norm  # type: ignore[union-attr]
+    assert inner in set(net.block(net.names[-2]).modules())
+    set_trainable(net, frozenset({"head"}))
+    modes_for(net, frozenset({"head"}), True)
+    before = inner.running_mean.clone()
+    net(images(64))
+    assert torch.equal(inner.running_mean, before)
+    norms = network(config_of("test_convnext", 64))
+    set_trainable(norms, frozenset({norms.names[-2], "head"}), "norms")
+    assert norms.network.head.norm.weight.requires_grad  # type: ignore[union-attr]
+
+
+def test_normalisation_does_not_depend_on_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timm_weights, "find_spec", lambda _: None)
+    net, backbone = build_model(config_of("tf_efficientnet_lite2", 72), 4, seed=0)
+    assert (backbone.mean[0], backbone.std[0], net.inputs.mode) == (127 / 255, 128 / 255, "bilinear")
+
+
+def test_a_damaged_file_of_the_hub_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the hub's cache a file lies under its SHA-256, to which the name leads."""
+    content = b"weights"
+    blob = tmp_path / hashlib.sha256(content).hexdigest()
+    blob.write_bytes(content)
+    (tmp_path / "model.safetensors").symlink_to(blob)
+    monkeypatch.setattr(
+        "huggingface_hub.try_to_load_from_cache",
+        lambda _, name: str(tmp_path / name) if name == "model.safetensors" else None,
+    )
+    timm_weights._check_hub("timm/test_vit.r160_in1k")
+    blob.write_bytes(b"weighty")
+    said = refusal(lambda: timm_weights._check_hub("timm/test_vit.r160_in1k"))
+    assert "model.safetensors is damaged" in str(said)
 
 
 def test_tokens_and_nhwc_as_vectors_and_maps() -> None:

@@ -103,7 +103,7 @@ def check_useless(arguments: Sequence[str]) -> None:
     pairs = [key.partition("=")[::2] for key in keys]
     given = {key: value for key, value in pairs if value not in ("", "null")}
     for key, useless, why in USELESS:
-        if key == "thaw.depth" and "thaw.patience" in given:
+        if key == "thaw.depth" and ("thaw.patience" in given or given.get("thaw") == "by_events"):
             continue  # the depth at which it ends
         for other in [name for name in given if useless.fullmatch(name)] if key in given else []:
             both = f"{key}={shown(given[key])} and {other}={shown(given[other])}"

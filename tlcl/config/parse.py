@@ -45,6 +45,9 @@ def unknown_key(key: str) -> UserError:
     group, dot, _ = key.partition(".")
     if key in ("resume", "experiment"):
         return UserError(f"{key} is given with a plus: +{key}=VALUE")
+    if key.startswith("optim.block_lr"):
+        block = key.removeprefix("optim.block_lr").removeprefix(".") or "layer4"
+        return UserError(f"the rate of a block is given with a plus: +optim.block_lr.{block}=0.001")
     if dot and key in known_keys():
         return UserError(
             f"{key} does not go with the present choice of {group}; leave it out, or choose another {group}"

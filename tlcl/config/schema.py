@@ -14,8 +14,10 @@ from annotated_types import Ge, Gt, Le, Lt
 from tlcl.config.adaptation import AdaptationConfig
 from tlcl.config.continual import CompareConfig, ContinualConfig, MethodConfig, Seed
 from tlcl.config.ranges import OneOf
+from tlcl.config.stages import named_blocks
 from tlcl.config.thaw import BLOCKS, ThawSchedule
 from tlcl.errors import UserError
+from tlcl.system.text import shown
 
 
 def conf_dir() -> Path:
@@ -91,9 +93,10 @@ class ModelConfig:
         names = self.whole()
         if self.cut is None:
             return names
-        if self.cut not in names[:-1]:
-            raise UserError(f"model.cut={self.cut} is not one of the blocks {', '.join(names[:-1])}")
-        return (*names[: names.index(self.cut) + 1], "head")
+        last = named_blocks(f"model.cut={shown(self.cut)}", self.cut, names)[-1]
+        if last == "head":
+            raise UserError(f"model.cut={shown(self.cut)} would leave nothing out; set model.cut=null")
+        return (*names[: names.index(last) + 1], "head")
 
 
 @dataclass

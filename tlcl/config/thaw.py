@@ -163,6 +163,11 @@ class ThawSchedule:
         first = newly_thawed({0: written.get(0, 0)}, order)
         depth = thaw.get("depth")
         deepest = depth_of("thaw.depth", "all" if depth is None else depth, order)
+        if deepest < len(first[0]) and depth is None:
+            raise UserError(
+                f"thaw.0={shown(written[0])} trains everything from the first epoch on, so "
+                f"thaw.patience={patience} has nothing to thaw; leave one of them out"
+            )
         if deepest < len(first[0]):
             raise UserError(
                 f"thaw.depth={shown(depth)} is what trains from the first epoch on, so thaw.patience={patience} "

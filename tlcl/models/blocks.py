@@ -116,9 +116,10 @@ class Blocks(nn.Module):
         self._runs: dict[str, list[nn.Module]] = {name: [block] for name, block in pieces.blocks.items()}
         self._runs["head"] = list(head)[last:]
         self._runs[FEATURES] = [pieces.features] if pieces.features is not None else before
-        if pieces.network is None and list(nn.Sequential(*before).parameters()):
+        between = self._runs[FEATURES]
+        if any(True for part in between for _ in part.parameters()):
             deepest = self.names[-2]
-            self._owned[deepest] = nn.ModuleList([pieces.blocks[deepest], *before])
+            self._owned[deepest] = nn.ModuleList([pieces.blocks[deepest], *between])
             self._owned["head"] = nn.Sequential(*self._runs["head"])
         self.places = (*self.names[:-1], FEATURES, "head")
 

@@ -42,7 +42,8 @@ def build_model(config: ModelConfig, num_classes: int, seed: int) -> tuple[Block
         if config.cut is not None:
             pieces = _cut(pieces, names, config.input_size)
     inputs = InputTransform(config.input_size, backbone.mean, backbone.std, backbone.mode)
-    return Blocks(inputs, pieces, backbone.code), backbone
+    code = f"{backbone.code} cut" if config.cut is not None else backbone.code  # other features of the same blocks
+    return Blocks(inputs, pieces, code), backbone
 
 
 def _cut(pieces: Pieces, names: tuple[str, ...], size: int) -> Pieces:
@@ -58,8 +59,9 @@ def _cut(pieces: Pieces, names: tuple[str, ...], size: int) -> Pieces:
     assert isinstance(old[-1], nn.Linear)
     layer = nn.Linear(pool(x).shape[1], old[-1].out_features)
     if pieces.network is not None:
-        for name in [name for name in pieces.blocks if name not in names]:
-            _leave_out(pieces.network, pieces.blocks[name])
+        gone = [block for name, block in pieces.blocks.items() if name not in names]
+        for block in (*gone, *([pieces.features] if pieces.features is not None else [])):
+            _leave_out(pieces.network, block)
         _put(pieces.network, old[-1], layer)
     for block in kept.values():
         block.train()

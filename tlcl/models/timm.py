@@ -15,7 +15,7 @@ from tlcl.models.blocks import FEATURES, Backbone, Pieces
 from tlcl.models.parts import Part
 from tlcl.models.timm_networks import create, input_of
 from tlcl.models.timm_parts import Plan, plan_of
-from tlcl.models.timm_weights import adapted, installed, pretrained
+from tlcl.models.timm_weights import PACKAGES, adapted, pretrained
 
 
 @dataclass
@@ -78,7 +78,7 @@ def build(classes: int, config: TimmConfig) -> Pieces:
     }
     drop = {"drop": nn.Dropout(config.dropout)} if config.dropout else {}
     blocks["head"] = nn.Sequential(OrderedDict(**drop, fc=last))
-    features = Part(network, [before_last], writes=FEATURES in plan.in_place)
+    features = Part(network, [before_last], plan.owned[FEATURES], writes=FEATURES in plan.in_place)
     return Pieces(blocks, network, features, plan.layouts, plan.prefix)
 
 
@@ -99,7 +99,7 @@ def _backbone(arch: str, size: int) -> Backbone:
 
     known, plan = input_of(arch), blocks_of(arch, size)
     mode = "bilinear" if known is not None and known.interpolation == "bilinear" else "bicubic"
-    package = installed(arch)
+    package = PACKAGES.get(arch.partition(".")[0])  # its normalisation, installed or not
     mean, std = (known.mean, known.std) if known is not None else ((0.5,) * 3, (0.5,) * 3)
     return Backbone(
         name=arch,

@@ -8,6 +8,9 @@ from torch import nn
 from tlcl.errors import UserError
 from tlcl.system.text import shown
 
+# What networks raise for images of a size that they do not take.
+REFUSALS = (TypeError, ValueError, AssertionError, RuntimeError, ArithmeticError, LookupError)
+
 
 def input_of(arch: str) -> Any:
     """timm's `pretrained_cfg` of a network.
@@ -21,7 +24,13 @@ def input_of(arch: str) -> Any:
         near = difflib.get_close_matches(arch.partition(".")[0], timm.list_models(), n=1)
         hint = f"did you mean {near[0]}?" if near else "timm.list_models() has them all"
         raise UserError(f"model.arch={shown(arch)} is no network of timm {timm.__version__}; {hint}")
-    return timm.get_pretrained_cfg(arch)
+    try:
+        return timm.get_pretrained_cfg(arch)
+    except RuntimeError:
+        name, _, tag = arch.partition(".")
+        tags = [one.partition(".")[2] for one in timm.list_pretrained(f"{name}.*")]
+        known = f"the tags are {', '.join(tags[:8])}" if tags else "there are no weights of it"
+        raise UserError(f"model.arch={shown(arch)} has the unknown tag {shown(tag)}; {known}") from None
 
 
 def create(arch: str, size: int, classes: int, drop_path: float = 0.0) -> nn.Module:
@@ -37,7 +46,9 @@ def create(arch: str, size: int, classes: int, drop_path: float = 0.0) -> nn.Mod
         options["img_size"] = size
     try:
         network = _created(arch, options, num_classes=classes, drop_rate=0.0, drop_path_rate=drop_path)
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+    except UserError:
+        raise
+    except REFUSALS as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"model.arch={arch} cannot be built for model.input_size={size}: {reason}") from None
     return network
@@ -50,7 +61,10 @@ def _created(arch: str, options: dict[str, Any], **common: Any) -> nn.Module:
     try:
         network: nn.Module = timm.create_model(arch, **common, **options)
     except TypeError:
-        if common.pop("drop_path_rate"):
-            raise
+        drop_path = common.pop("drop_path_rate")
         network = timm.create_model(arch, **common, **options)
+        if drop_path:
+            raise UserError(
+                f"model.drop_path={drop_path}: {arch} has no residual branches to drop; set it to 0"
+            ) from None
     return network

@@ -5,8 +5,10 @@ that every block takes) have a function here that says what their blocks do. Wha
 when it gives the network's own answer, to the bit.
 """
 
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,7 @@ from tlcl.errors import UserError
 from tlcl.models.blocks import FEATURES
 from tlcl.models.layouts import FLAT, NCHW, NHWC, TOKENS, UNORDERED
 from tlcl.models.parts import Run
+from tlcl.models.timm_networks import REFUSALS
 
 # Lists of blocks; other children, such as a ResNet's `layer1`, are a block each.
 LISTS = re.compile(r"blocks\d*|stages|dense_stages|layers|levels|features|network|trunk|block|body")
@@ -41,7 +44,8 @@ class Plan:
 
     Attributes:
         steps: name of a block of the backbone -> what it does, in order, the first one `stem`.
-        owned: name of a block -> paths of the modules and parameters that it trains.
+        owned: name of a block -> paths of the modules and parameters that it trains; of `features` what stands
+            between the last block and the last layer.
         classifier: path of the last layer.
         layouts: block -> how its outputs lie: `NCHW`, `NHWC`, `tokens` (B, N, D) or `flat` (B, D).
         in_place: blocks that write into what they take.
@@ -300,23 +304,41 @@ def into_blocks(network: Any, steps: Sequence[Step]) -> dict[str, tuple[Step, ..
 
 
 def _owned(
-    network: nn.Module, blocks: Mapping[str, Sequence[Step]], classifier: str
+    network: nn.Module, blocks: Mapping[str, Sequence[Step]], classifier: str, behind: AbstractSet[nn.Module]
 ) -> dict[str, tuple[str, ...]]:
-    """Every parameter of the network in exactly one block.
+    """Every parameter of the network in exactly one block, `features` being what stands before the last layer.
 
-    Tokens and positions are the stem's; what learns in the head before its last layer is the last block's.
+    Tokens and positions are the stem's. Modules are taken as a whole: BatchNorm's averages, and what tells a norm
+    from another parameter, come along.
+
+    Args:
+        behind: the modules that run between the last block and the last layer.
     """
     owned = {name: [step.path for step in steps if step.path] for name, steps in blocks.items()}
     last, groups = list(blocks)[-1], _groups(network)
     first = min(groups.values(), default=None)
+    owned[FEATURES] = []
     for name, _ in network.named_parameters():
         if _under([classifier], name) or any(_under(paths, name) for paths in owned.values()):
             continue
         top = name.partition(".")[0]
         early = groups.get(name) == first if groups else "." not in name
-        whole = top if isinstance(getattr(network, top), nn.Module) and not _under([top], classifier) else name
-        owned["stem" if early else last].append(whole)
+        whole = _whole(network, name, classifier)
+        found: Any = operator.attrgetter(whole)(network)
+        inner = set(found.modules()) if isinstance(found, nn.Module) else set()
+        features = _under([top], classifier) or not inner.isdisjoint(behind)
+        owned[FEATURES if features else "stem" if early else last].append(whole)
     return {name: tuple(dict.fromkeys(paths)) for name, paths in owned.items()} | {"head": (classifier,)}
+
+
+def _whole(network: nn.Module, name: str, classifier: str) -> str:
+    """The largest module around a parameter that does not hold the classifier; else the parameter itself."""
+    parts = name.split(".")
+    for length in range(1, len(parts)):
+        path = ".".join(parts[:length])
+        if not _under([path], classifier):
+            return path
+    return name
 
 
 def _layout(values: Tensor, known: str) -> str:
@@ -363,7 +385,7 @@ def plan_of(network: Any, size: int, arch: str) -> Plan:
     images = torch.randn(2, 3, size, size, generator=draws)
     try:
         answer = network(images)
-    except (RuntimeError, ValueError, AssertionError) as error:
+    except REFUSALS as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"model.arch={arch} does not take images of model.input_size={size}: {reason}") from None
     for steps in _trials(network):
@@ -409,13 +431,16 @@ def _checked(network: Any, blocks: Mapping[str, tuple[Step, ...]], classifier: s
         layouts[name] = layout = _layout(x, layout)
     if hasattr(network, "unroll"):
         layouts = dict.fromkeys(layouts, UNORDERED)
-    taken = x.clone()
+    taken, behind = x.clone(), set[nn.Module]()
+    handles = [module.register_forward_hook(lambda module, *_: behind.add(module)) for module in network.modules()]
     network.forward_head(taken, pre_logits=True)
+    for handle in handles:
+        handle.remove()
     if not torch.equal(taken, x):
         in_place.add(FEATURES)
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     return Plan(
-        blocks, _owned(network, blocks, classifier), classifier, layouts, frozenset(in_place),
+        blocks, _owned(network, blocks, classifier, behind), classifier, layouts, frozenset(in_place),
         int(getattr(network, "num_prefix_tokens", 0) or 0),
         any(conv.groups == conv.in_channels > 3 for conv in convolutions),
     )  # fmt: skip

@@ -5,12 +5,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from tlcl.errors import UserError
 from tlcl.models.timm_networks import create
+from tlcl.models.weights import file_sha256
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def installed(arch: str) -> Package | None:
 def pretrained(arch: str) -> dict[str, Tensor]:
     """A network's pretrained weights in its own names: from an installed package, else from the hub, through timm.
 
-    The hub's file is downloaded once, checked against its hash, and kept in the hub's cache.
+    The hub's file is downloaded once, kept in the hub's cache, and checked against its hash each time.
 
     Raises:
         UserError: there are none, or they are not there and cannot be had.
@@ -106,8 +108,12 @@ def pretrained(arch: str) -> dict[str, Tensor]:
     known = timm.get_pretrained_cfg(arch)
     if known is None or not (known.hf_hub_id or known.url):
         raise UserError(f"timm has no pretrained weights of model.arch={arch}; use model.weights=none or a FILE")
+    timm.models.set_pretrained_check_hash(True)  # of files that come from an address; the hub's are checked here
     try:
         network = timm.create_model(arch, pretrained=True)
+        _check_hub(known.hf_hub_id)
+    except UserError:
+        raise
     except Exception as error:  # of the network, of the hub, of the disk: each library has its own
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         raise UserError(
@@ -115,6 +121,21 @@ def pretrained(arch: str) -> dict[str, Tensor]:
             f"{what_is_there()}"
         ) from None
     return dict(network.state_dict())
+
+
+def _check_hub(repo: str | None) -> None:
+    """That a network's file in the hub's cache is the one whose SHA-256 the hub told, after which it is named.
+
+    Raises:
+        UserError: it is another.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in ("model.safetensors", "pytorch_model.bin") if repo else ():
+        path = try_to_load_from_cache(str(repo), name)
+        blob = Path(path).resolve() if isinstance(path, str) else None
+        if blob is not None and re.fullmatch(r"[0-9a-f]{64}", blob.name) and file_sha256(blob) != blob.name:
+            raise UserError(f"{path} is damaged: its SHA-256 is another than the hub's; delete it and start again")
 
 
 def what_is_there() -> str:
