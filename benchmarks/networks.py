@@ -1,10 +1,10 @@
 """`python -m benchmarks.networks --data FOLDER --weights FILE`: a new head on the frozen outputs of four networks.
 
 EfficientNet-Lite0, 1 and 2 with the ImageNet weights of their packages, and ResNet-18 with those of FILE up to
-layer3 (model.cut=layer3), on ants and bees, the four domains of PACS, and CIFAR-10 (10,000 images, all test images).
-Each is one command of tlcl, whose penalty cross-validation chooses on the training images; each is compared with EfficientNet-Lite0 on the
-same test images. What is measured is kept in the file of --records as soon as it is known, so that a run that was
-stopped goes on.
+layer3 (model.cut=layer3), on ants and bees, the four domains of PACS, and 10,000 images of CIFAR-10. Each is one
+command of tlcl, whose penalty cross-validation chooses on the training images; each is compared with
+EfficientNet-Lite0 on the same test images. What is measured is kept in the file of --records as soon as it is
+known, so that a run that was stopped goes on.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from tlcl.statistics.accuracy import compare_accuracies
 
 CIFAR = "CIFAR-10, 10,000 images"
 FIRST = "EfficientNet-Lite0"
-# Each EfficientNet-Lite at the size of its pretraining would be 224, 240 and 260; here all see the same pixels.
+# All see the same pixels, also the EfficientNets, which were trained at 224, 240 and 260.
 NETWORKS = {
     FIRST: ("model=timm", "model.arch=tf_efficientnet_lite0", "model.weights=pretrained"),
     "EfficientNet-Lite1": ("model=timm", "model.arch=tf_efficientnet_lite1", "model.weights=pretrained"),
