@@ -126,3 +126,11 @@ def test_a_command_shown_is_understood(command: Command, monkeypatch: pytest.Mon
     swept = [list(choices(word)) for word in words]
     for pick in (0, -1):
         parse_config(composed_config([values[pick] for values in swept]))
+
+
+def test_the_number_of_networks_that_were_tested_is_that_of_the_list() -> None:
+    lines = (ROOT / "tests/architectures/networks.txt").read_text().splitlines()
+    count, families = len(lines), len({line.split()[0] for line in lines})
+    assert f"tested: {count} of {families} families" in (ROOT / "README.md").read_text()
+    page = (ROOT / "docs/networks.md").read_text()
+    assert page.count(f"{count} networks of {families} families") == 2
