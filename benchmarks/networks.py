@@ -18,9 +18,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from benchmarks.common import Benchmark, markdown, progress
+from benchmarks.own_photos import right_answers
 from benchmarks.own_photos_data import DOMAINS, SETS, Photos, write
 from tlcl.statistics.accuracy import compare_accuracies
 
@@ -64,9 +63,7 @@ def head_on(network: str, case: Case, seed: int, weights: Path, work: Path) -> d
     if process.returncode:
         raise RuntimeError(f"{network} failed:\n{process.stdout[-2000:]}\n{process.stderr[-2000:]}")
     summary = json.loads((run_dir / "summary.json").read_text("utf-8"))
-    with np.load(run_dir / "test_predictions.npz") as stored:
-        right = (stored["probabilities"].argmax(1) == stored["labels"]).astype(int).tolist()
-    return {"accuracy": summary["test_acc"], "seconds": summary["seconds"], "right": right}
+    return {"accuracy": summary["test_acc"], "seconds": summary["seconds"], "right": right_answers(run_dir)}
 
 
 def measure_split(photos: Photos | None, seed: int, options: argparse.Namespace, known: dict[str, Any]) -> None:

@@ -57,6 +57,13 @@ def peer(name: str, place: Place) -> dict[str, Any]:
     return {"seconds": seconds, **json.loads(process.stdout.splitlines()[-1])}
 
 
+def right_answers(run_dir: Path) -> list[bool]:
+    """Which test images a finished run is right on."""
+    with np.load(run_dir / "test_predictions.npz") as stored:
+        found: list[bool] = (stored["probabilities"].argmax(1) == stored["labels"]).tolist()
+    return found
+
+
 def own(place: Place, extra: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The same of the first and of the final answer."""
     run_dir = place.work / "run"
@@ -79,12 +86,10 @@ def own(place: Place, extra: Sequence[str]) -> tuple[dict[str, Any], dict[str, A
     if process.returncode:
         raise RuntimeError(f"tlcl failed:\n{''.join(lines[-30:])}")
     summary = json.loads((run_dir / "summary.json").read_text("utf-8"))
-    with np.load(run_dir / "test_predictions.npz") as stored:
-        right = (stored["probabilities"].argmax(1) == stored["labels"]).tolist()
     deeper = summary.get("deeper", {})
     final = {
-        "seconds": seconds, "accuracy": summary["test_acc"], "right": right, "answer": summary["answer"],
-        "held_out": [deeper.get("head_acc"), deeper.get("deeper_acc")],
+        "seconds": seconds, "accuracy": summary["test_acc"], "right": right_answers(run_dir),
+        "answer": summary["answer"], "held_out": [deeper.get("head_acc"), deeper.get("deeper_acc")],
     }  # fmt: skip
     return {"seconds": first, "accuracy": summary["first_answer"]["test_acc"]}, final
 

@@ -4,12 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.conftest import composed, go
+from tests.finetuning.given_losses import give_losses
 from tests.jobs.conftest import Killed, kill_at_call
-from tlcl.data.datamodule import Batch
-from tlcl.finetuning.module import ONCE_AN_EPOCH, FinetuningModule
 from tlcl.jobs import finetune as module
 
 # The validation loss of each epoch, in the place of the true one.
@@ -19,16 +17,7 @@ RUN = ["data.crop_padding=0", "trainer.epochs=9", "model=small_cnn"]
 
 @pytest.fixture(autouse=True)
 def _given_losses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tlcl.jobs.job.render", lambda path: path / "report.html")
-    monkeypatch.setattr(module, "similarities_on", lambda *_: None)
-
-    def given(self: FinetuningModule, batch: Batch, batch_idx: int) -> None:
-        self.val_acc(self.net(batch.images, start=self.val_start), batch.labels)
-        self.val_loss.update(torch.tensor(LOSSES[self.current_epoch]), len(batch.labels))
-        self.log("val/loss", self.val_loss, **ONCE_AN_EPOCH)
-        self.log("val/acc", self.val_acc, **ONCE_AN_EPOCH)
-
-    monkeypatch.setattr(FinetuningModule, "validation_step", given)
+    give_losses(monkeypatch, LOSSES)
 
 
 def epochs(path: Path) -> int:

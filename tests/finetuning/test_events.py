@@ -9,15 +9,13 @@ import torch
 from torch import Tensor
 
 from tests.conftest import composed, go
+from tests.finetuning.given_losses import give_losses
 from tests.jobs.conftest import Killed, kill_at_batch, same_finetuning
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 from tlcl.config.thaw import ThawSchedule
-from tlcl.data.datamodule import Batch
 from tlcl.errors import UserError
 from tlcl.finetuning.events import ThawByEvents
-from tlcl.finetuning.module import ONCE_AN_EPOCH, FinetuningModule
-from tlcl.jobs import finetune as module
 
 # The validation loss of each epoch, in the place of the true one, and what trains in it with a patience of 1.
 LOSSES = [0.9, 0.8, 0.85, 0.86, 0.7, 0.95, 0.6, 0.65, 0.66]
@@ -28,16 +26,7 @@ ORDER = ("head", "layer3", "layer2", "layer1", "stem")
 
 @pytest.fixture(autouse=True)
 def _given_losses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tlcl.jobs.job.render", lambda path: path / "report.html")
-    monkeypatch.setattr(module, "similarities_on", lambda *_: None)
-
-    def given(self: FinetuningModule, batch: Batch, batch_idx: int) -> None:
-        self.val_acc(self.net(batch.images, start=self.val_start), batch.labels)
-        self.val_loss.update(torch.tensor(LOSSES[self.current_epoch]), len(batch.labels))
-        self.log("val/loss", self.val_loss, **ONCE_AN_EPOCH)
-        self.log("val/acc", self.val_acc, **ONCE_AN_EPOCH)
-
-    monkeypatch.setattr(FinetuningModule, "validation_step", given)
+    give_losses(monkeypatch, LOSSES)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

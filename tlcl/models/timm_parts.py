@@ -105,13 +105,20 @@ def _items(network: nn.Module, name: str, run: Callable[[str], Run]) -> Iterator
         yield Step(f"{name}.{part}", run(f"{name}.{part}"))
 
 
+def _transformer(
+    network: nn.Module, begin: Run, between: Sequence[str], block: Callable[[str], Run]
+) -> Iterator[Step]:
+    """Patches, what makes tokens of them, modules that may be `between`, the blocks, and a last norm if any."""
+    yield _module("patch_embed")
+    yield Step("", begin)
+    yield from _there(network, *between)
+    yield from _items(network, "blocks", block)
+    yield from _there(network, "norm")
+
+
 def vision_transformer(network: Any) -> Iterator[Step]:
     """ViT, DeiT, DINOv2, CLIP, SigLIP: patches, tokens and positions, then the blocks."""
-    yield _module("patch_embed")
-    yield Step("", _tokens)
-    yield from _there(network, "patch_drop", "norm_pre")
-    yield from _items(network, "blocks", Module)
-    yield from _there(network, "norm")
+    return _transformer(network, _tokens, ("patch_drop", "norm_pre"), Module)
 
 
 class Rotary:
@@ -133,18 +140,21 @@ class Rotary:
 
 def eva(network: Any) -> Iterator[Step]:
     """EVA, EVA-02, DINOv3, Perception Encoder: as a ViT, each block with rotary positions."""
-    yield _module("patch_embed")
-    yield Step("", _tokens)
-    yield from _there(network, "norm_pre")
-    yield from _items(network, "blocks", Rotary)
-    yield from _there(network, "norm")
+    return _transformer(network, _tokens, ("norm_pre",), Rotary)
 
 
-def _class_token_first(network: Any, x: Tensor) -> Tensor:
+def _class_token(network: Any, x: Tensor) -> Tensor:
     token = network.cls_token
-    if token is not None:
-        x = torch.cat((token.expand(x.shape[0], -1, -1), x), dim=1)
-    return x if network.pos_embed is None else x + network.pos_embed
+    return x if token is None else torch.cat((token.expand(x.shape[0], -1, -1), x), dim=1)
+
+
+def _add_positions(network: Any, x: Tensor) -> Tensor:
+    positions = getattr(network, "pos_embed", None)
+    return x if positions is None else x + positions
+
+
+def _class_token_and_positions(network: Any, x: Tensor) -> Tensor:
+    return _add_positions(network, _class_token(network, x))
 
 
 class SharedBias:
@@ -170,29 +180,12 @@ class SharedPositions(SharedBias):
 
 def beit(network: Any) -> Iterator[Step]:
     """BEiT, BEiT v2: a class token, absolute positions if any, and blocks with relative ones."""
-    yield _module("patch_embed")
-    yield Step("", _class_token_first)
-    yield from _there(network, "pos_drop")
-    yield from _items(network, "blocks", SharedBias)
-    yield from _there(network, "norm")
-
-
-def _class_token(network: Any, x: Tensor) -> Tensor:
-    token = network.cls_token
-    return x if token is None else torch.cat((token.expand(x.shape[0], -1, -1), x), dim=1)
+    return _transformer(network, _class_token_and_positions, ("pos_drop",), SharedBias)
 
 
 def relative_positions(network: Any) -> Iterator[Step]:
     """ViTs with relative positions in place of absolute ones."""
-    yield _module("patch_embed")
-    yield Step("", _class_token)
-    yield from _items(network, "blocks", SharedPositions)
-    yield from _there(network, "norm")
-
-
-def _add_positions(network: Any, x: Tensor) -> Tensor:
-    positions = getattr(network, "pos_embed", None)
-    return x if positions is None else x + positions
+    return _transformer(network, _class_token, (), SharedPositions)
 
 
 def _class_attention(network: Any, x: Tensor) -> Tensor:
@@ -210,23 +203,14 @@ def cait(network: Any) -> Iterator[Step]:
     yield from _there(network, "norm")
 
 
-def _to_channels_last(network: Any, x: Tensor) -> Tensor:
-    return x.permute(0, 2, 3, 1)
-
-
 def _to_tokens(network: Any, x: Tensor) -> Tensor:
     return x.flatten(2).transpose(1, 2)
-
-
-def _positions_and_drop(network: Any, x: Tensor) -> Tensor:
-    tokens: Tensor = network._pos_embed(x)
-    return tokens
 
 
 def pyramid_of_tokens(network: Any) -> Iterator[Step]:
     """Hiera, SAM's HieraDet: patches with positions, unrolled where the network does so, then blocks."""
     yield _module("patch_embed")
-    yield Step("", _positions_and_drop)
+    yield Step("", _tokens)
     yield from _there(network, "unroll")
     yield from _items(network, "blocks", Module)
 
