@@ -189,13 +189,24 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def _save(self, trainer: L.Trainer) -> None:
-        last, incoming = self.folder / LAST, self.folder / "incoming.ckpt"
-        trainer.save_checkpoint(incoming)
+        incoming = self.folder / "incoming.ckpt"
         if trainer.is_global_zero:
+            incoming.unlink(missing_ok=True)
+        try:
+            trainer.save_checkpoint(incoming)
+            self._take(trainer, incoming)
+        except BaseException:  # a signal after it was written and before it had its name
+            self._take(trainer, incoming)
+            raise
+        trainer.strategy.barrier("checkpoint")
+
+    def _take(self, trainer: L.Trainer, incoming: Path) -> None:
+        """Rename what was written, if anything was; called again, it goes on where it was interrupted."""
+        if trainer.is_global_zero and incoming.exists():
+            last = self.folder / LAST
             if last.exists():
                 os.replace(last, self.folder / PREVIOUS)
             os.replace(incoming, last)
-        trainer.strategy.barrier("checkpoint")
 
 
 def load_last(directory: RunDirectory, net: Blocks) -> None:
