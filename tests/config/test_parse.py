@@ -153,6 +153,7 @@ GIVEN = {
     "few_label_splits": ["data.root=/splits", "compare=adaptation"],
     "adapt_ccsa": ["data.root=/splits"],
     "own_images": ["data.train=/photos"],
+    "how_deep": ["data.train=/photos"],
 }
 
 

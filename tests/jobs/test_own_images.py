@@ -98,6 +98,18 @@ def test_the_first_answer_is_a_regression_on_the_frozen_features(tmp_path: Path)
     assert np.allclose(again.numpy(), predictions(path)["probabilities"], atol=1e-5)
 
 
+def test_lp_ft_trains_deeper_from_the_fitted_head_without_a_comparison(deep: Path, tmp_path: Path) -> None:
+    """Kumar et al. 2022: the same head, the same training, and no halves."""
+    path = run_in(tmp_path, *MIXED, "optim.head=lp_ft")
+    record = summary(path)
+    assert (record["answer"], "deeper" in record) == ("deeper", False)
+    assert record["first_answer"]["penalty"] == summary(deep)["first_answer"]["penalty"]
+    assert not (path / "deeper.json").exists()
+    same_finetuning(deep, path)
+    alone = run_in(tmp_path, "thaw.depth=0", "optim.head=lp_ft", name="alone")
+    assert summary(alone)["answer"] == "head"
+
+
 def test_a_deeper_model_that_is_better_is_kept(deep: Path) -> None:
     record = summary(deep)
     pair = record["deeper"]["paired"]

@@ -12,6 +12,7 @@ from tlcl.system.command import called
 # command -> (module, what it does)
 COMMANDS = {
     "train": ("tlcl.train", "fine-tune a network block by block, learn task after task, or adapt to a domain"),
+    "depth": ("tlcl.commands.depth", "how many layers to retrain for your own images, each against the head alone"),
     "predict": ("tlcl.commands.predict", "classify your own images with the model of a run"),
     "explain": ("tlcl.commands.explain", "why this class: heat maps, and the training images most alike"),
     "export": ("tlcl.commands.export", "the model of a run as an ONNX file, checked by onnxruntime"),

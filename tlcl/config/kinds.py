@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any
 
-from tlcl.config.rules import check_adaptation, check_continual, check_few_labels, check_finetuning
+from tlcl.config.rules import (
+    check_adaptation,
+    check_continual,
+    check_few_labels,
+    check_finetuning,
+    check_how_deep,
+)
 from tlcl.config.schema import Config
 
 Summary = Mapping[str, Any]
@@ -96,6 +102,14 @@ KINDS = (
         page="tlcl.reports.few_labels:write_few_label_report",
         rule=check_few_labels,
         methods="adaptation",
+    ),
+    Kind(
+        name="how_deep",
+        describes=_has("depth"),
+        job="tlcl.jobs.how_deep",
+        plots="tlcl.reports.how_deep:save_how_deep_plots",
+        page="tlcl.reports.how_deep:write_how_deep_report",
+        rule=check_how_deep,
     ),
     Kind(
         name="compare",

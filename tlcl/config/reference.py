@@ -37,6 +37,8 @@ ABOUT = {
     "compare": "Optional, in the place of `method` (`compare=default`) or `adaptation` (`compare=adaptation`): "
     "several of them with several seeds, each a run of its own; finished ones are not run again.",
     "adaptation": "Optional, with `data@source=CHOICE`: see [adaptation.md](adaptation.md).",
+    "depth": "Optional (`depth=race`, or `tlcl depth PHOTOS`): how deep to retrain, each setting against the head "
+    "alone on the same held-out images.",
     "data": "The images. `data@source=CHOICE` chooses the labelled source domain of an adaptation in the same way; "
     "its keys are the same ones under `source.`.",
     "thaw": "Which blocks train from which epoch on: `depth`, or epochs with the blocks that thaw there.",
@@ -233,7 +235,7 @@ def reference() -> str:
     for group in ("data", "model", "thaw"):
         parts += group_section(group)
     parts += ["## optim", table(inline_rows("optim", text, PLAIN["optim"]))]
-    for group in ("trainer", "logger", "continual", "method", "adaptation", "compare"):
+    for group in ("trainer", "logger", "continual", "method", "adaptation", "compare", "depth"):
         parts += group_section(group)
     experiments = [f"- `+experiment={file.name}`: {file.about}" for file in read_group("experiment")]
     parts += ["## experiment\n\nReady-made settings of several groups; given with a plus.", "\n".join(experiments)]

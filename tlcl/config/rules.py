@@ -31,7 +31,7 @@ def check_schedule(
             f"above {late[0]}, drop the milestone with ~thaw.{late[0]}, or let the milestones move with the run: "
             f"thaw.of={late[-1] + 1}"
         )
-    if "head" not in schedule.trainable(0) and optim.head != "fitted":
+    if "head" not in schedule.trainable(0) and optim.head == "new":
         raise UserError(
             f"thaw.blocks={shown(thaw['blocks'])} leaves out the head, which is new and would stay random; add "
             "head, or have it fitted first: optim.head=fitted"
@@ -74,18 +74,36 @@ def check_cache(config: Config) -> None:
     )
 
 
+def check_how_deep(config: Config) -> None:
+    """That the question is asked of fine-tuning alone, from a fitted head."""
+    assert config.depth is not None
+    for group in ("continual", "method", "compare", "source", "adaptation"):
+        if getattr(config, group) is not None:
+            raise UserError(f"depth asks how deep to fine-tune, without {group}; leave out one of them")
+    wrong = [share for share in config.depth.curve if not 0 < share < 1]
+    if wrong:
+        raise UserError(f"depth.curve has {shown(wrong[0])}; a share of the labels lies between 0 and 1")
+    if config.schedule.trainable(0) != {"head"} or config.schedule.patience is not None:
+        raise UserError("depth says what trains; set thaw=head_only, and choose by depth.settings")
+    if config.optim.head == "new":
+        raise UserError("depth compares with the fitted head; set optim.head=fitted")
+    check_finetuning(config)
+    if config.model.lora or config.optim.ema or config.trainer.wise_ft < 1:
+        raise UserError("depth compares plain trainings; set model.lora=0, optim.ema=0 and trainer.wise_ft=1")
+
+
 def check_finetuning(config: Config) -> None:
     """That fine-tuning is given nothing that only other jobs have, and images to choose the checkpoint on."""
     _check_no_adaptation(config)
     for group in ("method", "compare"):
         if getattr(config, group) is not None:
             raise UserError(f"{group} needs tasks; add continual=class_incremental, or leave out {group}")
-    if config.optim.head == "fitted" and config.trainer.shared:
+    if config.optim.head != "new" and config.trainer.shared:
         raise UserError(
-            "optim.head=fitted works in one process; set trainer.devices=1 and trainer.strategy=auto, "
-            "or optim.head=new"
+            f"optim.head={config.optim.head} works in one process; set trainer.devices=1 and "
+            "trainer.strategy=auto, or optim.head=new"
         )
-    if config.trainer.wise_ft < 1 and config.optim.head != "fitted":
+    if config.trainer.wise_ft < 1 and config.optim.head == "new":
         raise UserError(
             f"trainer.wise_ft={config.trainer.wise_ft} needs a head that already answers before the training; set "
             "optim.head=fitted, or trainer.wise_ft=1"

@@ -13,6 +13,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from tlcl.config.adaptation import AdaptationConfig
 from tlcl.config.continual import CompareConfig, ContinualConfig, MethodConfig, Seed
+from tlcl.config.how_deep import HowDeepConfig
 from tlcl.config.ranges import OneOf
 from tlcl.config.stages import named_blocks
 from tlcl.config.thaw import BLOCKS, ThawSchedule
@@ -110,7 +111,7 @@ class OptimConfig:
     schedule: Annotated[str, OneOf("constant", "cosine")]
     warmup_epochs: Annotated[int, Ge(0)]
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
-    head: Annotated[str, OneOf("new", "fitted")] = "new"
+    head: Annotated[str, OneOf("new", "fitted", "lp_ft")] = "new"
     batch_norm: Annotated[str, OneOf("train", "frozen")] = "train"
     class_weights: Annotated[str, OneOf("none", "balanced")] = "none"
     l2_sp: Annotated[float, Ge(0), Lt(1_000_000)] = 0.0
@@ -171,7 +172,7 @@ class Config:
 
     Without the optional groups the job is fine-tuning; with `continual`, tasks one after another by `method`; with
     `source`, the labelled source domain, `data` is the target that `adaptation` adapts to. `compare` puts several
-    methods in the place of `method` or `adaptation`.
+    methods in the place of `method` or `adaptation`. With `depth` nothing is kept: it says how deep to retrain.
     """
 
     name: str
@@ -189,6 +190,7 @@ class Config:
     compare: CompareConfig | None = None
     source: DataConfig | None = None
     adaptation: AdaptationConfig | None = None
+    depth: HowDeepConfig | None = None
     extend: list[str] = field(default_factory=list)
     keep: Annotated[str, OneOf("all", "model")] = "all"
 
@@ -203,6 +205,7 @@ PLAIN: dict[str, type] = {
     "trainer": TrainerConfig,
     "continual": ContinualConfig,
     "compare": CompareConfig,
+    "depth": HowDeepConfig,
 }
 # What runs from before there were these keys are read as.
 LATER: dict[str, Any] = {
@@ -232,4 +235,4 @@ LATER: dict[str, Any] = {
         )
     },
 }  # fmt: skip
-OPTIONAL = ("continual", "method", "compare", "source", "adaptation", "extend")  # what a job may lack
+OPTIONAL = ("continual", "method", "compare", "source", "adaptation", "depth", "extend")  # what a job may lack

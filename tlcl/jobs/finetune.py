@@ -97,7 +97,11 @@ class Finetune(Job):
     @property
     def head_stays(self) -> bool:
         """Whether the fitted head on the frozen network is the answer."""
-        return self.first is not None and not (self.deeper or {}).get("kept", False)
+        if self.first is None:
+            return False
+        if self.config.optim.head == "lp_ft":
+            return super().trained == {"head"}
+        return not (self.deeper or {}).get("kept", False)
 
     @property
     def between(self) -> bool:
@@ -119,7 +123,7 @@ class Finetune(Job):
         self.before = copy_before_training(self.net, super().trained)
         if config.model.lora:
             add_lora(self.net, config.model.lora, config.model.lora_alpha, config.seed)
-        if config.optim.head == "fitted":
+        if config.optim.head != "new":
             self._answer_first()
             if self.head_stays:
                 return loggers_for(config, self.directory)
@@ -140,9 +144,12 @@ class Finetune(Job):
             return
         net.load_state_dict(start)
         self.views = SharedViews(config, self.data, first.indices, self.device, self.keeping)
-        self.deeper = CrossFit(
-            config, self.directory, net, self.data, first, self._module, self.views
-        ).decide()
+        if config.optim.head == "fitted":
+            self.deeper = CrossFit(
+                config, self.directory, net, self.data, first, self._module, self.views
+            ).decide()
+        else:
+            self.views.fill(net)
         net.load_state_dict(start)
         head = first.head if self.head_stays else self._head_of_training(first)
         head.put_into(net.classifier)

@@ -1,0 +1,192 @@
+"""Cases of the question how deep to retrain: network, images, number of labels, seed, fixed before any was run.
+
+Each setting is trained on all the labels of a case, from the same fitted head, and answers about the same test
+images; nothing is chosen by them. A finished case is a file; the same command goes on where it was stopped.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.common import progress
+from tlcl.config.compose import composed_config
+from tlcl.config.parse import parse_config
+from tlcl.config.schema import Config
+from tlcl.data.image_tensors import ImageSubset, ImageTensors
+from tlcl.data.sources.folder_images import Decoding, load_folder
+from tlcl.data.splits import stratified_order
+from tlcl.data.versions import Versions
+from tlcl.finetuning.fitted_head import choose_penalty, fit_head
+from tlcl.finetuning.trainer import choose_device
+from tlcl.jobs.candidates import candidates
+from tlcl.jobs.pretrain import start_weights
+from tlcl.jobs.shared_start import SharedStart
+from tlcl.models.blocks import FEATURES
+from tlcl.models.build import build_model
+from tlcl.prefix_cache.activations import FrozenBlocks, Keeping, activations
+from tlcl.system.files import atomic_write_text
+
+MOST_TESTED, SHARE_TESTED = 1000, 0.4
+PIXELS = 112
+
+
+@dataclass(frozen=True)
+class Images:
+    """One set of images: archives below a folder, and how they are stored."""
+
+    name: str
+    archives: tuple[str, ...]
+    size: int
+    tested: int = MOST_TESTED
+
+
+SETS = {
+    one.name: one
+    for one in (
+        Images("ants and bees", ("hymenoptera/train.tar", "hymenoptera/val.tar"), PIXELS),
+        Images("PACS photo", ("pacs/photo.tar",), PIXELS),
+        Images("PACS art painting", ("pacs/art_painting.tar",), PIXELS),
+        Images("PACS cartoon", ("pacs/cartoon.tar",), PIXELS),
+        Images("PACS sketch", ("pacs/sketch.tar",), PIXELS),
+        Images("CIFAR-10", ("cifar10/train.tar",), 32, 2000),
+    )
+}
+NETWORKS = {
+    "ResNet-18 up to layer3": ("model=resnet18", "model.cut=layer3"),
+    "EfficientNet-Lite0": ("model=efficientnet_lite0", "model.weights=imagenet"),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network, on so many labelled images of one set, drawn by one seed."""
+
+    network: str
+    images: str
+    labels: int
+    seed: int
+
+    @property
+    def file(self) -> str:
+        words = f"{self.network} {self.images} {self.labels} seed{self.seed}"
+        return "".join(letter if letter.isalnum() else "_" for letter in words) + ".json"
+
+
+@cache
+def pool(data: Path, name: str, cache_dir: str) -> ImageTensors:
+    """All images of a set, archives joined."""
+    one = SETS[name]
+    how = Decoding(one.size, 3, "error", Path(cache_dir))
+    parts = [load_folder(data / path, how).data for path in one.archives]
+    if len(parts) == 1:
+        return parts[0]
+    images, labels = torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts])
+    return ImageTensors(images, labels, parts[0].classes)
+
+
+def split(labels: torch.Tensor, one: Images, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Test images, and the others in an order whose every beginning has the classes in proportion."""
+    order = stratified_order(labels, seed, "depth_cases")
+    tested = min(one.tested, round(SHARE_TESTED * len(order)))
+    rest = order[tested:]
+    return order[:tested].sort().values, rest[stratified_order(labels[rest], seed, "depth_cases/train")]
+
+
+def labels_there(data: Path, name: str, cache_dir: str) -> int:
+    """How many images of a set are left to train on."""
+    known = pool(data, name, cache_dir).labels
+    return len(split(known, SETS[name], 0)[1])
+
+
+def config_of(case: Case, weights: Path) -> Config:
+    chosen = [*NETWORKS[case.network], f"model.input_size={PIXELS}", "data.train=/images", "logger=none"]
+    if "ResNet" in case.network:
+        chosen.append(f'model.weights="{weights.resolve()}"')
+    composed = composed_config(["+experiment=how_deep", *chosen, f"seed={case.seed}", "trainer.progress=false"])
+    return parse_config(composed)
+
+
+def measure(case: Case, data: Path, weights: Path, settings: Sequence[Any]) -> dict[str, Any]:
+    """Every setting's answers about the test images, as a string of 0 and 1, and its seconds."""
+    config = config_of(case, weights)
+    device = choose_device(config)
+    images = pool(data, case.images, config.cache_dir)
+    test, order = split(images.labels, SETS[case.images], case.seed)
+    train = order[: case.labels].sort().values
+    classes, labels, asked = len(images.classes), images.labels[train], images.labels[test]
+    net, backbone = build_model(config.model, classes, config.seed)
+    start_weights(config, net, backbone)
+    if config.trainer.channels_last:
+        net.to(memory_format=torch.channels_last)
+    began = time.perf_counter()
+    keeping = replace(Keeping.of(config), mode="ram")
+    start = SharedStart(config, net, ImageSubset(images.images, train), labels, classes, device)
+
+    def features(part: torch.Tensor, versions: int) -> torch.Tensor:
+        blocks = FrozenBlocks(
+            net, ImageSubset(images.images, part), Versions(versions), device, config.trainer.of_frozen, False
+        )
+        return activations(blocks, [FEATURES], replace(keeping, dtype="float32"))[FEATURES].values
+
+    mine, theirs = features(train, 2), features(test, 1)
+    chosen = choose_penalty(mine.mean(1), mine[:, 0], labels, classes, config.seed)
+    head = fit_head(mine.mean(1), labels, classes, chosen.penalty)
+    found: dict[str, Any] = {"head": _answered(head.logits(theirs), asked, time.perf_counter() - began, 0)}
+    field = candidates(settings, net.names)
+    configs = [start.config_for(one.thaw, len(train), config.depth.steps) for one in field]  # type: ignore[union-attr]
+    start.fill(configs, Keeping.of(config))
+    for one, own in zip(field, configs, strict=True):
+        began = time.perf_counter()
+        start.train(own, torch.arange(len(train)), head)
+        seconds = time.perf_counter() - began
+        logits = start.answers(own, None, images.images[test])
+        found[one.name] = _answered(logits, asked, seconds, own.trainer.epochs)
+    return {
+        "network": case.network, "images": case.images, "labels": len(train), "seed": case.seed,
+        "blocks": list(net.names), "tested": len(test), "settings": found,
+    }  # fmt: skip
+
+
+def _answered(logits: torch.Tensor, labels: torch.Tensor, seconds: float, epochs: int) -> dict[str, Any]:
+    right = logits.argmax(1) == labels
+    return {
+        "right": "".join("1" if hit else "0" for hit in right.tolist()), "acc": float(right.double().mean()),
+        "seconds": round(seconds, 2), "epochs": epochs,
+    }  # fmt: skip
+
+
+def run(
+    cases: Sequence[Case], data: Path, weights: Path, out: Path, settings: Sequence[Any], minutes: float
+) -> None:
+    """Measure what is not measured yet, for so many minutes at most."""
+    out.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    for number, case in enumerate(cases):
+        file = out / case.file
+        if file.is_file():
+            continue
+        if time.monotonic() - began > 60 * minutes:
+            progress(f"stopped after {minutes:g} minutes, before case {number + 1} of {len(cases)}")
+            return
+        began_here = time.monotonic()
+        found = measure(case, data, weights, settings)
+        atomic_write_text(file, json.dumps(found) + "\n")
+        words = ", ".join(f"{name} {100 * one['acc']:.1f}" for name, one in found["settings"].items())
+        progress(f"{number + 1} of {len(cases)}: {case} {time.monotonic() - began_here:.0f} s: {words}")
+
+
+def read(out: Path, cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Those of the cases that are measured."""
+    return [json.loads((out / case.file).read_text()) for case in cases if (out / case.file).is_file()]
+
+
+def rights(found: dict[str, Any], setting: str) -> np.ndarray:
+    """bool (n,), which test images are right."""
+    return np.array([bit == "1" for bit in found["settings"][setting]["right"]])

@@ -1,0 +1,179 @@
+"""The claim that more labels, and a target farther from the source, make it worth retraining more layers.
+
+Networks pretrained on ImageNet, to photos, art paintings, cartoons, sketches, CIFAR-10, ants and bees; 50 labels to
+all of them; three seeds, one recipe (`+experiment=how_deep`). What is tested was fixed before: Page's trend test of
+the gain over the head alone, with the labels (each set and seed a row) and with the distance (each number of labels
+and seed a row), for each depth, adjusted for their number by Holm's procedure.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import page_trend_test
+
+from benchmarks.common import Benchmark, markdown, progress
+from benchmarks.depth_cases import NETWORKS, PIXELS, SETS, Case, config_of, labels_there, pool, read, rights, run
+from tlcl.adaptation.distance import mmd_distance
+from tlcl.adaptation.evaluate import responses
+from tlcl.data.image_tensors import ImageTensors
+from tlcl.data.sources.folder_images import Decoding, load_folder
+from tlcl.finetuning.trainer import choose_device
+from tlcl.jobs.pretrain import start_weights
+from tlcl.models.blocks import FEATURES
+from tlcl.models.build import build_model
+from tlcl.statistics.paired import Difference, holm, paired_difference
+from tlcl.system.files import atomic_write_text
+
+LABELS, SEEDS, ALL, MOST = (50, 200, 800), (0, 1, 2), 0, 2500
+SETTINGS = {"1": "last block", "2": "last two", "all": "everything"}
+DISTANCE_IMAGES = 1000
+
+
+def labels_of(data: Path, name: str, cache_dir: str) -> list[int]:
+    """The numbers of labels of a set, the last one all there are, 2,500 at most."""
+    there = min(MOST, labels_there(data, name, cache_dir))
+    return [*(number for number in LABELS if number < 0.9 * there), there]
+
+
+def cases(data: Path, networks: Sequence[str], cache_dir: str) -> list[Case]:
+    """All of them, a seed after the other, so that what is there early has every set."""
+    return [
+        Case(network, name, labels, seed)
+        for network in networks for seed in SEEDS for name in SETS for labels in labels_of(data, name, cache_dir)
+    ]  # fmt: skip
+
+
+def measure_distances(data: Path, weights: Path, network: str, out: Path) -> dict[str, float]:
+    """The MMD of each set's features to those of ImageNet images, on the network as it was pretrained."""
+    file = out / "".join(letter if letter.isalnum() else "_" for letter in f"distances {network}.json")
+    if file.is_file():
+        return dict(json.loads(file.read_text()))
+    config = config_of(Case(network, next(iter(SETS)), 0, 0), weights)
+    device = choose_device(config)
+    net, backbone = build_model(config.model, 2, 0)
+    start_weights(config, net, backbone)
+    names = sorted((data / "imagenet_samples").glob("*.tar*"))
+    source = load_folder(names[0], Decoding(PIXELS, 3, "error", Path(config.cache_dir))).data
+    ours = responses(net, _some(source).images, FEATURES, device, "32-true")
+    found = {}
+    for name in SETS:
+        images = _some(pool(data, name, config.cache_dir))
+        theirs = responses(net, images.images, FEATURES, device, "32-true")
+        found[name] = mmd_distance(ours.vectors.numpy(), theirs.vectors.numpy())
+        progress(f"distance of {name}: {found[name]:.3f}")
+    atomic_write_text(file, json.dumps(found, indent=2) + "\n")
+    return found
+
+
+def _some(images: ImageTensors) -> ImageTensors:
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:DISTANCE_IMAGES]
+    return replace(images, images=images.images[chosen], labels=images.labels[chosen], names=())
+
+
+def deepest(found: dict[str, Any], setting: str) -> str:
+    return str(len(found["blocks"]) - 1) if setting == "all" else setting
+
+
+def pair(found: Sequence[dict[str, Any]], setting: str) -> Difference:
+    """The gain over the head alone, of all seeds of one set and number of labels."""
+    heads = np.array([rights(one, "head") for one in found])
+    return paired_difference(heads, np.array([rights(one, deepest(one, setting)) for one in found]))
+
+
+def gain(one: dict[str, Any], setting: str) -> float:
+    return float(one["settings"][deepest(one, setting)]["acc"] - one["settings"]["head"]["acc"])
+
+
+def trends(found: Sequence[dict[str, Any]], far: dict[str, float]) -> list[dict[str, Any]]:
+    """Page's tests of both halves of the claim, for each setting."""
+    tests: list[dict[str, Any]] = []
+    order = sorted(far, key=lambda name: far[name])
+    at = {(one["images"], one["labels"], one["seed"]): one for one in found}
+    sizes = {name: sorted({one["labels"] for one in found if one["images"] == name}) for name in order}
+    for setting, words in SETTINGS.items():
+        # Sets with the same numbers of labels, up to `all`, which is the last of each.
+        whole = [name for name in order if len(sizes[name]) == len(LABELS) + 1]
+        rows = [
+            [gain(at[name, size, seed], setting) for size in sizes[name]]
+            for name in whole for seed in SEEDS if all((name, size, seed) in at for size in sizes[name])
+        ]  # fmt: skip
+        if len(rows) > 1:
+            tests.append({"with": "the number of labels", "setting": words, "rows": len(rows), **_page(rows)})
+        rows = [
+            [gain(at[name, size, seed], setting) for name in whole]
+            for size in LABELS for seed in SEEDS if all((name, size, seed) in at for name in whole)
+        ]  # fmt: skip
+        if len(rows) > 1 and len(whole) > 2:
+            tests.append({"with": "the distance", "setting": words, "rows": len(rows), **_page(rows)})
+    for test, p in zip(tests, holm([test["p"] for test in tests]), strict=True):
+        test["holm"] = float(p)
+    return tests
+
+
+def _page(rows: list[list[float]]) -> dict[str, float]:
+    result = page_trend_test(rows, method="asymptotic")
+    ends = np.array(rows)[:, -1] - np.array(rows)[:, 0]
+    return {"p": float(result.pvalue), "rise": float(ends.mean())}
+
+
+def table(found: Sequence[dict[str, Any]], far: dict[str, float]) -> str:
+    lines = []
+    for name in sorted(far, key=lambda name: far[name]):
+        for size in sorted({one["labels"] for one in found if one["images"] == name}):
+            mine = [one for one in found if (one["images"], one["labels"]) == (name, size)]
+            head = np.mean([one["settings"]["head"]["acc"] for one in mine])
+            pairs = [pair(mine, setting) for setting in SETTINGS]
+            cells = [
+                f"{100 * one.difference:+.1f} ({100 * one.low:+.1f} to {100 * one.high:+.1f})" for one in pairs
+            ]
+            lines.append((name, f"{far[name]:.2f}", f"{size:,}", str(len(mine)), f"{100 * head:.1f}", *cells))
+    return markdown(("images", "MMD", "labels", "seeds", "head alone, %", *SETTINGS.values()), lines)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="folder of the archives")
+    parser.add_argument("--weights", type=Path, required=True, help="ResNet-18's ImageNet weights up to layer3")
+    parser.add_argument("--network", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--out", type=Path, default=Path("runs/depth_claim"), help="what is measured is kept there")
+    parser.add_argument("--minutes", type=float, default=1e9, help="no case is begun after so many")
+
+
+def section(options: argparse.Namespace) -> str:
+    cache_dir = config_of(Case(options.network[0], next(iter(SETS)), 0, 0), options.weights).cache_dir
+    parts = []
+    for network in options.network:
+        plan = cases(options.data, [network], cache_dir)
+        far = measure_distances(options.data, options.weights, network, _there(options.out))
+        run(plan, options.data, options.weights, options.out, [1, 2, "all"], options.minutes)
+        found = read(options.out, plan)
+        tests = trends(found, far)
+        lines = [
+            (f"{one['setting']}, with {one['with']}", str(one["rows"]), f"{100 * one['rise']:+.1f}",
+             f"{one['p']:.2g}", f"{one['holm']:.2g}")
+            for one in tests
+        ]  # fmt: skip
+        parts += [
+            f"### {network}", f"{len(found)} of {len(plan)} cases.", table(found, far),
+            markdown(("gain over the head alone", "rows", "last less first, points", "p", "p, Holm"), lines),
+        ]  # fmt: skip
+    return "\n\n".join(parts)
+
+
+def _there(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+BENCHMARK = Benchmark(
+    "benchmarks.depth_claim", "More labels, farther targets, more layers?", __doc__, add_options, section,
+    ("--minutes", "1"),
+)  # fmt: skip
+
+if __name__ == "__main__":
+    BENCHMARK.main()

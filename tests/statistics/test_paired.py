@@ -1,0 +1,146 @@
+"""Paired differences over images and trainings against exact cases, an independent bootstrap and simulations."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from tlcl.statistics.accuracy import compare_accuracies
+from tlcl.statistics.paired import against, holm, images_to_tell, max_t, paired_difference
+
+
+def test_one_training_is_the_exact_test():
+    random = np.random.default_rng(0)
+    first, second = random.random(60) < 0.6, random.random(60) < 0.8
+    exact, pair = compare_accuracies(first, second), paired_difference(first, second)
+    assert (pair.difference, pair.low, pair.high, pair.p) == (exact.difference, exact.low, exact.high, exact.p)
+    assert (pair.first, pair.second) == (first.mean(), second.mean())
+    assert pair.discordant == (first != second).mean()
+
+
+def drawn(random, seeds, images, gain=0.0, spread=0.3):
+    """Answers of two models whose trainings and images both have effects of their own."""
+    hard = random.normal(1, 1.5, images)
+
+    def model(more):
+        own = random.normal(0, 0.5, images) + random.normal(0, spread, (seeds, 1))
+        return hard + more + own + random.normal(0, 0.5, (seeds, images)) > 0
+
+    return model(0.0), model(gain)
+
+
+def test_the_variance_is_that_of_a_bootstrap_over_images_and_trainings():
+    first, second = drawn(np.random.default_rng(3), 6, 400)
+    pair, random = paired_difference(first, second), np.random.default_rng(0)
+    gained = second.astype(float) - first
+    means = [
+        gained[random.integers(0, 6, 6)][:, random.integers(0, 400, 400)].mean() for _ in range(4000)
+    ]
+    # The bootstrap divides by n where an unbiased variance divides by n - 1: 6 trainings are most of it.
+    error = np.std(means) * np.sqrt(6 / 5)
+    assert pair.difference == pytest.approx(gained.mean())
+    assert (pair.high - pair.difference) / error == pytest.approx((pair.difference - pair.low) / error)
+    # Student's factor is between that of 5 degrees of freedom and the normal one.
+    assert 1.96 * 0.9 < (pair.high - pair.difference) / error < stats.t.ppf(0.975, 5) * 1.1
+
+
+@pytest.mark.parametrize(("seeds", "images"), [(3, 200), (3, 1500), (5, 500)])
+def test_intervals_hold_no_difference_where_there_is_none(seeds, images):
+    random = np.random.default_rng(7)
+    pairs = [paired_difference(*drawn(random, seeds, images)) for _ in range(300)]
+    held = np.mean([pair.low <= 0 <= pair.high for pair in pairs])
+    assert held >= 0.91  # two standard errors below what is said in the docstring
+    assert all(pair.told_apart == (not pair.low <= 0 <= pair.high) for pair in pairs)
+
+
+def test_a_difference_that_is_there_is_found():
+    random = np.random.default_rng(1)
+    found = [paired_difference(*drawn(random, 3, 1000, gain=1.5, spread=0.05)) for _ in range(50)]
+    assert np.mean([pair.second_is_better for pair in found]) > 0.9
+    assert not any(pair.first_is_better for pair in found)
+
+
+def test_models_that_never_differ():
+    right = np.ones((3, 5), dtype=bool)
+    same, none = paired_difference(right, right), paired_difference(~right, right)
+    assert (same.difference, same.p, same.told_apart) == (0.0, 1.0, False)
+    assert (none.difference, none.p, none.second_is_better) == (1.0, 0.0, True)
+
+
+@pytest.mark.parametrize(("first", "second"), [([], []), ([True], [True, False]), ([[True]], [[True], [True]])])
+def test_other_images_are_refused(first, second):
+    with pytest.raises(ValueError, match="paired answers must be of the same images"):
+        paired_difference(first, second)
+
+
+def test_holm_of_the_textbook():
+    # Holm 1979: the smallest times their number, the next times one less, never below the one before.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
+    assert len(holm([])) == 0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_between_the_p_and_bonferronis(values):
+    adjusted = holm(values)
+    assert (adjusted >= np.array(values) - 1e-12).all()
+    assert (adjusted <= np.minimum(1, len(values) * np.array(values)) + 1e-12).all()
+    assert (np.argsort(adjusted, kind="stable")[0] == np.argsort(values, kind="stable")[0]) or (
+        adjusted.min() == adjusted[np.argmin(values)]
+    )
+
+
+def test_many_against_one_are_adjusted_for_their_number():
+    random = np.random.default_rng(0)
+    one = random.random(400) < 0.6
+    others = {str(number): random.random(400) < 0.65 for number in range(4)}
+    found = against(one, others)
+    raw = [paired_difference(one, other).p for other in others.values()]
+    assert [pair.p for pair in found.values()] == pytest.approx(holm(raw))
+
+
+def test_max_t_is_what_all_signs_say():
+    gains = np.array([[1, 1, 0, -1, 1, 1.0], [0, 1, 1, np.nan, np.nan, np.nan], [-1, 0, 0, 0, -1, 0]])
+    given_gains = np.nan_to_num(gains)
+    scaled = given_gains / np.sqrt((given_gains**2).sum(1))[:, None]
+    own = scaled.sum(1)
+    largest = [max(scaled @ np.array(signs)) for signs in product((-1, 1), repeat=6)]
+    expected = [np.mean([value >= mine - 1e-9 for value in largest]) for mine in own]
+    assert max_t(gains, draws=40_000) == pytest.approx(expected, abs=0.01)
+
+
+def test_max_t_errs_once_in_twenty_and_finds_more_than_holm():
+    random = np.random.default_rng(0)
+    wrong, ours, holms = 0, 0, 0
+    for _ in range(200):
+        head = random.random(150) < 0.7
+        alike = np.where(random.random(150) < 0.12, random.random(150) < 0.5, head)  # all models share it
+        models = [np.where(random.random(150) < 0.04, random.random(150) < 0.5, alike) for _ in range(8)]
+        chance = np.array([model.astype(float) - head for model in models])
+        # The signs are drawn anew, so that there is no gain but by chance.
+        flips = random.integers(0, 2, 150) * 2 - 1
+        wrong += (max_t(chance * flips, 2000) < 0.05).any()
+        better = np.where(random.random(150) < 0.5, chance * flips, np.abs(chance))
+        ours += (max_t(better, 2000) < 0.05).any()
+        exact = [stats.binomtest(int((one > 0).sum()), max(1, int((one != 0).sum()))).pvalue for one in better]
+        holms += (holm(exact) < 0.05).any()
+    assert wrong / 200 <= 0.08
+    assert ours > holms
+
+
+def test_images_that_would_tell():
+    # Connor 1987, equation 3, by hand: z 1.95996 and 0.84162, 10 points where 30 % are answered differently.
+    by_hand = ((1.959964 * 0.3**0.5 + 0.841621 * (0.3 - 0.01) ** 0.5) / 0.1) ** 2
+    assert images_to_tell(0.1, 0.3) == int(np.ceil(by_hand))
+    assert images_to_tell(0.0, 0.3) is None
+    assert images_to_tell(1e-6, 0.3) is None
+    random = np.random.default_rng(0)
+    images = images_to_tell(0.05, 0.2)
+    told = []
+    for _ in range(300):
+        kind = random.choice([1, -1, 0], images, p=[0.125, 0.075, 0.8])
+        told.append(compare_accuracies(kind == -1, kind == 1).p < 0.05)
+    assert 0.7 < np.mean(told) < 0.88  # the exact test finds a little less than the 80 % of the normal one

@@ -1,0 +1,42 @@
+"""`tlcl depth PHOTOS`: how many layers to retrain, and whether that is better than the head alone.
+
+Every depth from the head alone to everything, and three surgical sets, race on the same held-out images. It prints
+the gain over the head with its 95 % interval, seconds and memory of each, and one recommendation with its command.
+Short for `tlcl train +experiment=how_deep data.train=PHOTOS`, of which any key can be given.
+"""
+
+import sys
+
+from tlcl.commands.parser import command_parser
+from tlcl.errors import run_cli
+from tlcl.system.command import called
+
+
+def quoted(key: str, path: str) -> str:
+    """KEY=PATH as Hydra takes any path."""
+    text = path.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{key}="{text}"'
+
+
+def _program() -> None:
+    parser = command_parser(__doc__, "PHOTOS", "PHOTOS --test OTHER_PHOTOS depth.settings=[1,2,all] seed=1")
+    parser.add_argument("photos", metavar="PHOTOS", help="folder with one folder a class, or .tar or .zip of one")
+    parser.add_argument("--test", metavar="PHOTOS", help="images that are set apart; default: a fifth, held out")
+    options, given = parser.parse_known_args()
+    paths = [quoted("data.train", options.photos)]
+    if options.test is not None:
+        paths.append(quoted("data.test", options.test))
+    name, _, _ = called().rpartition(" ")
+    sys.argv = [f"{name or 'tlcl'} train", "+experiment=how_deep", *paths, *given]
+    from tlcl.train import main as train
+
+    train()
+
+
+def main() -> None:
+    """Command line entry."""
+    run_cli(_program)
+
+
+if __name__ == "__main__":
+    main()

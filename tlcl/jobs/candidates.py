@@ -1,0 +1,95 @@
+"""What may be retrained: how many blocks from the end on, and the surgical sets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tlcl.errors import UserError
+from tlcl.system.text import shown
+
+FIRST, MIDDLE, NORMS, EVERYTHING = "first", "middle", "norms", "all"
+SURGICAL = (FIRST, MIDDLE, NORMS)
+MOST_DEPTHS = 6
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One setting of what trains.
+
+    Attributes:
+        name: as it is asked for: a depth, or one of `SURGICAL`.
+        depth: how many backbone blocks from the end on; None for the others.
+        thaw: the keys of `thaw` that say so.
+        words: what it is, in a table.
+    """
+
+    name: str
+    depth: int | None
+    thaw: dict[str, Any]
+    words: str
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """What is typed to train it, beside a thaw group without milestones."""
+        keys = [key for key, value in self.thaw.items() if value not in (None, "all") or key == "depth"]
+        return tuple(f"thaw.{key}={typed(self.thaw[key])}" for key in keys if self.thaw[key] is not None)
+
+
+def typed(value: Any) -> str:
+    """A value as a command line takes it."""
+    return f"[{','.join(value)}]" if isinstance(value, list) else str(value)
+
+
+def thaw_keys(**keys: Any) -> dict[str, Any]:
+    """The `thaw` group with these keys, and nothing else said."""
+    return {"depth": None, "of": None, "blocks": None, "only": "all", "patience": None, **keys}
+
+
+def depths_of(blocks: int) -> list[int]:
+    """Depths that are tried of so many backbone blocks: all, or powers of two and all of them."""
+    if blocks <= MOST_DEPTHS:
+        return list(range(1, blocks + 1))
+    return [*(2**power for power in range(blocks.bit_length()) if 2**power < blocks), blocks]
+
+
+def candidate(setting: Any, names: Sequence[str]) -> Candidate:
+    """The setting that a text or number stands for.
+
+    Args:
+        names: of the network's blocks, the last one `head`.
+
+    Raises:
+        UserError: it is none.
+    """
+    backbone = list(names[:-1])
+    text = str(setting)
+    if text == FIRST:
+        return Candidate(FIRST, None, thaw_keys(blocks=[backbone[0], "head"]), f"the first block, {backbone[0]}")
+    if text == MIDDLE:
+        block = backbone[len(backbone) // 2]
+        return Candidate(MIDDLE, None, thaw_keys(blocks=[block, "head"]), f"a middle block, {block}")
+    if text == NORMS:
+        return Candidate(NORMS, None, thaw_keys(depth=EVERYTHING, only="norms"), "norms everywhere")
+    depth = len(backbone) if text == EVERYTHING else setting
+    if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= len(backbone):
+        raise UserError(
+            f"depth.settings has {shown(setting)}; a setting is a depth from 1 to {len(backbone)}, all, "
+            f"{', '.join(SURGICAL)}"
+        )
+    what = "everything" if depth == len(backbone) else f"from {backbone[-depth]} on"
+    return Candidate(str(depth), depth, thaw_keys(depth=depth), what)
+
+
+def candidates(settings: Sequence[Any], names: Sequence[str]) -> list[Candidate]:
+    """The settings that are asked for, or the usual ones of a network with these blocks; the cheapest first.
+
+    Raises:
+        UserError: a setting that is none, or is asked for twice.
+    """
+    usual = [*depths_of(len(names) - 1), *(SURGICAL if len(names) > 3 else (NORMS,))]
+    found = [candidate(setting, names) for setting in settings or usual]
+    known = [one.name for one in found]
+    for name in known:
+        if known.count(name) > 1:
+            raise UserError(f"depth.settings has {name} twice")
+    return found

@@ -1,0 +1,218 @@
+"""The settings of what is retrained, in a race on the folds of a cross-validation; no test image is asked.
+
+All train from the same fitted head and the same outputs of frozen blocks. Each training is a line of `race.jsonl`.
+"""
+
+import time
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from tlcl.config.schema import Config
+from tlcl.data.splits import stratified_order
+from tlcl.errors import Stopped, TrainingError
+from tlcl.finetuning.fitted_head import FittedHead
+from tlcl.finetuning.memory import step_bytes
+from tlcl.finetuning.thaw import set_trainable
+from tlcl.jobs.candidates import Candidate, candidates
+from tlcl.jobs.first_answer import FirstAnswer
+from tlcl.jobs.shared_start import SharedStart
+from tlcl.prefix_cache.activations import Keeping
+from tlcl.statistics.accuracy import accuracy_interval
+from tlcl.statistics.racing import survivors
+from tlcl.tracking.records import RunDirectory, read_lines
+
+KEPT = "race.jsonl"
+MOST = 5_000  # images that take part; a difference of one point shows among them
+CURVE_FOLDS = 2  # on which the learning curve is measured
+
+
+def folds_of(labels: Tensor, folds: int, seed: int) -> list[Tensor]:
+    """So many stratified parts of the images that take part: int64, sorted."""
+    order = stratified_order(labels, seed, "how_deep")[:MOST]
+    edges = [len(order) * fold // folds for fold in range(folds + 1)]
+    return [order[begin:end].sort().values for begin, end in pairwise(edges)]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One training and what it answers: a line of `race.jsonl`.
+
+    Attributes:
+        setting: the candidate's name.
+        fold: the part that was held out.
+        share: of the other images that were trained on, above 0, at most 1.
+        right: a 1 or 0 for each held-out image.
+        stopped: why there is no answer; empty where there is.
+    """
+
+    setting: str
+    fold: int
+    share: float
+    right: str
+    seconds: float
+    bytes: int
+    epochs: int
+    stopped: str = ""
+
+
+class Race:
+    """The settings of one network on one set of labelled images.
+
+    Args:
+        first: the head's answer and the images that take part.
+        start: the network and the outputs of its blocks.
+
+    Attributes:
+        done: every training, in the order in which it was done.
+        out: by name, why and after which fold a setting left.
+        head_right: float (N,), 1 where the head alone is right, of the folds' images one after the other.
+        gains: float (M, N), of each setting over it: -1, 0 or 1; NaN where it was not asked.
+        finalists: those that were asked about every image.
+    """
+
+    def __init__(self, config: Config, directory: RunDirectory, first: FirstAnswer, start: SharedStart) -> None:
+        assert config.depth is not None
+        self.config, self.keys, self.directory = config, config.depth, directory
+        self.first, self.start = first, start
+        self.field = candidates(self.keys.settings, start.net.names)
+        self.folds = folds_of(start.labels, self.keys.folds, config.seed)
+        self.images = sum(map(len, self.folds))
+        self.done = [Asked(**line) for line in read_lines(directory.path / KEPT)]
+        self.out: dict[str, dict[str, Any]] = {}
+        self.head_right, self.gains = np.empty(0), np.empty((0, 0))
+        self.finalists: list[str] = []
+
+    def run(self) -> None:
+        """Race, or what is left of it."""
+        parts = [self._rest(fold) for fold in range(len(self.folds))]
+        self.heads = [self._head(rows) for rows in parts]
+        head_right = [
+            self._head_right(head, fold) for head, fold in zip(self.heads, self.folds, strict=True)
+        ]
+        self.head_right = np.concatenate(head_right)
+        configs = [self._config(one, len(parts[0])) for one in self.field]
+        self.start.fill(configs, Keeping.of(self.config))
+        total = len(self.field) * len(self.folds)
+        alive = list(range(len(self.field)))
+        gains = np.full((len(self.field), self.images), np.nan)
+        shown = None if self.config.trainer.progress else True
+        with tqdm(total=total, desc="how deep", unit=" trainings", disable=shown) as bar:
+            for fold, rows in enumerate(parts):
+                for model in alive:
+                    asked = self._asked(self.field[model], fold, rows, self.heads[fold], 1.0)
+                    if not asked.stopped:
+                        gains[model, self._slice(fold)] = _bits(asked.right) - self.head_right[self._slice(fold)]
+                    bar.update()
+                alive = self._left(gains, alive, fold)
+                if not alive:
+                    break
+        self.gains, self.finalists = gains, [self.field[model].name for model in alive]
+
+    def _rest(self, fold: int) -> Tensor:
+        return torch.cat([part for number, part in enumerate(self.folds) if number != fold]).sort().values
+
+    def _slice(self, fold: int) -> slice:
+        begin = sum(map(len, self.folds[:fold]))
+        return slice(begin, begin + len(self.folds[fold]))
+
+    def _head(self, rows: Tensor) -> FittedHead:
+        return self.first.fit(rows, self._labels_of_pool, self.start.classes)
+
+    @property
+    def _labels_of_pool(self) -> Tensor:
+        labels = torch.zeros(int(self.first.indices.max()) + 1, dtype=torch.int64)
+        labels[self.first.indices] = self.start.labels
+        return labels
+
+    def _head_right(self, head: FittedHead, held_out: Tensor) -> np.ndarray:
+        answers = head.logits(self.first.features[held_out, 0]).argmax(1)
+        return (answers == self.start.labels[held_out]).numpy().astype(float)
+
+    def _config(self, one: Candidate, images: int) -> Config:
+        return self.start.config_for(one.thaw, images, self.keys.steps)
+
+    def _asked(self, one: Candidate, fold: int, rows: Tensor, head: FittedHead, share: float) -> Asked:
+        """From the record, or trained and asked now."""
+        known = next((a for a in self.done if (a.setting, a.fold, a.share) == (one.name, fold, share)), None)
+        if known is not None:
+            return known
+        config, held_out, began = self._config(one, len(rows)), self.folds[fold], time.perf_counter()
+        right, stopped, size = "", "", 0
+        try:
+            self.start.train(config, rows, head)
+            size = self._bytes(config)
+            answers = self.start.logits(config, held_out).argmax(1)
+            right = "".join("1" if hit else "0" for hit in (answers == self.start.labels[held_out]).tolist())
+        except Stopped:
+            raise
+        except TrainingError as error:  # a loss that is not finite: the setting is out, the others go on
+            stopped = str(error)
+        seconds = round(time.perf_counter() - began, 2)
+        asked = Asked(one.name, fold, share, right, seconds, size, config.trainer.epochs, stopped)
+        self.done.append(asked)
+        self.directory.append(KEPT, asdict(asked))
+        self.directory.keep_seconds()
+        return asked
+
+    def _bytes(self, config: Config) -> int:
+        net, held = self.start.net, self.start.views.get(self.start.place(config) or "")
+        batch = torch.arange(min(config.data.batch_size, len(self.start.labels)))
+        set_trainable(net, config.schedule.trainable(0), config.schedule.only)
+        inputs = self.start.images[batch] if held is None else held.version(0)[batch]
+        place = None if held is None else held.place
+        return step_bytes(net, place, inputs.to(self.start.device), config.optim.name, config.trainer.precision)
+
+    def _left(self, gains: np.ndarray, alive: list[int], fold: int) -> list[int]:
+        """Who goes on after this fold."""
+        here = self._slice(fold)
+        failed = [model for model in alive if np.isnan(gains[model, here]).any()]
+        for model in failed:
+            self.out[self.field[model].name] = {"why": "stopped", "after": fold + 1}
+        alive = [model for model in alive if model not in failed]
+        if not self.keys.race or fold + 1 == len(self.folds):
+            return alive
+        alive, out = survivors(gains, alive, fold + 1, self.images)
+        for model, why in out.items():
+            self.out[self.field[model].name] = {"why": why, "after": fold + 1}
+        return alive
+
+    def curve(self, setting: str | None) -> list[dict[str, Any]]:
+        """Accuracy of the head, and of the setting, trained on shares of the labels: on the first two folds."""
+        one = next((one for one in self.field if one.name == setting), None)
+        points = []
+        for share in sorted({*self.keys.curve, 1.0}):
+            heads, deeper, used = [], [], 0
+            for fold in range(min(CURVE_FOLDS, len(self.folds))):
+                rows = self._share(self._rest(fold), share, fold)
+                used += len(rows)
+                head = self._head(rows)
+                heads.append(self._head_right(head, self.folds[fold]))
+                if one is not None:
+                    asked = self._asked(one, fold, rows, head, share)
+                    deeper.append(_bits(asked.right) if not asked.stopped else np.full(len(heads[-1]), np.nan))
+            right = np.concatenate(heads)
+            point: dict[str, Any] = {"labels": used // len(heads), "images": len(right)}
+            point |= {"head": float(right.mean()), "head_interval": accuracy_interval(int(right.sum()), len(right))}
+            if one is not None and not np.isnan(np.concatenate(deeper)).any():
+                theirs = np.concatenate(deeper)
+                point["deeper"] = float(theirs.mean())
+                point["deeper_interval"] = accuracy_interval(int(theirs.sum()), len(theirs))
+            points.append(point)
+        return points
+
+    def _share(self, rows: Tensor, share: float, fold: int) -> Tensor:
+        """The first so many of a stratified order, each class with an image at least where it has one."""
+        labels = self.start.labels[rows]
+        order = stratified_order(labels, self.config.seed, f"how_deep/curve/{fold}")
+        least = min(len(rows), len(labels.unique()))
+        return rows[order[: max(least, round(share * len(rows)))]].sort().values
+
+
+def _bits(right: str) -> np.ndarray:
+    return np.array([bit == "1" for bit in right], dtype=float)

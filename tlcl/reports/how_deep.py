@@ -1,0 +1,172 @@
+"""Table, sentence, pictures and page of how deep to retrain, from the records alone."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tlcl.reports.next_steps import recorded_path, resume_commands
+from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page
+from tlcl.reports.plots.how_deep import gains_figure, learning_curve
+from tlcl.reports.plots.style import save_figures
+from tlcl.system.figures import count, duration, points, signed_points, three_digits
+from tlcl.tracking.finished_run import FinishedRun
+
+RECORDS = {
+    "config.yaml": "the config",
+    "environment.json": "versions, commit and command",
+    "summary.json": "the summary",
+}
+CAPTIONS = {
+    "gains": "How many points more of the held-out images are right than with the head alone; the bars are 95 % "
+    "intervals. Filled: told apart from the head alone, when all settings are tested together. Hollow: not. Small: "
+    "left the race early, on fewer images.",
+    "learning_curve": "Accuracy on the held-out images of the first two folds by the number of labelled images "
+    "trained on; the bands are 95 % intervals.",
+}
+ALTERNATIVES = {
+    "gains": "Points with intervals: gain over the head alone of each setting; its figures are in the table",
+    "learning_curve": "Lines of accuracy against the number of labels, for the head alone and a deeper model",
+}
+WHY = {
+    "worse": "worse than the leader",
+    "hopeless": "hardly a chance to be told apart",
+    "halved": "behind the better half",
+    "stopped": "its loss was not finite",
+}
+OURS = ("experiment", "run_dir", "name", "depth", "thaw", "trainer.epochs", "trainer.select")  # not handed on
+
+
+def interval_words(row: Mapping[str, Any]) -> str:
+    """`+1.2 (-0.4 to +2.9)` points."""
+    if row["gain"] is None:
+        return "–"
+    return f"{signed_points(row['gain'])} ({signed_points(row['low'])} to {signed_points(row['high'])})"
+
+
+def left_words(row: Mapping[str, Any], folds: int) -> str:
+    """When and why a setting left the race; empty where it did not."""
+    out = row["out"]
+    return f"left after fold {out['after']} of {folds}: {WHY[out['why']]}" if out else ""
+
+
+def memory_words(size: int | None) -> str:
+    return "–" if size is None else f"{three_digits(size / 2**20)} MiB"
+
+
+def table_lines(summary: Mapping[str, Any]) -> list[str]:
+    """The table for a terminal."""
+    race = summary["race"]
+    head = race["head"]
+    rows = [("setting", "trains", "gain over the head, points (95 %)", "seconds", "memory", "")]
+    rows.append(("head", "the head alone", f"{points(head['acc'])} % are right", "–", "–", ""))
+    for row in race["settings"]:
+        time = "–" if row["seconds"] is None else duration(row["seconds"])
+        rows.append(
+            (row["setting"], row["words"], interval_words(row), time, memory_words(row["bytes"]),
+             left_words(row, race["folds"]))
+        )  # fmt: skip
+    widths = [max(len(row[place]) for row in rows) for place in range(5)]
+    return [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]).rstrip()
+        for row in rows
+    ]
+
+
+def verdict(summary: Mapping[str, Any]) -> str:
+    """What to do, in a sentence or two."""
+    race = summary["race"]
+    images, rows = count(race["images"]), {row["setting"]: row for row in race["settings"]}
+    chosen, nearest = race["chosen"], race["nearest"]
+    on = f"on {images} held-out images ({race['folds']} folds)"
+    if chosen is not None:
+        row = rows[chosen]
+        return (
+            f"Retrain {_what(row)}: {interval_words(row)} points more than the head alone {on}, more than chance "
+            f"with all {len(rows)} settings tested together (p = {row['p']:.2g})."
+        )
+    if nearest is None:
+        return f"Keep the head: no deeper model could be trained {on}."
+    row = rows[nearest]
+    said = (
+        f"Keep the head: deeper cannot be told apart from it {on}; the nearest, {_what(row)}, has "
+        f"{interval_words(row)} points."
+    )
+    if row["high"] is not None and row["high"] < 0:
+        said = f"Keep the head: it is better {on}; {_what(row)} has {interval_words(row)} points."
+    if race["more_labels"]:
+        more = count(race["more_labels"])
+        return f"{said} If its gain is what it looks like, about {more} more labels would tell."
+    if row["gain"] is not None and row["gain"] <= 0:
+        return f"{said} Nothing suggests that more labels of this kind would change that soon."
+    return said
+
+
+def _what(row: Mapping[str, Any]) -> str:
+    if row["depth"] is not None:
+        return f"{row['words']} (depth {row['depth']})"
+    return str(row["words"])
+
+
+def command_of(summary: Mapping[str, Any], command: str) -> str:
+    """The command that trains what is recommended, from the one that asked.
+
+    Args:
+        command: as `environment.json` has it.
+    """
+    words = shlex.split(command)
+    begin = next((place for place, word in enumerate(words) if word.startswith("+experiment")), len(words))
+    program, given = words[:begin], words[begin:]
+    kept = [word for word in given if not _is_ours(word)]
+    race = summary["race"]
+    row = next((row for row in race["settings"] if row["setting"] == race["chosen"]), None)
+    if row is None:
+        own = ["thaw=head_only"]
+    else:
+        cleared = [] if row["depth"] is not None or row["setting"] == "norms" else ["thaw=milestones"]
+        own = [
+            *cleared, *row["overrides"], "optim.head=lp_ft", f"trainer.epochs={row['epochs']}",
+            "trainer.patience=null", "trainer.select=last",
+        ]  # fmt: skip
+    return shlex.join([*(program or ["tlcl", "train"]), "+experiment=own_images", *kept, *own])
+
+
+def _is_ours(word: str) -> bool:
+    key = word.lstrip("+~").partition("=")[0]
+    return key in OURS or key.startswith(("depth.", "thaw.", "hydra."))
+
+
+def save_how_deep_plots(root: Path) -> list[Path]:
+    """Draw what the records allow into `plots/`."""
+    summary = FinishedRun(root).summary
+    if "race" not in summary:
+        return []
+    figures = {"gains": gains_figure(summary["race"])}
+    if len(summary.get("curve") or []) > 1:
+        figures["learning_curve"] = learning_curve(summary["curve"], _name(summary))
+    return save_figures(root, figures)
+
+
+def _name(summary: Mapping[str, Any]) -> str:
+    race = summary["race"]
+    wanted = race["chosen"] or race["nearest"]
+    return next((row["words"] for row in race["settings"] if row["setting"] == wanted), "deeper")
+
+
+def write_how_deep_report(root: Path) -> Path:
+    """Write `report.html` from what is there; says what is not."""
+    run = FinishedRun(root)
+    context: dict[str, Any] = {**base_context(root, missing_records(run, RECORDS)), "rows": [], "plots": []}
+    if "race" in run.summary:
+        race, asked = run.summary["race"], str(run.environment.get("command", ""))
+        context |= {
+            "verdict": verdict(run.summary),
+            "commands": [("train what is recommended", command_of(run.summary, asked))],
+            "plots": embedded_plots(root, CAPTIONS, ALTERNATIVES),
+            "race": race,
+            "rows": [(row, interval_words(row), left_words(row, race["folds"])) for row in race["settings"]],
+            "memory_words": memory_words,
+        }
+    else:
+        context["commands"] = resume_commands(recorded_path(run))
+    return render_page(root, "how_deep.html.j2", context)

@@ -1,0 +1,78 @@
+"""Which of several models are still in the race after some folds of a cross-validation: pure functions.
+
+In the manner of Maron & Moore 1997, "The racing algorithm", and successive halving (Jamieson & Talwalkar 2016,
+"Non-stochastic best arm identification and hyperparameter optimization").
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import binomtest, norm
+
+WORSE = 0.1  # p, one-sided, below which a model is out because the leader is better
+HOPELESS = 0.05  # chance of being told apart from the reference in the end, below which it is out
+
+
+def behind(gained: np.ndarray, leader: np.ndarray) -> float:
+    """One-sided p of the exact sign test that the leader is no better, on the images that both were asked."""
+    less = gained - leader
+    lost, won = int((less < 0).sum()), int((less > 0).sum())
+    return float(binomtest(lost, lost + won, alternative="greater").pvalue) if lost + won else 1.0
+
+
+def chance_to_tell(gained: np.ndarray, images: int, level: float) -> float:
+    """The chance that a model's gain, as large as it looks now, is more than chance when all images are asked.
+
+    The gain per image is taken as normal, with what is known of it and what is to come.
+
+    Args:
+        gained: float (n,), -1, 0 or 1, of the images asked so far.
+        images: N in the end.
+        level: two-sided, in 0..1.
+    """
+    asked, mean = len(gained), float(gained.mean())
+    apart = float((gained != 0).mean())
+    if apart == 0:
+        return 0.0
+    needed = float(norm.ppf((1 + level) / 2)) * math.sqrt(apart * images)
+    if asked >= images:
+        return float(mean * images > needed)
+    spread = math.sqrt(apart * (images - asked) * images / asked)
+    return float(norm.sf((needed - mean * images) / spread))
+
+
+def survivors(
+    gains: ArrayLike, alive: Sequence[int], folds_done: int, images: int, level: float = 0.95
+) -> tuple[list[int], dict[int, str]]:
+    """Which models go on after a fold, and why each of the others does not.
+
+    Out is what is worse than the leader by more than chance, what has hardly a chance of being told apart from the
+    reference in the end, and, of those left, all but the better half of the field of the fold before.
+
+    Args:
+        gains: float (M, N), as for `tlcl.statistics.paired.max_t`: over the reference, NaN where not asked.
+        alive: those that were asked in the last fold, the cheapest first.
+        folds_done: how many folds are done, from 1.
+        images: N in the end.
+    """
+    given = np.asarray(gains, dtype=float)
+    if not alive:
+        return [], {}
+    asked = ~np.isnan(given[list(alive)]).any(0)
+    mine = {model: given[model, asked] for model in alive}
+    order = sorted(alive, key=lambda model: -float(mine[model].mean()))  # stable: among equals the cheapest first
+    leader = mine[order[0]]
+    if leader.mean() < 0:
+        leader = np.zeros_like(leader)  # the reference leads
+    out: dict[int, str] = {}
+    for model in alive:
+        if behind(mine[model], leader) < WORSE:
+            out[model] = "worse"
+        elif chance_to_tell(mine[model], images, level) < HOPELESS:
+            out[model] = "hopeless"
+    kept = [model for model in order if model not in out]
+    most = max(1, math.ceil(len(given) / 2**folds_done))
+    out |= dict.fromkeys(kept[most:], "halved")
+    return [model for model in alive if model in kept[:most]], out
