@@ -92,7 +92,7 @@ def gain(one: dict[str, Any], setting: str) -> float:
 
 def trends(found: Sequence[dict[str, Any]], far: dict[str, float]) -> list[dict[str, Any]]:
     """Page's tests of both halves of the claim, for each setting."""
-    tests: list[dict[str, Any]] = []
+    trended: list[dict[str, Any]] = []
     order = sorted(far, key=lambda name: far[name])
     at = {(one["images"], one["labels"], one["seed"]): one for one in found}
     sizes = {name: sorted({one["labels"] for one in found if one["images"] == name}) for name in order}
@@ -104,16 +104,16 @@ def trends(found: Sequence[dict[str, Any]], far: dict[str, float]) -> list[dict[
             for name in whole for seed in SEEDS if all((name, size, seed) in at for size in sizes[name])
         ]  # fmt: skip
         if len(rows) > 1:
-            tests.append({"with": "the number of labels", "setting": words, "rows": len(rows), **_page(rows)})
+            trended.append({"with": "the number of labels", "setting": words, "rows": len(rows), **_page(rows)})
         rows = [
             [gain(at[name, size, seed], setting) for name in whole]
             for size in LABELS for seed in SEEDS if all((name, size, seed) in at for name in whole)
         ]  # fmt: skip
         if len(rows) > 1 and len(whole) > 2:
-            tests.append({"with": "the distance", "setting": words, "rows": len(rows), **_page(rows)})
-    for test, p in zip(tests, holm([test["p"] for test in tests]), strict=True):
+            trended.append({"with": "the distance", "setting": words, "rows": len(rows), **_page(rows)})
+    for test, p in zip(trended, holm([test["p"] for test in trended]), strict=True):
         test["holm"] = float(p)
-    return tests
+    return trended
 
 
 def _page(rows: list[list[float]]) -> dict[str, float]:
@@ -152,11 +152,11 @@ def section(options: argparse.Namespace) -> str:
         far = measure_distances(options.data, options.weights, network, _there(options.out))
         run(plan, options.data, options.weights, options.out, [1, 2, "all"], options.minutes)
         found = read(options.out, plan)
-        tests = trends(found, far)
+        trended = trends(found, far)
         lines = [
             (f"{one['setting']}, with {one['with']}", str(one["rows"]), f"{100 * one['rise']:+.1f}",
              f"{one['p']:.2g}", f"{one['holm']:.2g}")
-            for one in tests
+            for one in trended
         ]  # fmt: skip
         parts += [
             f"### {network}", f"{len(found)} of {len(plan)} cases.", table(found, far),

@@ -85,7 +85,7 @@ def test_a_comparison_names_apart_what_sees_more() -> None:
         {"method": "der", "final_accuracy": None, "final_accuracy_std": None},
     ]
     assert comparison_verdict(rows, "final_accuracy", "accuracy") == (
-        "Best of the methods in accuracy: er buffer_size=30 with 90.0 ± 1.1 %, then naive with 20.0 %. "
+        "The highest accuracy: er buffer_size=30 with 90.0 ± 1.1 %, then naive with 20.0 %. "
         "Given what the others are not, joint reaches 97.2 %."
     )
     assert comparison_verdict(rows[:1], "final_accuracy", "accuracy") == ""

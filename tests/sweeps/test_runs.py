@@ -60,12 +60,15 @@ def test_a_killed_sweep_goes_on_to_the_same_table(
         assert (root / name / "model.safetensors").read_bytes() == (whole / name / "model.safetensors").read_bytes()
 
 
+RECORDS = ("config.yaml", "summary.json", "job.json", "labels.json", "data.json", "test_predictions.npz")
+
+
 def test_the_report_needs_the_records_alone(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "sweep"
     shutil.copytree(whole, root)
     for job in root.glob("?"):
         for kept in list(job.rglob("*")):
-            if kept.is_file() and kept.name not in ("config.yaml", "summary.json", "job.json"):
+            if kept.is_file() and kept.name not in RECORDS:
                 kept.unlink()
     for made in ("sweep.csv", "report.html"):
         (root / made).unlink()

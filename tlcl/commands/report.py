@@ -1,6 +1,8 @@
 """`tlcl report`: draw the report of a sweep, a run, a comparison or a study again, from its records alone.
 
-No checkpoint is read, no data, and nothing is computed on images: what a directory recorded is enough.
+Of two runs, `tlcl report A B`, it says whether one is better than the other by more than chance on the same test
+images, and writes a page that shows by class where they differ. No checkpoint is read, no data, and nothing is
+computed on images: what a directory recorded is enough.
 """
 
 from pathlib import Path
@@ -10,11 +12,22 @@ from tlcl.errors import run_cli
 
 
 def _program() -> None:
-    parser = command_parser(__doc__, "runs/sweeps/finetune/DATE")
+    parser = command_parser(__doc__, "runs/sweeps/finetune/DATE", "runs/own_images/DATE latest --out pair.html")
     parser.add_argument("directory", type=Path, help="of a sweep, a run, a comparison or a study, or latest")
+    parser.add_argument("other", type=Path, nargs="?", help="a second run: both are compared")
+    parser.add_argument(
+        "--out", type=Path, default=Path("pair.html"), metavar="FILE", help="page of two runs (default pair.html)"
+    )
     options = parser.parse_args()
+    from tlcl.tracking.latest import finished_directory, whole_directory
+
+    if options.other is not None:
+        from tlcl.reports.pair import write_pair
+
+        print(write_pair(finished_directory(options.directory), finished_directory(options.other), options.out))
+        print(f"report: {options.out}")
+        return
     from tlcl.reports.report import report
-    from tlcl.tracking.latest import whole_directory
 
     print(f"report: {report(whole_directory(options.directory))}")
 

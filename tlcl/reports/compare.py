@@ -8,10 +8,12 @@ from matplotlib.figure import Figure
 
 from tlcl.reports.next_steps import Commands, recorded_path, resume_commands, use_commands
 from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page
+from tlcl.reports.paired import compared, difference_words, standing_words
 from tlcl.reports.plots.continual import percent_axis, task_axis
 from tlcl.reports.plots.style import BLUE, INK, line_style, percent_ticks, save_figures
 from tlcl.reports.tables.compare import LOWER, UPPER, gap_closed, read_table
 from tlcl.reports.verdict import comparison_verdict, methods_and_ends
+from tlcl.statistics.paired import Difference
 from tlcl.system.figures import percent
 from tlcl.tracking.finished_run import FinishedRun
 
@@ -121,14 +123,38 @@ def best_commands(root: Path, rows: list[dict], key: str) -> Commands:
     return []
 
 
+def runs_by_method(root: Path) -> dict[str, dict[object, Path]]:
+    """Method -> seed -> directory of each finished run."""
+    found: dict[str, dict[object, Path]] = {}
+    methods = [row["method"] for row in read_table(root)]
+    for run in map(FinishedRun, sorted((root / "runs").glob("*"))):
+        name = str(run.setting("name") or "")
+        mine = [method for method in methods if name.endswith(f" {method}")]
+        if run.complete and mine:
+            found.setdefault(max(mine, key=len), {})[run.setting("seed")] = run.path
+    return found
+
+
+def beside_best(root: Path, rows: list[dict], key: str) -> dict[str, Difference]:
+    """Each method less the one with the highest figure `key`, of those that are given the same, by its name."""
+    real, _ = methods_and_ends(rows, key)
+    runs = runs_by_method(root)
+    names = [row["method"] for row in real if row["method"] in runs]
+    return compared(runs[names[0]], {name: runs[name] for name in names[1:]}) if names else {}
+
+
 def write_compare_report(root: Path) -> Path:
     """Write `report.html` from what is there; says what is not."""
     rows, run = read_table(root), FinishedRun(root)
-    compared = next((key for key in ("test_acc", "final_accuracy") if rows and key in rows[0]), "")
+    key = next((key for key in ("test_acc", "final_accuracy") if rows and key in rows[0]), "")
+    pairs = beside_best(root, rows, key) if key else {}
+    best = next((row["method"] for row in methods_and_ends(rows, key)[0]), "")
     context = {
         **base_context(root, missing_records(run, RECORDS)),
-        "verdict": comparison_verdict(rows, compared, VERDICTS[compared]) if compared else "",
-        "commands": best_commands(root, rows, compared) if run.complete else resume_commands(recorded_path(run)),
+        "verdict": comparison_verdict(rows, key, VERDICTS[key], standing_words(pairs, best)) if key else "",
+        "less_best": {name: difference_words(pair) for name, pair in pairs.items()},
+        "best": best,
+        "commands": best_commands(root, rows, key) if run.complete else resume_commands(recorded_path(run)),
         "plots": embedded_plots(root, CAPTIONS, ALTERNATIVES),
         "rows": rows,
         "columns": {key: name for key, name in COLUMNS.items() if rows and key in rows[0]},

@@ -164,7 +164,10 @@ def write_how_deep_report(root: Path) -> Path:
             "commands": [("train what is recommended", command_of(run.summary, asked))],
             "plots": embedded_plots(root, CAPTIONS, ALTERNATIVES),
             "race": race,
-            "rows": [(row, interval_words(row), left_words(row, race["folds"])) for row in race["settings"]],
+            "rows": [
+                {**row, "gained": interval_words(row), "left": left_words(row, race["folds"])}
+                for row in race["settings"]
+            ],
             "memory_words": memory_words,
         }
     else:

@@ -1,6 +1,6 @@
 """Table, pictures and page of a sweep, from its records alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,12 +9,14 @@ from matplotlib.figure import Figure
 from tlcl.config.kinds import NAMED, Kind
 from tlcl.reports.next_steps import Commands, recorded_path, use_commands
 from tlcl.reports.page import base_context, embedded_plots, render_page
+from tlcl.reports.paired import beside_chosen, difference_words, standing_words
 from tlcl.reports.plots.style import save_figures
 from tlcl.reports.plots.sweep import DEPTH, bars, heat_map, lines, parallel_coordinates, search_history
 from tlcl.reports.tables.runs import write_runs
 from tlcl.reports.tables.spread import mean_std
 from tlcl.reports.tables.sweep import Row, chosen, csv_text, is_condition, numeric, records_of, rows_of, values_of
 from tlcl.reports.tables.sweep import score as best_first
+from tlcl.statistics.paired import Difference
 from tlcl.system.figures import points_spread
 from tlcl.system.files import atomic_write_text
 from tlcl.tracking.finished_run import COMPLETE, FAILURE, FinishedRun
@@ -131,6 +133,22 @@ def sentences(rows: Sequence[Row], score: str, label: str) -> list[str]:
     return said
 
 
+def standing(rows: Sequence[Row], pairs: Mapping[int, Difference]) -> list[str]:
+    """How the other settings stand to the chosen one under each condition, on the same test images."""
+    said = []
+    for best in chosen(rows):
+        conditions = [key for key in best.settings if is_condition(key)]
+        choices = [key for key in best.settings if not is_condition(key)]
+        mine = {
+            described(row.settings, choices): pairs[id(row)] for row in rows
+            if id(row) in pairs and all(row.settings[key] == best.settings[key] for key in conditions)
+        }  # fmt: skip
+        words = standing_words(mine, "the chosen")
+        where = f"{described(best.settings, conditions)}: " if conditions else ""
+        said += [f"{where}{words}"] if words else []
+    return said
+
+
 def _percent(values: Sequence[float]) -> str:
     return f"{points_spread(*mean_std(values))} %" if values else "–"
 
@@ -154,7 +172,7 @@ def write_sweep_report(root: Path) -> Path:
     rows = rows_of(sweep.jobs, sweep.keys)
     if sweep.search:  # a search has no order of its own: best first
         rows.sort(key=best_first, reverse=True)
-    records = records_of(rows)
+    records, pairs = records_of(rows), beside_chosen(root, rows, chosen(rows))
     atomic_write_text(root / "sweep.csv", csv_text(records))
     write_runs(root, sweep.jobs)
     drawn = pictures(rows, sweep.keys, search=sweep.search, label=label, score=score)
@@ -166,12 +184,16 @@ def write_sweep_report(root: Path) -> Path:
             {name: picture.caption for name, picture in drawn.items()},
             {name: picture.alternative for name, picture in drawn.items()},
         ),
-        "sentences": sentences(rows, score, label),
+        "sentences": [*sentences(rows, score, label), *standing(rows, pairs)],
+        "beside_chosen": bool(pairs),
         "commands": chosen_commands(root, rows),
         "score": score,
         "label": label,
         "keys": sweep.keys,
-        "rows": list(zip(rows, records, strict=True)),
+        "rows": [
+            (row, {**record, "less_chosen": difference_words(pairs[id(row)]) if id(row) in pairs else "–"})
+            for row, record in zip(rows, records, strict=True)
+        ],
         "columns": {key: name for key, name in COLUMNS.items() if records and key in records[0]},
         "done": sum(job.status == COMPLETE for job in sweep.jobs),
         "planned": sweep.planned,

@@ -119,19 +119,22 @@ def methods_and_ends(
     return [row for row in known if row not in ends], ends
 
 
-def comparison_verdict(rows: Sequence[Mapping[str, Any]], key: str, what: str) -> str:
-    """The best method, and the next; those that are given what the others are not are named apart.
+def comparison_verdict(rows: Sequence[Mapping[str, Any]], key: str, what: str, standing: str = "") -> str:
+    """The method with the highest figure, and the next; those that are given what the others are not stand apart.
 
     Args:
-        rows: best first.
+        rows: the highest first.
         key: of the accuracy that is compared.
         what: it is.
+        standing: how the others stand to the first on the same test images, where that is known.
     """
     real, ends = methods_and_ends(rows, key)
     if not real:
         return ""
     figures = [f"{row['method']} with {_spread(row, key)}" for row in real[:2]]
-    said = f"Best of the methods in {what}: {', then '.join(figures)}."
+    said = f"The highest {what}: {', then '.join(figures)}."
+    if standing:
+        said = f"{said} {standing}"
     upper = [f"{row['method']} reaches {_spread(row, key)}" for row in ends]
     return f"{said} Given what the others are not, {' and '.join(upper)}." if upper else said
 

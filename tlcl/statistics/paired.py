@@ -124,7 +124,11 @@ def against(
     Args:
         reference, others: as for `paired_difference`.
     """
-    pairs = {name: paired_difference(reference, right, level) for name, right in others.items()}
+    return together({name: paired_difference(reference, right, level) for name, right in others.items()})
+
+
+def together(pairs: Mapping[str, Difference]) -> dict[str, Difference]:
+    """The same differences with p adjusted for their number (`holm`)."""
     adjusted = holm([pair.p for pair in pairs.values()])
     return {name: replace(pair, p=float(p)) for (name, pair), p in zip(pairs.items(), adjusted, strict=True)}
 

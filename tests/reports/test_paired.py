@@ -1,0 +1,120 @@
+"""Runs compared from their recorded answers: against counts by hand, and nothing where they cannot be compared."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tlcl.errors import UserError
+from tlcl.reports.pair import write_pair
+from tlcl.reports.paired import answered, beside_chosen, compared, pair_sentence, standing_words
+from tlcl.reports.tables.sweep import chosen, rows_of
+from tlcl.statistics.paired import holm, paired_difference
+from tlcl.tracking.finished_run import COMPLETE
+from tlcl.tracking.sweep_records import RunRecord
+
+LABELS = np.arange(200) % 4
+
+
+def run_in(path: Path, right: np.ndarray, labels: np.ndarray = LABELS, digest: str = "abc") -> Path:
+    path.mkdir(parents=True)
+    guesses = np.where(right, labels, (labels + 1) % 4)
+    (path / "labels.json").write_text(json.dumps({"classes": ["a", "b", "c", "d"]}))
+    (path / "data.json").write_text(json.dumps({"test": {"digest": digest}}))
+    np.savez(
+        path / "test_predictions.npz", labels=labels, probabilities=np.eye(4, dtype=np.float32)[guesses],
+        mistake_index=np.empty(0, int), mistake_images=np.empty((0, 3, 4, 4), np.uint8),
+    )  # fmt: skip
+    return path
+
+
+def hits(share: float, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).random(200) < share
+
+
+def test_only_runs_with_known_answers_are_compared(tmp_path: Path) -> None:
+    right = hits(0.7, 0)
+    one = run_in(tmp_path / "one", right)
+    found = answered(one)
+    assert found is not None
+    assert np.array_equal(found.right, right)
+    assert answered(tmp_path / "nowhere") is None
+    assert answered(run_in(tmp_path / "hidden", right, np.full(200, -1))) is None
+    (tmp_path / "one" / "test_predictions.npz").write_bytes(b"damaged")
+    assert answered(one) is None
+
+
+def test_other_images_and_other_seeds_are_left_out(tmp_path: Path) -> None:
+    first = {seed: run_in(tmp_path / f"a{seed}", hits(0.6, seed)) for seed in (0, 1)}
+    others = {
+        "same": {seed: run_in(tmp_path / f"b{seed}", hits(0.9, 10 + seed)) for seed in (0, 1)},
+        "one seed": {1: run_in(tmp_path / "c1", hits(0.6, 21)), 7: run_in(tmp_path / "c7", hits(0.6, 27))},
+        "other images": {seed: run_in(tmp_path / f"d{seed}", hits(0.9, seed), digest="x") for seed in (0, 1)},
+        "no seed": {5: run_in(tmp_path / "e5", hits(0.9, 5))},
+    }
+    pairs = compared(first, others)
+    assert list(pairs) == ["same", "one seed"]
+    by_hand = paired_difference([hits(0.6, 0), hits(0.6, 1)], [hits(0.9, 10), hits(0.9, 11)])
+    assert (pairs["same"].difference, pairs["same"].seeds) == (by_hand.difference, 2)
+    assert (pairs["one seed"].seeds, pairs["one seed"].images) == (1, 200)
+
+
+def record(path: Path, root: Path, number: int, validation: float, **settings: object) -> RunRecord:
+    summary = {"job": "finetune", "selected": {"val_acc": validation}, "test_acc": 0.5, "seconds": 1.0}
+    return RunRecord(number, path.relative_to(root), settings, COMPLETE, "", summary)  # type: ignore[arg-type]
+
+
+def test_a_sweeps_settings_stand_beside_what_validation_chose(tmp_path: Path) -> None:
+    rights = {0: hits(0.5, 0), 1: hits(0.85, 1), 2: hits(0.86, 2)}
+    jobs = [
+        record(run_in(tmp_path / f"{depth}_{size}", right), tmp_path, depth, 0.5 + 0.1 * (depth == 1),
+               **{"thaw.depth": depth, "data.train_size": size, "seed": 0})
+        for depth, right in rights.items() for size in (50, 100)
+    ]  # fmt: skip
+    rows = rows_of(jobs, ["thaw.depth", "data.train_size"])
+    pairs = beside_chosen(tmp_path, rows, chosen(rows))
+    assert len(pairs) == 4  # two rivals under each condition, and never the chosen one
+    expected = [paired_difference(rights[1], rights[depth]) for depth in (0, 2)]
+    for size in (50, 100):
+        mine = [pairs[id(row)] for row in rows if id(row) in pairs and row.settings["data.train_size"] == size]
+        assert [pair.difference for pair in mine] == [pair.difference for pair in expected]
+        assert [pair.p for pair in mine] == pytest.approx(holm([pair.p for pair in expected]))
+
+
+def test_words_name_no_winner_without_a_test() -> None:
+    near, far = hits(0.8, 0), hits(0.3, 1)
+    pairs = {"er": paired_difference(near, near), "naive": paired_difference(near, far)}
+    said = standing_words(pairs, "der_pp")
+    assert "naive is worse than der_pp by more than chance" in said
+    assert "er is not to be told apart from der_pp" in said
+    assert standing_words({}, "der_pp") == ""
+    right, other = np.array([True] * 12 + [False] * 188), np.array([False] * 4 + [True] * 14 + [False] * 182)
+    alike = paired_difference(right, other)
+    words = pair_sentence("A", "B", alike)
+    assert words.startswith("A and B cannot be told apart on the same 200 test images: 6.0 % and 7.0 % are right")
+    assert "images would tell" in words
+    assert pair_sentence("A", "B", paired_difference(near, far)).startswith("A is better than B")
+
+
+def test_a_page_of_two_runs(tmp_path: Path) -> None:
+    right = hits(0.9, 0)
+    other = right & (LABELS != 2)  # one class is lost
+    said = write_pair(run_in(tmp_path / "A", right), run_in(tmp_path / "<B>", other), tmp_path / "pair.html")
+    page = (tmp_path / "pair.html").read_text()
+    assert said.startswith("A is better than <B>")
+    assert "<B>" not in page
+    assert "&lt;B&gt;" in page
+    lost = int((right & ~other).sum())
+    assert f"<td>{lost}</td>" in page
+    first = page[page.index("By class") :].index("<td>c</td>")
+    assert all(first < page[page.index("By class") :].index(f"<td>{name}</td>") for name in "abd")
+
+
+def test_runs_on_other_images_are_not_compared(tmp_path: Path) -> None:
+    one, two = run_in(tmp_path / "A", hits(0.9, 0)), run_in(tmp_path / "B", hits(0.9, 0), digest="other")
+    with pytest.raises(UserError, match="were tested on other images"):
+        write_pair(one, two, tmp_path / "pair.html")
+    with pytest.raises(UserError, match="has no answers about labelled test images"):
+        write_pair(one, tmp_path / "nothing", tmp_path / "pair.html")
+    assert not (tmp_path / "pair.html").exists()

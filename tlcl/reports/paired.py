@@ -1,0 +1,142 @@
+"""Runs on the same test images beside each other, from their recorded answers; no winner without a test."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tlcl.reports.tables.sweep import Row, is_condition
+from tlcl.statistics.paired import Difference, against, images_to_tell
+from tlcl.system.figures import count, percent, points, signed_points
+from tlcl.tracking.finished_run import COMPLETE
+from tlcl.tracking.predictions import read_predictions
+from tlcl.tracking.records import read_object
+from tlcl.tracking.sweep_records import POOLED
+
+NAMED = 4  # settings that a sentence names
+Runs = Mapping[object, Path]  # seed -> run directory
+
+
+class Answered(NamedTuple):
+    """What a run answered: `images` tells its test images from others, `right` bool (N,) which are right."""
+
+    images: str
+    right: np.ndarray
+
+
+def answered(run_dir: Path) -> Answered | None:
+    """From the records of a finished run; None where they are not there, or nobody knows what is right."""
+    try:
+        return _answered(run_dir.resolve(), (run_dir / "test_predictions.npz").stat().st_mtime_ns)
+    except OSError:
+        return None
+
+
+@cache
+def _answered(run_dir: Path, written: int) -> Answered | None:
+    tested = read_predictions(run_dir)
+    if tested is None or not len(tested.labels) or tested.labels.min() < 0:
+        return None
+    digest = (read_object(run_dir / "data.json").get("test") or {}).get("digest")
+    images = str(digest or hash(tested.labels.tobytes()))
+    return Answered(f"{images} {len(tested.labels)}", tested.probabilities.argmax(1) == tested.labels)
+
+
+def _known(runs: Runs) -> dict[object, Answered]:
+    found = {seed: answered(path) for seed, path in runs.items()}
+    return {seed: one for seed, one in found.items() if one is not None}
+
+
+def compared(first: Runs, others: Mapping[str, Runs]) -> dict[str, Difference]:
+    """Each of the others less the first, over the seeds that both have, p adjusted for their number.
+
+    Those that share no seed with the first, or were tested on other images, are left out. All are compared on the
+    seeds that the first and they have in common.
+    """
+    known = _known(first)
+    groups: dict[tuple[object, ...], dict[str, list[np.ndarray]]] = {}
+    for name, runs in others.items():
+        theirs = _known(runs)
+        seeds = tuple(seed for seed in known if seed in theirs and known[seed].images == theirs[seed].images)
+        same = len({known[seed].images for seed in seeds}) == 1
+        if same:
+            groups.setdefault(seeds, {})[name] = [theirs[seed].right for seed in seeds]
+    found: dict[str, Difference] = {}
+    for seeds, mine in groups.items():
+        reference = np.array([known[seed].right for seed in seeds])
+        found |= against(reference, {name: np.array(rights) for name, rights in mine.items()})
+    return {name: found[name] for name in others if name in found}
+
+
+def runs_of(row: Row, root: Path) -> dict[object, Path]:
+    """Seed -> directory of the complete runs of a setting."""
+    found: dict[object, Path] = {}
+    for job in row.jobs:
+        if job.status == COMPLETE and job.path is not None:
+            found.setdefault(job.settings.get(POOLED, ""), root / job.path)
+    return found
+
+
+def beside_chosen(root: Path, rows: Sequence[Row], best: Sequence[Row]) -> dict[int, Difference]:
+    """By the id of a row: its answers less those of what validation chose under the same conditions."""
+    found: dict[int, Difference] = {}
+    for chosen in best:
+        conditions = [key for key in chosen.settings if is_condition(key)]
+        rivals = {
+            str(place): row for place, row in enumerate(rows)
+            if row is not chosen and all(row.settings[key] == chosen.settings[key] for key in conditions)
+        }  # fmt: skip
+        pairs = compared(runs_of(chosen, root), {name: runs_of(row, root) for name, row in rivals.items()})
+        found |= {id(rivals[name]): pair for name, pair in pairs.items()}
+    return found
+
+
+def difference_words(pair: Difference) -> str:
+    """`-1.2 (-2.0 to -0.4)` points."""
+    return f"{signed_points(pair.difference)} ({signed_points(pair.low)} to {signed_points(pair.high)})"
+
+
+def standing_words(pairs: Mapping[str, Difference], one: str) -> str:
+    """Which of several are worse or better than one, and which cannot be told apart from it.
+
+    Args:
+        pairs: name -> it less the one, p adjusted.
+        one: what the one is called.
+    """
+    if not pairs:
+        return ""
+    groups = {
+        f"worse than {one} by more than chance": [name for name, pair in pairs.items() if pair.first_is_better],
+        f"better than {one} by more than chance": [name for name, pair in pairs.items() if pair.second_is_better],
+        f"not to be told apart from {one}": [name for name, pair in pairs.items() if not pair.told_apart],
+    }
+    parts = [f"{_list(names)} {_are(names)} {words}" for words, names in groups.items() if names]
+    adjusted = f", adjusted for {count(len(pairs))} comparisons" if len(pairs) > 1 else ""
+    return f"On the same test images {'; '.join(parts)} (95 %{adjusted})."
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _list(names: Sequence[str]) -> str:
+    if len(names) > NAMED:
+        return f"{', '.join(names[:NAMED])} and {count(len(names) - NAMED)} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def pair_sentence(first: str, second: str, pair: Difference) -> str:
+    """What a comparison of two comes to, and where it cannot tell, how many test images would."""
+    on = f"on the same {count(pair.images)} test images" + (f" with {pair.seeds} seeds" if pair.seeds > 1 else "")
+    figures = f"{percent(pair.first)} and {percent(pair.second)} are right, {difference_words(pair)} points"
+    if pair.told_apart:
+        better, worse = (second, first) if pair.difference > 0 else (first, second)
+        return f"{better} is better than {worse} {on}: {figures} (p = {pair.p:.2g})."
+    said = f"{first} and {second} cannot be told apart {on}: {figures} (p = {pair.p:.2g})."
+    more = images_to_tell(pair.difference, pair.discordant)
+    if more is None or more <= pair.images:
+        return said
+    gap = points(abs(pair.difference))
+    return f"{said} If the difference is as large as the {gap} points seen, about {count(more)} images would tell."
