@@ -20,12 +20,15 @@ from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config
 from tlcl.data.image_tensors import ImageSubset, ImageTensors
+from tlcl.data.sources.digits import DigitsConfig
 from tlcl.data.sources.folder_images import Decoding, load_folder
+from tlcl.data.sources.registry import load_source
 from tlcl.data.splits import stratified_order
 from tlcl.data.versions import Versions
 from tlcl.finetuning.fitted_head import choose_penalty, fit_head
 from tlcl.finetuning.trainer import choose_device
 from tlcl.jobs.candidates import candidates
+from tlcl.jobs.first_answer import FirstAnswer
 from tlcl.jobs.pretrain import start_weights
 from tlcl.jobs.shared_start import SharedStart
 from tlcl.models.blocks import FEATURES
@@ -39,12 +42,18 @@ PIXELS = 112
 
 @dataclass(frozen=True)
 class Images:
-    """One set of images: archives below a folder, and how they are stored."""
+    """One set of images: archives below a folder, and how they are stored; none: the embedded digits.
+
+    Attributes:
+        tested: test images at most.
+        classes: the first so many; None: all.
+    """
 
     name: str
     archives: tuple[str, ...]
     size: int
     tested: int = MOST_TESTED
+    classes: int | None = None
 
 
 SETS = {
@@ -56,6 +65,8 @@ SETS = {
         Images("PACS cartoon", ("pacs/cartoon.tar",), PIXELS),
         Images("PACS sketch", ("pacs/sketch.tar",), PIXELS),
         Images("CIFAR-10", ("cifar10/train.tar",), 32, 2000),
+        Images("Tiny-ImageNet", ("tiny_imagenet32/train.tar.gz",), 32, 2000, classes=20),
+        Images("digits", (), 8),
     )
 }
 NETWORKS = {
@@ -83,12 +94,18 @@ class Case:
 def pool(data: Path, name: str, cache_dir: str) -> ImageTensors:
     """All images of a set, archives joined."""
     one = SETS[name]
+    if not one.archives:
+        digits = load_source(DigitsConfig("digits"), cache_dir)
+        both = digits.pool, digits.test
+        everything = torch.cat([part.images for part in both]), torch.cat([part.labels for part in both])
+        return ImageTensors(*everything, digits.pool.classes)
     how = Decoding(one.size, 3, "error", Path(cache_dir))
     parts = [load_folder(data / path, how).data for path in one.archives]
-    if len(parts) == 1:
-        return parts[0]
     images, labels = torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts])
-    return ImageTensors(images, labels, parts[0].classes)
+    if one.classes is not None:
+        kept = labels < one.classes
+        images, labels = images[kept], labels[kept]
+    return ImageTensors(images, labels, parts[0].classes[: one.classes])
 
 
 def split(labels: torch.Tensor, one: Images, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -113,44 +130,74 @@ def config_of(case: Case, weights: Path) -> Config:
     return parse_config(composed)
 
 
-def measure(case: Case, data: Path, weights: Path, settings: Sequence[Any]) -> dict[str, Any]:
-    """Every setting's answers about the test images, as a string of 0 and 1, and its seconds."""
-    config = config_of(case, weights)
+@dataclass(frozen=True)
+class Prepared:
+    """What every setting of a case begins with.
+
+    Attributes:
+        first: the head on the frozen network, fitted to all labels of the case.
+        test, tested: uint8 images and labels that nothing is chosen by.
+        logits: the head's, of the test images.
+        seconds: until then.
+    """
+
+    config: Config
+    start: SharedStart
+    first: FirstAnswer
+    test: torch.Tensor
+    tested: torch.Tensor
+    logits: torch.Tensor
+    seconds: float
+
+
+def prepared(case: Case, data: Path, weights: Path) -> Prepared:
+    """The case's images, network and fitted head."""
+    began, config = time.perf_counter(), config_of(case, weights)
     device = choose_device(config)
     images = pool(data, case.images, config.cache_dir)
     test, order = split(images.labels, SETS[case.images], case.seed)
     train = order[: case.labels].sort().values
-    classes, labels, asked = len(images.classes), images.labels[train], images.labels[test]
+    classes, labels = len(images.classes), images.labels[train]
     net, backbone = build_model(config.model, classes, config.seed)
     start_weights(config, net, backbone)
     if config.trainer.channels_last:
         net.to(memory_format=torch.channels_last)
-    began = time.perf_counter()
-    keeping = replace(Keeping.of(config), mode="ram")
     start = SharedStart(config, net, ImageSubset(images.images, train), labels, classes, device)
+    keeping = replace(Keeping.of(config), mode="ram", dtype="float32")
 
     def features(part: torch.Tensor, versions: int) -> torch.Tensor:
-        blocks = FrozenBlocks(
-            net, ImageSubset(images.images, part), Versions(versions), device, config.trainer.of_frozen, False
-        )
-        return activations(blocks, [FEATURES], replace(keeping, dtype="float32"))[FEATURES].values
+        subset = ImageSubset(images.images, part)
+        blocks = FrozenBlocks(net, subset, Versions(versions), device, config.trainer.of_frozen, False)
+        return activations(blocks, [FEATURES], keeping)[FEATURES].values
 
     mine, theirs = features(train, 2), features(test, 1)
     chosen = choose_penalty(mine.mean(1), mine[:, 0], labels, classes, config.seed)
     head = fit_head(mine.mean(1), labels, classes, chosen.penalty)
-    found: dict[str, Any] = {"head": _answered(head.logits(theirs), asked, time.perf_counter() - began, 0)}
-    field = candidates(settings, net.names)
-    configs = [start.config_for(one.thaw, len(train), config.depth.steps) for one in field]  # type: ignore[union-attr]
+    first = FirstAnswer(head, chosen, torch.arange(len(train)), mine, {}, {}, None)
+    seconds = time.perf_counter() - began
+    return Prepared(
+        config, start, first, images.images[test], images.labels[test], head.logits(theirs), seconds
+    )
+
+
+def measure(case: Case, data: Path, weights: Path, settings: Sequence[Any]) -> dict[str, Any]:
+    """Every setting's answers about the test images, as a string of 0 and 1, and its seconds."""
+    ready = prepared(case, data, weights)
+    start, config = ready.start, ready.config
+    assert config.depth is not None
+    found: dict[str, Any] = {"head": _answered(ready.logits, ready.tested, ready.seconds, 0)}
+    field, images = candidates(settings, start.net.names), len(start.labels)
+    configs = [start.config_for(one.thaw, images, config.depth.steps) for one in field]
     start.fill(configs, Keeping.of(config))
     for one, own in zip(field, configs, strict=True):
         began = time.perf_counter()
-        start.train(own, torch.arange(len(train)), head)
+        start.train(own, torch.arange(images), ready.first.head)
         seconds = time.perf_counter() - began
-        logits = start.answers(own, None, images.images[test])
-        found[one.name] = _answered(logits, asked, seconds, own.trainer.epochs)
+        logits = start.answers(own, None, ready.test)
+        found[one.name] = _answered(logits, ready.tested, seconds, own.trainer.epochs)
     return {
-        "network": case.network, "images": case.images, "labels": len(train), "seed": case.seed,
-        "blocks": list(net.names), "tested": len(test), "settings": found,
+        "network": case.network, "images": case.images, "labels": images, "seed": case.seed,
+        "blocks": list(start.net.names), "tested": len(ready.tested), "settings": found,
     }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ import torch
 from scipy.stats import page_trend_test
 
 from benchmarks.common import Benchmark, markdown, progress
-from benchmarks.depth_cases import NETWORKS, PIXELS, SETS, Case, config_of, labels_there, pool, read, rights, run
+from benchmarks.depth_cases import NETWORKS, PIXELS, Case, config_of, labels_there, pool, read, rights, run
 from tlcl.adaptation.distance import mmd_distance
 from tlcl.adaptation.evaluate import responses
 from tlcl.data.image_tensors import ImageTensors
@@ -31,6 +31,7 @@ from tlcl.statistics.paired import Difference, holm, paired_difference
 from tlcl.system.files import atomic_write_text
 
 LABELS, SEEDS, ALL, MOST = (50, 200, 800), (0, 1, 2), 0, 2500
+IMAGES = ("ants and bees", "PACS photo", "PACS art painting", "PACS cartoon", "PACS sketch", "CIFAR-10")
 SETTINGS = {"1": "last block", "2": "last two", "all": "everything"}
 DISTANCE_IMAGES = 1000
 
@@ -45,7 +46,7 @@ def cases(data: Path, networks: Sequence[str], cache_dir: str) -> list[Case]:
     """All of them, a seed after the other, so that what is there early has every set."""
     return [
         Case(network, name, labels, seed)
-        for network in networks for seed in SEEDS for name in SETS for labels in labels_of(data, name, cache_dir)
+        for network in networks for seed in SEEDS for name in IMAGES for labels in labels_of(data, name, cache_dir)
     ]  # fmt: skip
 
 
@@ -54,7 +55,7 @@ def measure_distances(data: Path, weights: Path, network: str, out: Path) -> dic
     file = out / "".join(letter if letter.isalnum() else "_" for letter in f"distances {network}.json")
     if file.is_file():
         return dict(json.loads(file.read_text()))
-    config = config_of(Case(network, next(iter(SETS)), 0, 0), weights)
+    config = config_of(Case(network, IMAGES[0], 0, 0), weights)
     device = choose_device(config)
     net, backbone = build_model(config.model, 2, 0)
     start_weights(config, net, backbone)
@@ -62,7 +63,7 @@ def measure_distances(data: Path, weights: Path, network: str, out: Path) -> dic
     source = load_folder(names[0], Decoding(PIXELS, 3, "error", Path(config.cache_dir))).data
     ours = responses(net, _some(source).images, FEATURES, device, "32-true")
     found = {}
-    for name in SETS:
+    for name in IMAGES:
         images = _some(pool(data, name, config.cache_dir))
         theirs = responses(net, images.images, FEATURES, device, "32-true")
         found[name] = mmd_distance(ours.vectors.numpy(), theirs.vectors.numpy())
@@ -145,7 +146,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def section(options: argparse.Namespace) -> str:
-    cache_dir = config_of(Case(options.network[0], next(iter(SETS)), 0, 0), options.weights).cache_dir
+    cache_dir = config_of(Case(options.network[0], IMAGES[0], 0, 0), options.weights).cache_dir
     parts = []
     for network in options.network:
         plan = cases(options.data, [network], cache_dir)

@@ -1,0 +1,164 @@
+"""The race of `tlcl depth` beside the exhaustive grid, on 60 cases that were fixed before any was run.
+
+Of each case every setting is trained on all labels and answers about the test images; then the race, which sees no
+test image, recommends one. Regret: how many points more of the test images the best setting has. As the best of
+several noisy figures is luck in part, it is also counted on the half of the test images that did not say which is
+best. The grid's seconds are those of every setting in every fold, by the race's own trainings on the same outputs.
+"""
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import Benchmark, markdown, progress
+from benchmarks.depth_cases import NETWORKS, Case, prepared, read, rights, run
+from tlcl.jobs.race import Race
+from tlcl.jobs.race_record import race_record
+from tlcl.statistics.accuracy import accuracy_interval
+from tlcl.system.files import atomic_write_text
+from tlcl.tracking.records import RunDirectory
+
+NETWORK = next(iter(NETWORKS))
+SETTINGS = [1, 2, "all", "first", "middle", "norms"]
+CASES = tuple(
+    Case(NETWORK, images, labels, seed)
+    for images, sizes, seeds in (
+        ("ants and bees", (50, 140), (10, 11, 12)),
+        ("PACS photo", (50, 200, 600), (10, 11, 12)),
+        ("PACS art painting", (50, 200, 1000), (10, 11, 12)),
+        ("PACS cartoon", (50, 200, 1000), (10, 11, 12)),
+        ("PACS sketch", (50, 200, 2000), (10, 11, 12)),
+        ("CIFAR-10", (50, 200, 1000), (10, 11)),
+        ("Tiny-ImageNet", (200, 1000), (10, 11, 12)),
+        ("digits", (50, 200, 1000), (10, 11)),
+    )
+    for labels in sizes for seed in seeds
+)  # fmt: skip
+
+
+def race_of(case: Case, data: Path, weights: Path, out: Path) -> dict[str, Any]:
+    """What the race comes to, and its seconds."""
+    began = time.perf_counter()
+    ready = prepared(case, data, weights)
+    config, folder = ready.config, out / "race" / case.file.removesuffix(".json")
+    shutil.rmtree(folder, ignore_errors=True)
+    assert config.depth is not None
+    config.depth.settings, config.depth.curve = list(SETTINGS), []
+    with RunDirectory(folder, resume=False) as directory:
+        directory.begin(config)
+        race = Race(config, directory, ready.first, ready.start)
+        race.run()
+        found = race_record(race)
+    taken = [asdict(one) for one in race.done]
+    shutil.rmtree(folder)
+    return {"record": found, "trainings": taken, "seconds": time.perf_counter() - began}
+
+
+def run_races(data: Path, weights: Path, out: Path, minutes: float) -> None:
+    """Race on what is not raced on yet."""
+    began = time.monotonic()
+    for number, case in enumerate(CASES):
+        file = out / f"race_{case.file}"
+        if file.is_file() or not (out / case.file).is_file():
+            continue
+        if time.monotonic() - began > 60 * minutes:
+            return
+        found = race_of(case, data, weights, out)
+        atomic_write_text(file, json.dumps(found) + "\n")
+        progress(f"race {number + 1} of {len(CASES)}: {case}: {found['record']['chosen'] or 'head'}")
+
+
+def regret(found: dict[str, Any], chosen: str) -> tuple[float, float]:
+    """Points that the best setting has more than the chosen one: on all test images, and cross-fitted in halves."""
+    names = list(found["settings"])
+    answers = np.array([rights(found, name) for name in names]).astype(float)
+    mine = names.index(chosen)
+    whole = answers.mean(1)
+    halves = (answers[:, ::2], answers[:, 1::2])
+    crossed = [other[one.mean(1).argmax()].mean() - other[mine].mean() for one, other in (halves, halves[::-1])]
+    return float(whole.max() - whole[mine]), float(np.mean(crossed))
+
+
+def rows_of(out: Path) -> list[dict[str, Any]]:
+    """A row a case that is measured and raced on."""
+    rows = []
+    for case in CASES:
+        file = out / f"race_{case.file}"
+        for found in read(out, [case]) if file.is_file() else []:
+            race = json.loads(file.read_text())
+            record = race["record"]
+            chosen = record["chosen"] or "head"
+            seconds: dict[str, list[float]] = {}
+            for training in race["trainings"]:
+                seconds.setdefault(training["setting"], []).append(training["seconds"])
+            raced = sum(map(sum, seconds.values()))
+            grid = record["folds"] * sum(float(np.mean(one)) for one in seconds.values())
+            whole, crossed = regret(found, chosen)
+            gain = found["settings"][chosen]["acc"] - found["settings"]["head"]["acc"]
+            always = {name: regret(found, name) for name in found["settings"]}
+            rows.append({"case": case, "chosen": chosen, "regret": whole, "crossed": crossed, "gain": gain,
+                         "share": raced / grid, "seconds": race["seconds"], "always": always})  # fmt: skip
+    return rows
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> str:
+    """The figures that were aimed at."""
+    deeper = [row for row in rows if row["chosen"] != "head"]
+    wrong = sum(row["gain"] < 0 for row in deeper)
+    low, high = accuracy_interval(wrong, len(rows))
+    lines = [
+        ("mean regret, points", f"{100 * np.mean([row['regret'] for row in rows]):.2f}", "0.7 at most"),
+        ("the same, cross-fitted", f"{100 * np.mean([row['crossed'] for row in rows]):.2f}", ""),
+        ("deeper recommended", f"{len(deeper)} of {len(rows)}", ""),
+        ("of these, worse than the head on the test images",
+         f"{wrong} ({100 * wrong / len(rows):.0f} % of all, 95 % interval {100 * low:.0f} to {100 * high:.0f} %)",
+         "5 % at most"),
+        ("seconds of trainings, share of the grid's", f"{100 * np.mean([row['share'] for row in rows]):.0f} %",
+         "25 % at most"),
+    ]  # fmt: skip
+    for name in ("head", "1", "2"):
+        mean = np.mean([row["always"][name][0] for row in rows])
+        crossed = np.mean([row["always"][name][1] for row in rows])
+        words = f"always {'the head alone' if name == 'head' else f'depth {name}'}: mean regret"
+        lines.append((words, f"{100 * mean:.2f} (cross-fitted {100 * crossed:.2f})", ""))
+    return markdown(("", "measured", "aim"), lines)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="folder of the archives")
+    parser.add_argument("--weights", type=Path, required=True, help="ResNet-18's ImageNet weights up to layer3")
+    parser.add_argument("--out", type=Path, default=Path("runs/depth_race"), help="what is measured is kept there")
+    parser.add_argument("--minutes", type=float, default=1e9, help="no case is begun after so many")
+
+
+def section(options: argparse.Namespace) -> str:
+    began = time.monotonic()
+    for case in CASES:  # truth and race of a case together, so that what is there early can be read
+        left = options.minutes - (time.monotonic() - began) / 60
+        if left <= 0:
+            break
+        run([case], options.data, options.weights, options.out, SETTINGS, left)
+        run_races(options.data, options.weights, options.out, left)
+    rows = rows_of(options.out)
+    table = markdown(
+        ("images", "labels", "seed", "recommended", "gain", "regret", "cross-fitted", "share of the grid"),
+        [(row["case"].images, str(row["case"].labels), str(row["case"].seed), row["chosen"],
+          f"{100 * row['gain']:+.1f}", f"{100 * row['regret']:.1f}", f"{100 * row['crossed']:+.1f}",
+          f"{100 * row['share']:.0f} %") for row in rows],
+    )  # fmt: skip
+    return "\n\n".join([f"{len(rows)} of {len(CASES)} cases.", summary(rows), table]) if rows else "No case yet."
+
+
+BENCHMARK = Benchmark(
+    "benchmarks.depth_race", "How deep: the race beside the grid", __doc__, add_options, section, ("--minutes", "1")
+)
+
+if __name__ == "__main__":
+    BENCHMARK.main()
