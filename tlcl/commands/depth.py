@@ -5,6 +5,7 @@ the gain over the head with its 95 % interval, seconds and memory of each, and o
 Short for `tlcl train +experiment=how_deep data.train=PHOTOS`, of which any key can be given.
 """
 
+import re
 import sys
 
 from tlcl.commands.parser import command_parser
@@ -14,7 +15,8 @@ from tlcl.system.command import called
 
 def quoted(key: str, path: str) -> str:
     """KEY=PATH as Hydra takes any path."""
-    text = path.replace("\\", "\\\\").replace('"', '\\"')
+    text = re.sub(r'(\\*)"', r'\1\1\\"', path)  # a backslash is one, unless a quote follows
+    text = re.sub(r"(\\+)$", r"\1\1", text)
     return f'{key}="{text}"'
 
 
