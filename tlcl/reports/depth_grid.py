@@ -5,9 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from tlcl.reports.page import base_context, embedded_plots, render_page
+from tlcl.reports.paired import compared, difference_words
 from tlcl.reports.plots.depth_grid import depth_curves_by_target, gain_by_distance
 from tlcl.reports.plots.style import save_figures
-from tlcl.reports.tables.depth_grid import DISTANCES, Cell, cells, claims, read_runs, write_depth_grid
+from tlcl.reports.tables.depth_grid import (
+    DISTANCES,
+    Cell,
+    cells,
+    claims,
+    read_runs,
+    run_directories,
+    write_depth_grid,
+)
+from tlcl.system.figures import signed_points
 from tlcl.tracking.records import read_object
 
 CAPTIONS = {
@@ -41,6 +51,19 @@ def sentence(table: Sequence[Cell], what: str) -> str:
     return f"With the {what}: {'; '.join(parts)}." if parts else ""
 
 
+def gain_words(root: Path, table: Sequence[Cell]) -> dict[tuple[str, int], str]:
+    """(target, labels) -> what the chosen depth brings on the same test images, with its interval."""
+    runs, said = run_directories(root), {}
+    for cell in table:
+        head, deeper = ((cell.target, cell.size, depth) for depth in (0, cell.best))
+        if cell.best == 0 or head not in runs or deeper not in runs:
+            continue
+        for pair in compared(runs[head], {"deeper": runs[deeper]}).values():
+            told = "" if pair.told_apart else ", not to be told apart"
+            said[cell.target, cell.size] = f"{difference_words(pair)}{told}"
+    return said
+
+
 def _list(values: Sequence[float]) -> str:
     return ", ".join(f"{value:+.2f}" for value in values)
 
@@ -59,10 +82,14 @@ def write_depth_grid_report(root: Path, stopped: Sequence[str]) -> Path:
             figures["gain_by_distance"] = gain_by_distance(table)
         save_figures(root, figures)
         write_depth_grid(root, runs, table)
+    gains = gain_words(root, table)
     context: dict[str, Any] = {
         **base_context(root, []),
         "plots": embedded_plots(root, CAPTIONS, ALTERNATIVES),
-        "cells": table,
+        "cells": [
+            {**cell._asdict(), "gained": gains.get((cell.target, cell.size), signed_points(cell.gain))}
+            for cell in table
+        ],
         "distances": distances,
         "sentences": [text for what in ("number of labels", "distance") if (text := sentence(table, what))],
         "stopped": stopped,

@@ -64,6 +64,17 @@ def read_runs(root: Path) -> list[GridRun]:
     return found
 
 
+def run_directories(root: Path) -> dict[tuple[str, int, int], dict[object, Path]]:
+    """(target, labels, depth) -> seed -> directory of each finished run."""
+    found: dict[tuple[str, int, int], dict[object, Path]] = {}
+    for run in map(FinishedRun, sorted((root / RUNS).glob("*"))):
+        if run.complete:
+            config = run.config
+            place = (config.name.rpartition(" depth ")[0], config.data.train_size, config.thaw.depth)
+            found.setdefault(place, {})[config.seed] = run.path
+    return found
+
+
 def by_distance(runs: Sequence[GridRun], distances: dict[str, Any]) -> list[str]:
     """The targets' names, nearest first; those without a distance last."""
     names = sorted({run.target for run in runs})
