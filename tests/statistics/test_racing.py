@@ -33,7 +33,7 @@ def test_the_chance_to_tell_is_what_is_drawn():
     assert chance_to_tell(-np.ones(50), 500, 0.95) < 1e-6
 
 
-def test_worse_hopeless_and_halved():
+def test_worse_hopeless_and_behind():
     field = gains(
         "+" * 20 + "0" * 30 + "." * 50,
         "+" * 19 + "0" * 31 + "." * 50,
@@ -42,10 +42,10 @@ def test_worse_hopeless_and_halved():
         "0" * 50 + "." * 50,
     )
     kept, out = survivors(field, [0, 1, 2, 3, 4], 1, 100)
-    assert kept == [0, 1, 3]
-    assert out == {2: "worse", 4: "worse"}
+    assert kept == [0, 1]
+    assert out == {2: "worse", 4: "worse", 3: "behind"}
     kept, out = survivors(field, kept, 2, 100)
-    assert (kept, out) == ([0, 1], {3: "halved"})
+    assert (kept, out) == ([0], {1: "behind"})
 
 
 def test_nothing_that_can_be_told_apart_leaves_nobody():
@@ -57,7 +57,7 @@ def test_nothing_that_can_be_told_apart_leaves_nobody():
 def test_among_equals_the_cheapest_stays():
     field = gains(*["+" * 12 + "0" * 8 + "." * 80] * 4)
     kept, out = survivors(field, [0, 1, 2, 3], 2, 100)
-    assert (kept, out) == ([0], {1: "halved", 2: "halved", 3: "halved"})
+    assert (kept, out) == ([0], {1: "behind", 2: "behind", 3: "behind"})
 
 
 def test_the_best_of_a_field_mostly_wins():

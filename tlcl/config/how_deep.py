@@ -20,7 +20,7 @@ class HowDeepConfig:
     """
 
     settings: list[Any] = field(default_factory=list)
-    folds: Annotated[int, Ge(2), Lt(21)] = 5
+    folds: Annotated[int, Ge(2), Lt(21)] = 6
     steps: Annotated[int, Ge(1), Lt(1_000_000)] = 200
     race: bool = True
     curve: list[float] = field(default_factory=list)

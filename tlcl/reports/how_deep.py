@@ -31,7 +31,7 @@ ALTERNATIVES = {
 WHY = {
     "worse": "worse than the leader",
     "hopeless": "hardly a chance to be told apart",
-    "halved": "behind the better half",
+    "behind": "behind the best third",
     "stopped": "its loss was not finite",
 }
 OURS = ("experiment", "run_dir", "name", "depth", "thaw", "trainer.epochs", "trainer.select")  # not handed on

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest, norm
 
+KEPT = 3  # one in so many goes on after each fold
 WORSE = 0.1  # p, one-sided, below which a model is out because the leader is better
 HOPELESS = 0.05  # chance of being told apart from the reference in the end, below which it is out
 
@@ -49,7 +50,8 @@ def survivors(
     """Which models go on after a fold, and why each of the others does not.
 
     Out is what is worse than the leader by more than chance, what has hardly a chance of being told apart from the
-    reference in the end, and, of those left, all but the better half of the field of the fold before.
+    reference in the end, and, of those left, all but the best: a third of the field after the first fold, a ninth
+    after the second, and so on, one at least.
 
     Args:
         gains: float (M, N), as for `tlcl.statistics.paired.max_t`: over the reference, NaN where not asked.
@@ -73,6 +75,6 @@ def survivors(
         elif chance_to_tell(mine[model], images, level) < HOPELESS:
             out[model] = "hopeless"
     kept = [model for model in order if model not in out]
-    most = max(1, math.ceil(len(given) / 2**folds_done))
-    out |= dict.fromkeys(kept[most:], "halved")
+    most = max(1, math.ceil(len(given) / KEPT**folds_done))
+    out |= dict.fromkeys(kept[most:], "behind")
     return [model for model in alive if model in kept[:most]], out
