@@ -21,33 +21,35 @@ PICTURE = Path(__file__).with_name("three_questions.png")
 ENDS = ("naive", "joint", "source_only", "target_oracle")  # of the scales, drawn in grey
 
 
-def depths(study: Path) -> dict[int, dict[int, float]]:
-    """Labelled images -> blocks retrained -> mean test accuracy."""
-    found: dict[tuple[int, int], list[float]] = defaultdict(list)
-    for summary in (study / "grid" / "runs").glob("*/summary.json"):
-        depth, size = map(int, re.findall(r"depth(\d+)_size(\d+)", summary.parent.name)[0])
-        found[size, depth].append(json.loads(summary.read_text())["test_acc"])
-    means: dict[int, dict[int, float]] = defaultdict(dict)
+def depths(study: Path) -> dict[int, dict[int, tuple[float, float]]]:
+    """Labelled images -> blocks retrained -> mean test and validation accuracy."""
+    found: dict[tuple[int, int], list[tuple[float, float]]] = defaultdict(list)
+    for path in (study / "grid" / "runs").glob("*/summary.json"):
+        depth, size = map(int, re.findall(r"depth(\d+)_size(\d+)", path.parent.name)[0])
+        summary = json.loads(path.read_text())
+        found[size, depth].append((summary["test_acc"], summary["selected"]["val_acc"]))
+    means: dict[int, dict[int, tuple[float, float]]] = defaultdict(dict)
     for (size, depth), values in sorted(found.items()):
-        means[size][depth] = mean_std(values)[0] or 0.0
+        tested, validated = zip(*values, strict=True)
+        means[size][depth] = (mean_std(tested)[0] or 0.0, mean_std(validated)[0] or 0.0)
     return means
 
 
-def draw_depths(axes: Axes, means: dict[int, dict[int, float]]) -> None:
-    """A heat map; the highest accuracy of each row is framed."""
-    table = np.array([list(row.values()) for row in means.values()])
+def draw_depths(axes: Axes, means: dict[int, dict[int, tuple[float, float]]]) -> None:
+    """A heat map of test accuracy; what validation chooses in each row is framed."""
+    table, validated = np.moveaxis(np.array([list(row.values()) for row in means.values()]), 2, 0)
     axes.imshow(table, cmap="viridis", aspect="auto", vmin=np.floor(10 * table.min()) / 10, vmax=1)
     for y, row in enumerate(table):
         for x, value in enumerate(row):
             colour = "white" if value < 0.88 else "black"
             axes.text(x, y, f"{100 * value:.1f}", ha="center", va="center", fontsize=9, color=colour)
-        corner = (float(row.argmax()) - 0.47, y - 0.46)
+        corner = (float(validated[y].argmax()) - 0.47, y - 0.46)
         axes.add_patch(Rectangle(corner, 0.94, 0.92, fill=False, edgecolor=ORANGE, linewidth=2.5))
     axes.set_xticks(range(table.shape[1]), ["head\nonly", *map(str, range(1, table.shape[1] - 1)), "all"])
     axes.set_yticks(range(len(means)), [f"{size:,}" for size in means])
     axes.set_xlabel("backbone blocks retrained")
     axes.set_ylabel("labelled images")
-    axes.set_title("How much should be retrained?\ntest accuracy in %, highest framed", fontsize=11)
+    axes.set_title("How much should be retrained?\ntest accuracy in %, validation's choice framed", fontsize=11)
 
 
 def draw_forgetting(axes: Axes, rows: list[dict[str, Any]]) -> None:
