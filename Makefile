@@ -3,7 +3,7 @@ BIN := .venv/bin
 # A process a core, each with one thread; a file's tests share what they train.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
 
-.PHONY: quickstart sweep study notebooks test test-fast architectures fuzz torture lint bench clean
+.PHONY: quickstart sweep study notebooks test test-fast architectures fuzz torture lint bench pages certify clean
 .DEFAULT_GOAL := quickstart
 
 # Exact versions from constraints.txt; rebuilt when a pin or a dependency changes.
@@ -51,6 +51,12 @@ lint: .venv/.installed
 bench: .venv/.installed  ## every benchmark, side by side; writes benchmarks/RESULTS.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python -m benchmarks
+
+pages: .venv/.installed  ## docs/measured.md from figures/
+	$(BIN)/python -m benchmarks.pages
+
+certify: .venv/.installed  ## measure a fifth of the registered figures anew, within an hour: docs/certified.md
+	$(BIN)/python -m benchmarks.certify
 
 clean:
 	rm -rf .venv build dist runs outputs

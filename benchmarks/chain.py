@@ -1,0 +1,154 @@
+"""The paper's experiment in full: ImageNet to CIFAR-10, then the model that came of it through five tasks.
+
+The head alone for 15 epochs; the preset `+experiment=imagenet_to_cifar10` (the head, then two more blocks); the
+fine-tuned model taken through the classes two at a time, and the methods that stop the fall. Each is a run below
+--out; a finished one is not run again, one that was stopped goes on.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import Benchmark, progress
+from benchmarks.register import Cell, Figure, Value, hashes, here_and_now, sha256, write
+from tlcl.errors import TrainingError
+from tlcl.statistics.accuracy import accuracy_interval
+
+TARS = ("cifar10/train.tar", "cifar10/test.tar")
+IMAGES = "data=image_folder data.train=train.tar data.test=test.tar data.size=32"
+METHODS = (
+    "naive", "lwf", "er buffer_size=500", "er_ace buffer_size=500", "der_pp buffer_size=500 alpha=0.02", "slda",
+    "ranpac",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network of the chain: its folder, what chooses it, and the weights that it begins with."""
+
+    folder: str
+    chosen: str
+    weights: str
+
+
+NETWORKS = {
+    "resnet18": Network("resnet18_layer3", "model=resnet18 model.cut=layer3", "FILE"),
+    "lite0": Network("efficientnet_lite0", "model=efficientnet_lite0", "imagenet"),
+}
+
+
+def steps(network: Network) -> dict[str, str]:
+    """Name -> what is typed after `tlcl train`."""
+    model = f"{network.chosen} model.input_size=128 logger=none"
+    whole = f"+experiment=imagenet_to_cifar10 {IMAGES} {model} model.weights={network.weights}"
+    tasks = (
+        f"+experiment=continual_cifar10 {IMAGES} data.val_size=0 data.crop_padding=0 data.flip=false "
+        f"data.batch_size=64 {model} model.weights=MODEL continual.head=kept thaw.depth=1 trainer.epochs=1 "
+        "optim.lr=0.01 optim.momentum=0.9"
+    )
+    methods = ",".join(f"'{method}'" for method in METHODS)
+    return {
+        "head": f"{whole} thaw=head_only trainer.epochs=15",
+        "blocks": whole,
+        "tasks": tasks,
+        "methods": f'{tasks} "~method" compare=default "compare.methods=[{methods}]"',
+    }
+
+
+def perform(step: str, typed: str, folder: Path, files: dict[str, Path]) -> dict[str, Any]:
+    """Run it, or what is left of it; returns its summary.
+
+    Raises:
+        TrainingError: it ended before it was complete.
+    """
+    summary = folder / step / "summary.json"
+    if summary.is_file() and json.loads(summary.read_text())["status"] == "complete":
+        return dict(json.loads(summary.read_text()))
+    words = []
+    for word in shlex.split(typed):
+        key, equals, value = word.partition("=")
+        words.append(f"{key}={files[value]}" if equals and value in files else word)
+    begun = (folder / step / "config.yaml").is_file()
+    new = [*words, f"run_dir={folder / step}", "trainer.progress=false"]
+    words = [f"+resume={folder / step}"] if begun else new
+    progress(f"tlcl train {shlex.join(words)}")
+    ended = subprocess.run([sys.executable, "-m", "tlcl.train", *words], check=False)
+    if ended.returncode:
+        raise TrainingError(f"the step {step} ended with exit code {ended.returncode}")
+    return dict(json.loads(summary.read_text()))
+
+
+def accuracy(summary: dict[str, Any]) -> Value:
+    """Of all test images, with its interval."""
+    size = int(summary["test_size"])
+    low, high = accuracy_interval(round(summary["test_acc"] * size), size)
+    return Value(summary["test_acc"], "percent", low, high)
+
+
+def figures(network: Network, data: Path, weights: Path, out: Path) -> list[Figure]:
+    """What the finished steps come to, for the register."""
+    typed = steps(network)
+    folder = out / network.folder
+    files = {"FILE": weights.resolve(), "MODEL": folder / "blocks"}
+    files |= {Path(tar).name: data / tar for tar in TARS}
+    common = {
+        "seeds": (0,), "data": hashes(data, TARS), "measured": here_and_now(),
+        "weights": {weights.name: sha256(weights)} if network.weights == "FILE" else {},
+    }  # fmt: skip
+    done = {name: perform(name, line, folder, files) for name, line in typed.items()}
+    head, blocks = accuracy(done["head"]), accuracy(done["blocks"])
+    commands = tuple(f"tlcl train {typed[name]}" for name in ("head", "blocks"))
+    first = Figure(
+        f"imagenet_to_cifar10_{network.folder}", commands, **common,  # type: ignore[arg-type]
+        values={"head": head, "blocks": blocks, "seconds": Value(done["blocks"]["seconds"], "seconds")},
+    )  # fmt: skip
+    curve = done["tasks"]["cumulative_accuracy"]
+    second = Figure(
+        f"forgetting_{network.folder}", (f"tlcl train {typed['tasks']}",), **common,  # type: ignore[arg-type]
+        values={f"after_{number}": Value(value, "percent") for number, value in enumerate(curve, start=1)},
+    )  # fmt: skip
+    columns, rows = methods_table(folder / "methods" / "compare.json")
+    third = Figure(
+        f"methods_{network.folder}", (f"tlcl train {typed['methods']}",), **common,  # type: ignore[arg-type]
+        columns=columns, rows=rows,
+    )  # fmt: skip
+    return [first, second, third]
+
+
+def methods_table(file: Path) -> tuple[tuple[str, ...], tuple[tuple[Cell, ...], ...]]:
+    """Headings and rows: each method's accuracy on all classes so far after each task, forgetting and seconds."""
+    methods = [row for row in json.loads(file.read_text()) if row["curves"]]
+    rows = []
+    for row in methods:
+        after = [Value(value) for value in row["curves"][0]]
+        rows.append((row["method"], *after, Value(row["forgetting"]), Value(row["seconds"], "seconds")))
+    tasks = [f"after {number + 1}" for number in range(len(methods[0]["curves"][0]))]
+    return ("method", *tasks, "forgetting", "time"), tuple(rows)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="folder of cifar10/train.tar and test.tar")
+    parser.add_argument("--weights", type=Path, required=True, help="ResNet-18's ImageNet weights up to layer3")
+    parser.add_argument("--network", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--out", type=Path, default=Path("runs/chain"), help="the runs are kept there")
+
+
+def section(options: argparse.Namespace) -> str:
+    parts = []
+    for name in options.network:
+        for figure in figures(NETWORKS[name], options.data, options.weights, options.out):
+            write(figure)
+            parts += [f"### {figure.name}", *(f"{key}: {value.text()}" for key, value in figure.values.items())]
+            parts += [figure.table()] if figure.rows else []
+    return "\n\n".join(parts)
+
+
+BENCHMARK = Benchmark("benchmarks.chain", "ImageNet, CIFAR-10, five tasks", __doc__, add_options, section, ())
+
+if __name__ == "__main__":
+    BENCHMARK.main()

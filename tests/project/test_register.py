@@ -1,0 +1,127 @@
+"""The register of figures: pages are rendered from it, each figure says how it was measured, nothing is typed."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from jinja2 import UndefinedError
+
+from benchmarks import certify, pages
+from benchmarks.register import FIGURES, ROOT, Figure, Value, hashes, names, read, write
+from tlcl.errors import UserError
+
+# Headings of figures/pages whose figures were typed before there was a register; none is added.
+TYPED = {
+    "Measured", "How much to retrain", "How many layers, by labels and distance", "Networks", "What is forgotten",
+    "No target labels", "Few target labels", "Speed", "Your own photos", "Any folder, any size",
+}  # fmt: skip
+UNITS = r"(?:%|points|seconds|s\b|minutes|hours|MiB|GiB|times)"
+MEASURED = re.compile(rf"(?<![\w.#-])[-+]?\d[\d,]*(?:\.\d+)?\s?{UNITS}|\d\.\d")
+
+
+@pytest.mark.parametrize(("source", "target"), pages.PAGES.items())
+def test_the_pages_are_up_to_date(source: str, target: str) -> None:
+    assert (ROOT / target).read_text() == pages.rendered(source), "python -m benchmarks.pages"
+
+
+@pytest.mark.parametrize("source", pages.PAGES)
+def test_no_figure_is_typed(source: str) -> None:
+    """Outside of commands, every number with a unit or decimals comes from the register."""
+    found = {}
+    for part in re.split(r"(?m)^#+ ", (FIGURES / "pages" / source).read_text())[1:]:
+        heading, _, text = part.partition("\n")
+        text = re.sub(r"```.*?```|`[^`]*`|\{\{.*?\}\}|\]\([^)]*\)", "", text, flags=re.S)
+        if heading not in TYPED and (typed := MEASURED.findall(text)):
+            found[heading] = typed
+    assert found == {}
+
+
+def test_a_typed_figure_would_be_found() -> None:
+    assert MEASURED.findall("It reaches 93.1 % in 12 s, or -1.2 points.") == ["93.1 %", "12 s", "-1.2 points"]
+    assert MEASURED.findall("ResNet-18 at 128 pixels, seeds 0 to 2, Kumar et al. 2022, CIFAR-10") == []
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_figure_says_how_it_was_measured(name: str) -> None:
+    figure = read(name)
+    assert figure.name == name
+    assert figure.values or figure.rows
+    assert figure.source or (figure.command and {"date", "commit", "versions"} <= set(figure.measured))
+    assert all(len(one) == 64 for one in (*figure.data.values(), *figure.weights.values()))
+    assert all(len(row) == len(figure.columns) for row in figure.rows)
+    used = "".join((FIGURES / "pages" / source).read_text() for source in pages.PAGES)
+    assert f'"{name}"' in used, "no page shows it"
+
+
+def test_values_are_written_with_their_intervals() -> None:
+    assert Value(0.7766, "percent", 0.768, 0.785).text() == "77.7 % (76.8 to 78.5 %)"
+    assert Value(0.012, "signed", -0.004, 0.029).text() == "+1.2 (-0.4 to +2.9)"
+    assert Value(0.915, "points", spread=0.004).text() == "91.5 ± 0.4"
+    assert Value(72, "seconds").text() == "1 min 12 s"
+    assert Value(11400, "count").text() == "11,400"
+
+
+def test_a_figure_is_read_as_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / "images.tar").write_bytes(b"abc")
+    figure = Figure(
+        "one", ("tlcl train",), (0, 1), hashes(tmp_path, ["images.tar"]),
+        values={"test": Value(0.5, "percent", 0.4, 0.6)}, columns=("method", "test"),
+        rows=(("er", Value(0.9, spread=0.1)),), measured={"date": "2026-11-29"},
+    )  # fmt: skip
+    path = write(figure, tmp_path)
+    assert read("one", tmp_path) == figure
+    assert json.loads(path.read_text())["data"]["images.tar"].startswith("ba7816bf")  # of FIPS 180-2, appendix B.1
+    assert figure.table() == "| method | test |\n| --- | ---: |\n| er | 90.0 ± 10.0 |"
+    with pytest.raises(KeyError, match="there is no figure two"):
+        read("two", tmp_path)
+
+
+def test_a_page_cannot_name_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pages").mkdir()
+    monkeypatch.setattr(pages, "FIGURES", tmp_path)
+    for text, error in (('{{ f("no", "x") }}', KeyError), ("{{ typo }}", UndefinedError)):
+        (tmp_path / "pages" / "page.md").write_text(text)
+        with pytest.raises(error):
+            pages.rendered("page.md")
+
+
+CERTIFIABLE = {"run": "thaw=head_only", "value": "test", "summary": "test_acc", "minutes": 2, "exact": True}
+HERE = {"processor": "A", "threads": 2, "versions": {"torch": "2"}, "commit": "abc"}
+
+
+def figure_of(name: str, minutes: float | None, data: dict[str, str] | None = None, **measured: object) -> Figure:
+    how = None if minutes is None else {**CERTIFIABLE, "minutes": minutes}
+    values = {"test": Value(0.5, "percent", 0.45, 0.55)}
+    return Figure(name, ("tlcl train",), data=data or {}, values=values, measured=measured, certify=how)
+
+
+def test_what_fits_is_drawn() -> None:
+    figures = [figure_of(str(number), minutes) for number, minutes in enumerate((1, 2, 3, 90, None))]
+    figures.append(figure_of("images", 1, {"a.tar": "0" * 64}))
+    able = certify.fitting(figures, 60, None)
+    assert [one.name for one in able] == ["0", "1", "2"]
+    assert [one.name for one in certify.fitting(figures, 60, Path("data"))] == ["0", "1", "2", "images"]
+    assert len(certify.drawn(able, 0.2, 60, 0)) == 1
+    assert {certify.drawn(able, 0.2, 60, seed)[0].name for seed in range(20)} == {"0", "1", "2"}
+    assert sum(one.certify["minutes"] for one in certify.drawn(able, 1.0, 4, 0) if one.certify) <= 4
+
+
+def test_equal_to_the_bit_only_on_the_same_machine() -> None:
+    here = figure_of("one", 1, processor="A", threads=2, versions={"torch": "2"})
+    there = figure_of("one", 1, processor="B", threads=2, versions={"torch": "2"})
+    assert certify.judged(here, 0.5, HERE)["holds"]
+    assert not certify.judged(here, 0.5000001, HERE)["holds"]
+    assert certify.judged(there, 0.5000001, HERE)["holds"]
+    assert certify.judged(there, 0.54, HERE)["rule"] == "within the interval"
+    assert not certify.judged(there, 0.56, HERE)["holds"]
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(b"other")
+    with pytest.raises(UserError, match=r"a\.tar is not the file that one was measured on"):
+        certify.measured_anew(figure_of("one", 1, {"a.tar": "0" * 64}), tmp_path, tmp_path)
+
+
+def test_the_page_of_what_was_certified_is_up_to_date() -> None:
+    assert certify.PAGE.read_text() == certify.page()
