@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import progress
+from tlcl.config.candidates import candidates
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config
@@ -27,7 +28,6 @@ from tlcl.data.splits import stratified_order
 from tlcl.data.versions import Versions
 from tlcl.finetuning.fitted_head import choose_penalty, fit_head
 from tlcl.finetuning.trainer import choose_device
-from tlcl.jobs.candidates import candidates
 from tlcl.jobs.first_answer import FirstAnswer
 from tlcl.jobs.pretrain import start_weights
 from tlcl.jobs.shared_start import SharedStart

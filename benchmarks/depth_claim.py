@@ -1,21 +1,22 @@
 """The claim that more labels, and a target farther from the source, make it worth retraining more layers.
 
 Networks pretrained on ImageNet, to photos, art paintings, cartoons, sketches, CIFAR-10, ants and bees; 50 labels to
-all of them; three seeds, one recipe (`+experiment=how_deep`). What is tested was fixed before: Page's trend test of
-the gain over the head alone, with the labels (each set and seed a row) and with the distance (each number of labels
-and seed a row), for each depth, adjusted for their number by Holm's procedure.
+all of them; three seeds, one recipe (`+experiment=how_deep`). What is tested was fixed before: of the gain over the
+head alone, for each depth, Page's trend test with the labels (each set a row) and a permutation test with the
+distance (of the order of the sets), adjusted for their number by Holm's procedure.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import page_trend_test
+from scipy.stats import page_trend_test, spearmanr
 
 from benchmarks.common import Benchmark, markdown, progress
 from benchmarks.depth_cases import NETWORKS, PIXELS, Case, config_of, labels_there, pool, read, rights, run
@@ -92,35 +93,43 @@ def gain(one: dict[str, Any], setting: str) -> float:
 
 
 def trends(found: Sequence[dict[str, Any]], far: dict[str, float]) -> list[dict[str, Any]]:
-    """Page's tests of both halves of the claim, for each setting."""
+    """Tests of both halves of the claim, for each setting, with p adjusted for their number.
+
+    Seeds of one set are no replications of it: gains are means over them. With the labels each set is a row of
+    Page's test. With the distance there is one order of the sets: p is the share of all orders in which the gain at
+    each number of labels rises as steadily (mean rank correlation).
+    """
     trended: list[dict[str, Any]] = []
-    order = sorted(far, key=lambda name: far[name])
-    at = {(one["images"], one["labels"], one["seed"]): one for one in found}
+    order = [name for name in sorted(far, key=lambda name: far[name]) if _whole(found, name)]
     sizes = {name: sorted({one["labels"] for one in found if one["images"] == name}) for name in order}
     for setting, words in SETTINGS.items():
-        # Sets with the same numbers of labels, up to `all`, which is the last of each.
-        whole = [name for name in order if len(sizes[name]) == len(LABELS) + 1]
-        rows = [
-            [gain(at[name, size, seed], setting) for size in sizes[name]]
-            for name in whole for seed in SEEDS if all((name, size, seed) in at for size in sizes[name])
-        ]  # fmt: skip
-        if len(rows) > 1:
-            trended.append({"with": "the number of labels", "setting": words, "rows": len(rows), **_page(rows)})
-        rows = [
-            [gain(at[name, size, seed], setting) for name in whole]
-            for size in LABELS for seed in SEEDS if all((name, size, seed) in at for name in whole)
-        ]  # fmt: skip
-        if len(rows) > 1 and len(whole) > 2:
-            trended.append({"with": "the distance", "setting": words, "rows": len(rows), **_page(rows)})
+        gains = np.array([[_mean_gain(found, name, size, setting) for size in sizes[name]] for name in order])
+        if len(order) < 3:
+            continue
+        rise = float((gains[:, -1] - gains[:, 0]).mean())
+        p = float(page_trend_test(gains).pvalue)
+        labels = {"with": "the number of labels", "rows": len(order), "p": p, "rise": rise}
+        trended.append({"setting": words, **labels})
+        places = np.array(list(permutations(range(len(order)))))
+        steady = [np.mean([spearmanr(place, gains[:, column]).statistic for column in range(gains.shape[1])])
+                  for place in places]  # fmt: skip
+        p = float(np.mean(np.array(steady) >= steady[0] - 1e-9))
+        rise = float((gains[-1] - gains[0]).mean())
+        trended.append({"setting": words, "with": "the distance", "rows": len(order), "p": p, "rise": rise})
     for test, p in zip(trended, holm([test["p"] for test in trended]), strict=True):
         test["holm"] = float(p)
     return trended
 
 
-def _page(rows: list[list[float]]) -> dict[str, float]:
-    result = page_trend_test(rows, method="asymptotic")
-    ends = np.array(rows)[:, -1] - np.array(rows)[:, 0]
-    return {"p": float(result.pvalue), "rise": float(ends.mean())}
+def _whole(found: Sequence[dict[str, Any]], name: str) -> bool:
+    """Whether a set has every number of labels with every seed."""
+    mine = {(one["labels"], one["seed"]) for one in found if one["images"] == name}
+    return len({labels for labels, _ in mine}) == len(LABELS) + 1 and len(mine) == (len(LABELS) + 1) * len(SEEDS)
+
+
+def _mean_gain(found: Sequence[dict[str, Any]], name: str, size: int, setting: str) -> float:
+    mine = [one for one in found if (one["images"], one["labels"]) == (name, size)]
+    return float(np.mean([gain(one, setting) for one in mine]))
 
 
 def table(found: Sequence[dict[str, Any]], far: dict[str, float]) -> str:

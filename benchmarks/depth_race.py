@@ -50,12 +50,12 @@ def race_of(case: Case, data: Path, weights: Path, out: Path) -> dict[str, Any]:
     config, folder = ready.config, out / "race" / case.file.removesuffix(".json")
     shutil.rmtree(folder, ignore_errors=True)
     assert config.depth is not None
-    config.depth.settings, config.depth.curve = list(SETTINGS), []
+    config.depth.settings, config.depth.curve = [str(setting) for setting in SETTINGS], []
     with RunDirectory(folder, resume=False) as directory:
         directory.begin(config)
         race = Race(config, directory, ready.first, ready.start)
         race.run()
-        found = race_record(race)
+        found = race_record(race, race.images)
     taken = [asdict(one) for one in race.done]
     shutil.rmtree(folder)
     return {"record": found, "trainings": taken, "seconds": time.perf_counter() - began}

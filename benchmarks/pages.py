@@ -1,4 +1,4 @@
-"""README.md and docs/measured.md from `figures/pages/` and the register: `python -m benchmarks.pages`.
+"""docs/measured.md from `figures/pages/` and the register: `python -m benchmarks.pages`.
 
 In a page, `{{ f("NAME", "VALUE") }}` is a number with its interval, `{{ number(...) }}` it alone,
 `{{ interval(...) }}` the interval alone, `{{ table("NAME") }}` a figure's table, `{{ command("NAME") }}` what was

@@ -1,6 +1,6 @@
 """The register of figures: what was measured, a file each in `figures/`, with how, on what and when.
 
-README and docs/measured.md are rendered from it (`benchmarks.pages`), `make certify` measures some of it anew.
+docs/measured.md is rendered from it (`benchmarks.pages`), `make certify` measures some of it anew.
 """
 
 import hashlib

@@ -11,6 +11,7 @@ import torch
 
 from tests.conftest import composed, go
 from tests.jobs.conftest import Killed, kill_at_call, summary
+from tlcl.config.candidates import candidates
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 from tlcl.data.datamodule import ImageDataModule
@@ -18,12 +19,11 @@ from tlcl.data.image_tensors import ImageSubset
 from tlcl.data.sources.registry import load_source
 from tlcl.errors import UserError
 from tlcl.finetuning.fitted_head import fit_head
-from tlcl.jobs.candidates import candidates
 from tlcl.jobs.race import folds_of
 from tlcl.jobs.shared_start import SharedStart
 from tlcl.models.build import build_model
 from tlcl.prefix_cache.activations import Keeping
-from tlcl.reports.how_deep import command_of, table_lines, verdict
+from tlcl.reports.how_deep import asked_by, command_of, table_lines, verdict
 from tlcl.tracking.records import read_lines
 
 # On random weights a deeper model of the digits is better than the head.
@@ -164,32 +164,88 @@ ASKED = {
     "first": ["thaw=milestones", "thaw.blocks=[stem,head]", "optim.head=lp_ft"],
     "norms": ["thaw.depth=all", "thaw.only=norms"],
 }
+NAMES = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
+
+
+def recommended(chosen: str | None, asked: list[str]) -> list[str]:
+    field = [
+        {"setting": one.name, "depth": one.depth, "overrides": list(one.overrides), "epochs": 9}
+        for one in candidates([], NAMES)
+    ]  # fmt: skip
+    return shlex.split(command_of({"race": {"settings": field, "chosen": chosen}}, asked))
 
 
 @pytest.mark.parametrize("chosen", ASKED)
-def test_the_recommended_command_can_be_given(chosen: str | None) -> None:
-    names = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
-    field = [vars(one) | {"setting": one.name, "overrides": list(one.overrides), "epochs": 9}
-             for one in candidates([], names)]  # fmt: skip
-    summary = {"race": {"settings": field, "chosen": chosen}, "optim_lr": 0.0005}
-    asked = "tlcl train +experiment=how_deep 'data.train=\"my photos\"' depth.folds=4 seed=3 run_dir=x logger=none"
-    words = shlex.split(command_of(summary, asked))
+def test_the_recommended_command_trains_as_the_race_did(chosen: str | None) -> None:
+    asked = ["+experiment=how_deep", 'data.train="my photos"', "depth.folds=4", "seed=3", "run_dir=x"]
+    words = recommended(chosen, ["tlcl", "train", *asked])
     assert words[:4] == ["tlcl", "train", "+experiment=own_images", 'data.train="my photos"']
     assert set(ASKED[chosen]) <= set(words)
     assert not any(word.startswith(("depth.", "run_dir")) for word in words)
-    config = parse_config(composed_config(words[2:]))
+    config, raced = parse_config(composed_config(words[2:])), parse_config(composed_config(asked))
     wanted = {
-        None: {"head"}, "2": {"layer3", "layer4", "head"}, "first": {"stem", "head"}, "norms": set(names),
+        None: {"head"}, "2": {"layer3", "layer4", "head"}, "first": {"stem", "head"}, "norms": set(NAMES),
     }[chosen]  # fmt: skip
     assert config.schedule.trainable(0) == wanted
     assert (config.seed, config.depth) == (3, None)
-    assert config.trainer.epochs == (8 if chosen is None else 9)
+    if chosen is None:
+        return
+    assert (config.data, config.model) == (raced.data, raced.model)
+    assert vars(config.optim) == {**vars(raced.optim), "head": "lp_ft"}
+    assert vars(config.trainer) == {**vars(raced.trainer), "epochs": 9}
+    assert raced.trainer.patience is None
+
+
+def test_a_question_without_the_preset_has_a_command_too() -> None:
+    asked = ["data=digits", "depth=race", "optim.head=fitted", "optim.lr=0.1", "depth.folds=4", "hydra.verbose=0"]
+    assert recommended("2", ["tlcl-train", *asked]) == [
+        "tlcl", "train", "data=digits", "optim.lr=0.1", "thaw.depth=2", "optim.head=lp_ft", "trainer.epochs=9",
+        "trainer.patience=null", "trainer.select=last",
+    ]  # fmt: skip
+    words = recommended(None, ["python", "-m", "tlcl.train", "-m", *asked])
+    assert words[:3] == ["python", "-m", "tlcl.train"]
+    assert words[3:] == ["data=digits", "optim.head=fitted", "optim.lr=0.1", "thaw=head_only"]
+    composed_config(words[3:])
+
+
+def test_a_job_of_a_sweep_has_its_own_command(tmp_path: Path) -> None:
+    (tmp_path / "environment.json").write_text(json.dumps({"command": "tlcl train -m seed=0,1"}))
+    (tmp_path / "job.json").write_text(json.dumps({"number": 1, "overrides": ["+experiment=how_deep", "seed=1"]}))
+    assert recommended(None, asked_by(tmp_path)) == [
+        "tlcl", "train", "+experiment=own_images", "seed=1", "thaw=head_only"
+    ]  # fmt: skip
+
+
+def test_batch_norm_is_as_the_training_left_it(tmp_path: Path) -> None:
+    """Frozen statistics are those of the start after training and counting; learned ones are the training's."""
+    answers = []
+    for mode in ("frozen", "train"):
+        config = parse_config(
+            composed(tmp_path, *RACE, "model=resnet18_cifar", f"optim.batch_norm={mode}", "data.flip=false")
+        )
+        source = load_source(config.data, str(tmp_path / "cache"))
+        net, _ = build_model(config.model, 10, 0)
+        first = {key: value.clone() for key, value in net.state_dict().items() if "running" in key}
+        start = SharedStart(
+            config, net, ImageSubset(source.pool.images, torch.arange(40)), source.pool.labels[:40], 10,
+            torch.device("cpu"),
+        )  # fmt: skip
+        own = start.config_for(candidates(["all"], net.names)[0].thaw, 40, 2)
+        assert start.step_bytes(own) > 0
+        assert all(torch.equal(net.state_dict()[key], value) for key, value in first.items())
+        head = fit_head(torch.zeros(40, 512), source.pool.labels[:40], 10, 1.0)
+        start.train(own, torch.arange(40), head)
+        trained = {key: value.clone() for key, value in net.state_dict().items()}
+        start.logits(own, torch.arange(5))
+        assert all(torch.equal(net.state_dict()[key], value) for key, value in trained.items())
+        answers.append(all(torch.equal(trained[key], value) for key, value in first.items()))
+    assert answers == [True, False]
 
 
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["depth.settings=[9]"], "depth.settings has 9; a setting is a depth from 1 to 4, all, first"),
+        (["depth.settings=[9]"], "depth.settings has 9; a setting is a depth from 1 to 4, the name"),
         (["depth.settings=[true]"], "depth.settings has True"),
         (["depth.settings=[1,1]"], "depth.settings has 1 twice"),
         (["depth.curve=[1.5]"], "depth.curve has 1.5"),
@@ -197,6 +253,8 @@ def test_the_recommended_command_can_be_given(chosen: str | None) -> None:
         (["optim.head=new"], "optim.head=fitted"),
         (["optim.ema=0.9"], "optim.ema=0"),
         (["continual=class_incremental", "method=naive"], "leave out one of them"),
+        (["trainer.devices=2"], "depth works in one process"),
+        (["data.train_size=14", "depth.folds=8"], "depth.folds=8 leaves less than two of the 14 labelled images"),
         (["data.train_size=11"], "11 labelled images are too few"),
     ],
 )

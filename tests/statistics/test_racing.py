@@ -21,14 +21,15 @@ def test_behind_is_a_one_sided_sign_test():
 
 def test_the_chance_to_tell_is_what_is_drawn():
     random, asked = np.random.default_rng(0), np.array([1] * 16 + [-1] * 8 + [0] * 76, dtype=float)
-    said = chance_to_tell(asked, 500, 0.95)
+    said, apart = chance_to_tell(asked, 500, 0.95), 24.5 / 101
     told = []
     for _ in range(4000):
-        mean = random.normal(asked.mean(), np.sqrt(0.24 / 100))
-        total = 100 * asked.mean() + random.normal(400 * mean, np.sqrt(0.24 * 400))
-        told.append(total > 1.96 * np.sqrt(0.24 * 500))
+        mean = random.normal(asked.mean(), np.sqrt(apart / 100))
+        total = 100 * asked.mean() + random.normal(400 * mean, np.sqrt(apart * 400))
+        told.append(total > 1.96 * np.sqrt(apart * 500))
     assert said == pytest.approx(np.mean(told), abs=0.03)
-    assert chance_to_tell(np.zeros(50), 500, 0.95) == 0.0
+    assert chance_to_tell(np.zeros(5), 60, 0.95) > 0.01  # five alike are no proof that none will differ
+    assert chance_to_tell(np.zeros(250), 500, 0.95) < 0.05
     assert chance_to_tell(np.ones(50), 50, 0.95) == 1.0
     assert chance_to_tell(-np.ones(50), 500, 0.95) < 1e-6
 
@@ -49,7 +50,7 @@ def test_worse_hopeless_and_behind():
 
 
 def test_nothing_that_can_be_told_apart_leaves_nobody():
-    field = gains("+-00000000" * 5 + "." * 50, "0000000000" * 5 + "." * 50)
+    field = gains("+-00000000" * 9 + "." * 10, "0000000000" * 9 + "." * 10)
     assert survivors(field, [0, 1], 1, 100) == ([], {0: "hopeless", 1: "hopeless"})
     assert survivors(field, [], 1, 100) == ([], {})
 

@@ -1,8 +1,9 @@
 """`tlcl depth PHOTOS`: how many layers to retrain, and whether that is better than the head alone.
 
-Every depth from the head alone to everything, and three surgical sets, race on the same held-out images. It prints
-the gain over the head with its 95 % interval, seconds and memory of each, and one recommendation with its command.
-Short for `tlcl train +experiment=how_deep data.train=PHOTOS`, of which any key can be given.
+Depths from one block to everything, and three surgical sets, race against the head alone on the same held-out
+images. It prints the gain over the head with its 95 % interval, seconds and memory of each, and one recommendation
+with its command. Short for `tlcl train +experiment=how_deep data.train=PHOTOS`, of which any key can be given; a
+race that was stopped goes on with `tlcl train +resume=latest`.
 """
 
 import re
@@ -28,8 +29,9 @@ def _program() -> None:
     paths = [quoted("data.train", options.photos)]
     if options.test is not None:
         paths.append(quoted("data.test", options.test))
-    name, _, _ = called().rpartition(" ")
-    sys.argv = [f"{name or 'tlcl'} train", "+experiment=how_deep", *paths, *given]
+    name = called()
+    program = f"{name.removesuffix(' depth')} train" if name.endswith(" depth") else "tlcl train"
+    sys.argv = [program, "+experiment=how_deep", *paths, *given]
     from tlcl.train import main as train
 
     train()

@@ -8,27 +8,25 @@ computed on images: what a directory recorded is enough.
 from pathlib import Path
 
 from tlcl.commands.parser import command_parser
-from tlcl.errors import run_cli
+from tlcl.errors import UserError, run_cli
 
 
 def _program() -> None:
     parser = command_parser(__doc__, "runs/sweeps/finetune/DATE", "runs/own_images/DATE latest --out pair.html")
     parser.add_argument("directory", type=Path, help="of a sweep, a run, a comparison or a study, or latest")
     parser.add_argument("other", type=Path, nargs="?", help="a second run: both are compared")
-    parser.add_argument(
-        "--out", type=Path, default=Path("pair.html"), metavar="FILE", help="page of two runs (default pair.html)"
-    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="page of two runs (default pair.html)")
     options = parser.parse_args()
+    from tlcl.reports.report import report, report_pair
     from tlcl.tracking.latest import finished_directory, whole_directory
 
     if options.other is not None:
-        from tlcl.reports.pair import write_pair
-
-        print(write_pair(finished_directory(options.directory), finished_directory(options.other), options.out))
-        print(f"report: {options.out}")
+        out = options.out or Path("pair.html")
+        print(report_pair(finished_directory(options.directory), finished_directory(options.other), out))
+        print(f"report: {out}")
         return
-    from tlcl.reports.report import report
-
+    if options.out is not None:
+        raise UserError("--out names the page of two runs; a run's own is report.html in its directory")
     print(f"report: {report(whole_directory(options.directory))}")
 
 

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from tlcl.config.adaptation import AdaptationConfig
+from tlcl.config.candidates import candidates
 from tlcl.config.schema import Config, DataConfig, OptimConfig, TrainerConfig
 from tlcl.config.stages import named_blocks
 from tlcl.config.thaw import ThawSchedule
@@ -87,6 +88,9 @@ def check_how_deep(config: Config) -> None:
         raise UserError("depth says what trains; set thaw=head_only, and choose by depth.settings")
     if config.optim.head == "new":
         raise UserError("depth compares with the fitted head; set optim.head=fitted")
+    if config.trainer.shared:
+        raise UserError("depth works in one process; set trainer.devices=1 and trainer.strategy=auto")
+    candidates(config.depth.settings, config.model.block_names())
     check_finetuning(config)
     if config.model.lora or config.optim.ema or config.trainer.wise_ft < 1:
         raise UserError("depth compares plain trainings; set model.lora=0, optim.ema=0 and trainer.wise_ft=1")

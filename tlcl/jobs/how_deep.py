@@ -13,15 +13,14 @@ from tlcl.data.look import look
 from tlcl.data.sources.registry import load_source
 from tlcl.errors import UserError
 from tlcl.finetuning.trainer import choose_device
-from tlcl.jobs.candidates import candidates
 from tlcl.jobs.first_answer import first_answer, labelled_images
 from tlcl.jobs.pretrain import ready_weights, start_weights
-from tlcl.jobs.race import Race
+from tlcl.jobs.race import Race, taking_part
 from tlcl.jobs.race_record import race_record
 from tlcl.jobs.shared_start import SharedStart
 from tlcl.models.build import build_model
 from tlcl.prefix_cache.activations import Keeping
-from tlcl.reports.how_deep import command_of, table_lines, verdict
+from tlcl.reports.how_deep import asked_by, command_of, table_lines, verdict
 from tlcl.reports.render import render
 from tlcl.tracking.data_record import DATA, data_record, data_set, refuse_changed, share_record
 from tlcl.tracking.records import RunDirectory
@@ -57,10 +56,14 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     ready_weights(config)
     net, backbone = build_model(config.model, len(data.classes), config.seed)
     assert config.depth is not None
-    candidates(config.depth.settings, net.names)
     labelled = len(labelled_images(data))
     if labelled < FEWEST:
         raise UserError(f"{labelled} labelled images are too few to compare anything; it takes {FEWEST}")
+    if 2 * config.depth.folds > labelled:
+        raise UserError(
+            f"depth.folds={config.depth.folds} leaves less than two of the {labelled} labelled images in a fold; "
+            f"set {labelled // 2} at most"
+        )
     record = data_record({"training": source.pool, "test": source.test})
     if directory.begun:
         refuse_changed(directory.path, record)
@@ -73,12 +76,14 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     directory.begin(config, {DATA: record})
     first = first_answer(net, data, source.test, config, device, Keeping.of(config))
     net.load_state_dict(initial)
+    part = taking_part(data.labels[first.indices], config.seed)
+    first = first._replace(indices=first.indices[part], features=first.features[part])
     start = SharedStart(
         config, net, ImageSubset(data.inputs, first.indices), data.labels[first.indices], len(data.classes), device
     )
     race = Race(config, directory, first, start)
     race.run()
-    found = race_record(race)
+    found = race_record(race, labelled)
     points = race.curve(found["chosen"] or found["nearest"]) if config.depth.curve else []
     summary = {
         "status": "complete", "name": config.name, "job": "how_deep", "classes": len(data.classes),
@@ -88,9 +93,7 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     }  # fmt: skip
     directory.write_json("summary.json", summary)
     directory.stop_clock()
-    for line in table_lines(summary):
+    for line in (*table_lines(summary), verdict(summary), f"  {command_of(summary, asked_by(directory.path))}"):
         log.info("%s", line)
-    log.info("%s", verdict(summary))
-    log.info("  %s", command_of(summary, str((directory.read_json("environment.json") or {}).get("command", ""))))
     log.info("report: %s", render(directory.path))
     return summary

@@ -1,4 +1,4 @@
-"""The settings of what is retrained, in a race on the folds of a cross-validation; no test image is asked.
+"""The settings of what is retrained, in a race on the folds of a cross-validation; no test image has a say.
 
 All train from the same fitted head and the same outputs of frozen blocks. Each training is a line of `race.jsonl`.
 """
@@ -13,13 +13,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from tlcl.config.candidates import Candidate, candidates
 from tlcl.config.schema import Config
 from tlcl.data.splits import stratified_order
-from tlcl.errors import Stopped, TrainingError
+from tlcl.errors import Stopped, TrainingError, is_out_of_memory
 from tlcl.finetuning.fitted_head import FittedHead
-from tlcl.finetuning.memory import step_bytes
-from tlcl.finetuning.thaw import set_trainable
-from tlcl.jobs.candidates import Candidate, candidates
 from tlcl.jobs.first_answer import FirstAnswer
 from tlcl.jobs.shared_start import SharedStart
 from tlcl.prefix_cache.activations import Keeping
@@ -27,14 +25,19 @@ from tlcl.statistics.accuracy import accuracy_interval
 from tlcl.statistics.racing import survivors
 from tlcl.tracking.records import RunDirectory, read_lines
 
-KEPT = "race.jsonl"
+KEPT, PLACES = "race.jsonl", "places.json"
 MOST = 5_000  # images that take part; a difference of one point shows among them
 CURVE_FOLDS = 2  # on which the learning curve is measured
 
 
+def taking_part(labels: Tensor, seed: int) -> Tensor:
+    """All images, or `MOST` of them with the classes in proportion: int64, sorted."""
+    return stratified_order(labels, seed, "how_deep/part")[:MOST].sort().values
+
+
 def folds_of(labels: Tensor, folds: int, seed: int) -> list[Tensor]:
-    """So many stratified parts of the images that take part: int64, sorted."""
-    order = stratified_order(labels, seed, "how_deep")[:MOST]
+    """So many stratified parts of all images: int64, sorted."""
+    order = stratified_order(labels, seed, "how_deep")
     edges = [len(order) * fold // folds for fold in range(folds + 1)]
     return [order[begin:end].sort().values for begin, end in pairwise(edges)]
 
@@ -69,7 +72,7 @@ class Race:
         start: the network and the outputs of its blocks.
 
     Attributes:
-        done: every training, in the order in which it was done.
+        done: every training, in the order in which it was done; `raced`: those of the race, without the curve's.
         out: by name, why and after which fold a setting left.
         head_right: float (N,), 1 where the head alone is right, of the folds' images one after the other.
         gains: float (M, N), of each setting over it: -1, 0 or 1; NaN where it was not asked.
@@ -83,8 +86,10 @@ class Race:
         self.field = candidates(self.keys.settings, start.net.names)
         self.folds = folds_of(start.labels, self.keys.folds, config.seed)
         self.images = sum(map(len, self.folds))
+        directory.keep_lines(KEPT, lambda line: True)  # a line that a kill cut short goes
         self.done = [Asked(**line) for line in read_lines(directory.path / KEPT)]
         self.out: dict[str, dict[str, Any]] = {}
+        self.raced: list[Asked] = []
         self.head_right, self.gains = np.empty(0), np.empty((0, 0))
         self.finalists: list[str] = []
 
@@ -97,7 +102,10 @@ class Race:
         ]
         self.head_right = np.concatenate(head_right)
         configs = [self._config(one, len(parts[0])) for one in self.field]
-        self.start.fill(configs, Keeping.of(self.config))
+        before = (self.directory.read_json(PLACES) or {}).get("places")
+        places = self.start.fill(configs, Keeping.of(self.config), before)
+        if before is None:
+            self.directory.write_json(PLACES, {"places": places})
         total = len(self.field) * len(self.folds)
         alive = list(range(len(self.field)))
         gains = np.full((len(self.field), self.images), np.nan)
@@ -106,6 +114,7 @@ class Race:
             for fold, rows in enumerate(parts):
                 for model in alive:
                     asked = self._asked(self.field[model], fold, rows, self.heads[fold], 1.0)
+                    self.raced.append(asked)
                     if not asked.stopped:
                         gains[model, self._slice(fold)] = _bits(asked.right) - self.head_right[self._slice(fold)]
                     bar.update()
@@ -142,17 +151,22 @@ class Race:
         known = next((a for a in self.done if (a.setting, a.fold, a.share) == (one.name, fold, share)), None)
         if known is not None:
             return known
-        config, held_out, began = self._config(one, len(rows)), self.folds[fold], time.perf_counter()
-        right, stopped, size = "", "", 0
+        config, held_out = self._config(one, len(rows)), self.folds[fold]
+        size, right, stopped, began = 0, "", "", time.perf_counter()
         try:
+            size = self._bytes(one, config)
+            began = time.perf_counter()
             self.start.train(config, rows, head)
-            size = self._bytes(config)
             answers = self.start.logits(config, held_out).argmax(1)
             right = "".join("1" if hit else "0" for hit in (answers == self.start.labels[held_out]).tolist())
         except Stopped:
             raise
         except TrainingError as error:  # a loss that is not finite: the setting is out, the others go on
             stopped = str(error)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            stopped = f"no memory was left for it: {str(error).partition(chr(10))[0]}"
         seconds = round(time.perf_counter() - began, 2)
         asked = Asked(one.name, fold, share, right, seconds, size, config.trainer.epochs, stopped)
         self.done.append(asked)
@@ -160,13 +174,9 @@ class Race:
         self.directory.keep_seconds()
         return asked
 
-    def _bytes(self, config: Config) -> int:
-        net, held = self.start.net, self.start.views.get(self.start.place(config) or "")
-        batch = torch.arange(min(config.data.batch_size, len(self.start.labels)))
-        set_trainable(net, config.schedule.trainable(0), config.schedule.only)
-        inputs = self.start.images[batch] if held is None else held.version(0)[batch]
-        place = None if held is None else held.place
-        return step_bytes(net, place, inputs.to(self.start.device), config.optim.name, config.trainer.precision)
+    def _bytes(self, one: Candidate, config: Config) -> int:
+        known = next((asked.bytes for asked in self.done if asked.setting == one.name), None)
+        return self.start.step_bytes(config) if known is None else known
 
     def _left(self, gains: np.ndarray, alive: list[int], fold: int) -> list[int]:
         """Who goes on after this fold."""
@@ -207,11 +217,12 @@ class Race:
         return points
 
     def _share(self, rows: Tensor, share: float, fold: int) -> Tensor:
-        """The first so many of a stratified order, each class with an image at least where it has one."""
+        """The first so many of a stratified order, and of a class that is not among them its first image."""
         labels = self.start.labels[rows]
         order = stratified_order(labels, self.config.seed, f"how_deep/curve/{fold}")
-        least = min(len(rows), len(labels.unique()))
-        return rows[order[: max(least, round(share * len(rows)))]].sort().values
+        firsts = torch.tensor([int((labels[order] == label).nonzero()[0]) for label in labels.unique()])
+        places = torch.cat([torch.arange(round(share * len(rows))), firsts]).unique()
+        return rows[order[places]].sort().values
 
 
 def _bits(right: str) -> np.ndarray:

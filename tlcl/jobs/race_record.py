@@ -9,26 +9,31 @@ from tlcl.statistics.accuracy import LEVEL, accuracy_interval
 from tlcl.statistics.paired import images_to_tell, max_t, paired_difference
 
 
-def race_record(race: Race) -> dict[str, Any]:
+def race_record(race: Race, labelled: int) -> dict[str, Any]:
     """Of a race that has been run.
 
-    Recommended is the finalist with the largest gain of those that are told apart from the head alone, when all
-    settings are tested together; else the head.
+    Recommended is the finalist with the largest gain of those that are told apart from the head alone: by the test
+    of all settings together, and by its own interval; else the head.
+
+    Args:
+        labelled: images there are, of which some take part.
     """
     adjusted = max_t(race.gains, seed=race.config.seed)
     rows = [_row(race, number, float(p)) for number, p in enumerate(adjusted)]
     head = int(race.head_right.sum())
     low, high = accuracy_interval(head, race.images)
     finals = [row for row in rows if row["setting"] in race.finalists and row["gain"] is not None]
-    better = [row for row in finals if row["p"] < 1 - LEVEL and row["gain"] > 0]
+    better = [row for row in finals if row["p"] < 1 - LEVEL and row["low"] > 0]
     chosen = max(better, key=lambda row: row["gain"])["setting"] if better else None
     asked = [row for row in rows if row["gain"] is not None]
     nearest = max(asked, key=lambda row: (row["asked"], row["gain"]), default=None)
     more = None
     if chosen is None and nearest is not None and nearest["gain"] > 0:
-        needed = images_to_tell(nearest["gain"], nearest["discordant"])
-        more = None if needed is None else max(0, needed - race.images)
+        # As if each setting were tested by itself at its share of the level: all together need no more.
+        needed = images_to_tell(nearest["gain"], nearest["discordant"], 1 - (1 - LEVEL) / len(race.field))
+        more = needed - race.images if needed is not None and needed > race.images == labelled else None
     return {
+        "labelled": labelled,
         "images": race.images,
         "folds": len(race.folds),
         "head": {"acc": head / race.images, "low": low, "high": high},
@@ -36,23 +41,23 @@ def race_record(race: Race) -> dict[str, Any]:
         "chosen": chosen,
         "nearest": None if nearest is None else nearest["setting"],
         "more_labels": more,
-        "trainings": sum(training.share == 1 for training in race.done),
+        "trainings": len(race.raced),
         "of": len(race.field) * len(race.folds),
     }
 
 
 def _row(race: Race, number: int, p: float) -> dict[str, Any]:
     """Gain, interval, p with all settings together, means of seconds, and why it left."""
-    one, asked = race.field[number], ~np.isnan(race.gains[number])
-    mine = [a for a in race.done if (a.setting, a.share) == (one.name, 1) and not a.stopped]
+    one, known = race.field[number], ~np.isnan(race.gains[number])
+    mine = [asked for asked in race.raced if asked.setting == one.name and not asked.stopped]
     row: dict[str, Any] = {
         "setting": one.name, "depth": one.depth, "words": one.words, "overrides": list(one.overrides),
-        "asked": int(asked.sum()), "gain": None, "low": None, "high": None, "p": None, "discordant": None,
+        "asked": int(known.sum()), "gain": None, "low": None, "high": None, "p": None, "discordant": None,
         "seconds": None, "bytes": None, "epochs": None, "out": race.out.get(one.name),
     }  # fmt: skip
-    if mine and asked.any():
-        head = race.head_right[asked] > 0
-        pair = paired_difference(head, head ^ (race.gains[number, asked] != 0))
+    if mine and known.any():
+        head = race.head_right[known] > 0
+        pair = paired_difference(head, head ^ (race.gains[number, known] != 0))
         seconds = sum(a.seconds for a in mine) / len(mine)
         row |= {
             "gain": pair.difference, "low": pair.low, "high": pair.high, "p": p, "discordant": pair.discordant,

@@ -1,7 +1,9 @@
 """Trainings of parts of one network on parts of the same images, all from the same outputs of frozen blocks."""
 
+import logging
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,21 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from tlcl.config.schema import Config
-from tlcl.data.datamodule import EVAL_BATCH, IndexedDataModule
+from tlcl.data.datamodule import EVAL_BATCH, BatchIndices, IndexedDataModule
 from tlcl.data.image_tensors import ImageSubset
 from tlcl.data.splits import Split
 from tlcl.data.versions import Versions
 from tlcl.finetuning.class_weights import balanced_weights, evens_out
 from tlcl.finetuning.fitted_head import FittedHead
+from tlcl.finetuning.memory import step_bytes
 from tlcl.finetuning.module import FinetuningModule
-from tlcl.finetuning.thaw import Thaw
+from tlcl.finetuning.thaw import Thaw, modes_for, set_trainable
 from tlcl.finetuning.trainer import build_trainer, fit
 from tlcl.models.blocks import Blocks
 from tlcl.models.inference import in_batches
 from tlcl.models.tail import Tail, last_frozen
 from tlcl.prefix_cache.activations import FrozenBlocks, Held, Keeping, activations
 
-DTYPE_BYTES = 4
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -56,14 +59,32 @@ class SharedStart:
         """Up to which nothing trains with this config."""
         return last_frozen(self.net, config.schedule.trainable(0))
 
-    def fill(self, configs: list[Config], keeping: Keeping) -> None:
-        """Compute the views of each place that a training begins at, as far as memory goes, the last ones first."""
+    def fill(self, configs: Sequence[Config], keeping: Keeping, places: Sequence[str] | None = None) -> list[str]:
+        """Compute the views of each place that a training begins at, as far as memory goes, the last ones first.
+
+        What is not kept is computed from images, with new crops in each epoch; so is everything with
+        data.cache_prefix=off.
+
+        Args:
+            places: those that a part of the same race before this one kept; None: it is the first.
+
+        Returns:
+            The places that are kept.
+        """
         versions = Versions.of(self.config.data, self.config.seed, cropped=True)
         if keeping.mode == "off" or versions is None:
-            return
+            return []
         wanted = {place for config in configs if (place := self.place(config)) is not None}
         trainer = self.config.trainer
         blocks = FrozenBlocks(self.net, self.images, versions, self.device, trainer.of_frozen, trainer.progress)
+        if places is None:
+            places = [*wanted] if keeping.mode == "disk" else self._fitting(blocks, wanted, keeping)
+        kept = sorted(places, key=self.net.places.index)
+        mode = "disk" if keeping.mode == "disk" else "ram"
+        self.views = activations(blocks, kept, replace(keeping, mode=mode, budget=sys.maxsize))
+        return kept
+
+    def _fitting(self, blocks: FrozenBlocks, wanted: Collection[str], keeping: Keeping) -> list[str]:
         room, chosen = keeping.budget, []
         for place in sorted(wanted, key=self.net.places.index, reverse=True):
             layout = blocks.layout(place, keeping.dtype)
@@ -71,13 +92,33 @@ class SharedStart:
             if size <= room:
                 room -= size
                 chosen.append(place)
-        self.views = activations(blocks, chosen[::-1], replace(keeping, mode="ram"))
+            else:
+                log.info(
+                    "the outputs of %s, %.1f GiB, are not kept: more than is left of data.cache_gib; they are "
+                    "computed in each training", place, size / 2**30,
+                )  # fmt: skip
+        return chosen
+
+    def step_bytes(self, config: Config) -> int:
+        """Of a training step with this config, beyond the weights; the network has its start weights then."""
+        net, held = self.net, self.views.get(self.place(config) or "")
+        net.load_state_dict(self._start)
+        trainable = config.schedule.trainable(0)
+        set_trainable(net, trainable, config.schedule.only)
+        modes_for(net, trainable, True, statistics=config.optim.batch_norm == "train")
+        rows = torch.arange(min(config.data.batch_size, len(self.labels)))
+        inputs = self.images[rows] if held is None else held.version(0)[rows]
+        place = None if held is None else held.place
+        net.to(self.device)
+        size = step_bytes(net, place, inputs.to(self.device), config.optim.name, config.trainer.precision)
+        net.load_state_dict(self._start)
+        return size
 
     def config_for(self, thaw: Mapping[str, object], images: int, steps: int) -> Config:
         """The config of a training of so many images: at least `steps` steps, and `trainer.epochs` epochs."""
         config = self.config
-        an_epoch = max(1, math.ceil(images / config.data.batch_size))
-        epochs = max(config.trainer.epochs, math.ceil(steps / an_epoch))
+        an_epoch = len(BatchIndices(torch.arange(images), config.data.batch_size, shuffle=True))
+        epochs = max(config.trainer.epochs, math.ceil(steps / max(1, an_epoch)))
         trainer = replace(config.trainer, epochs=epochs, progress=False)
         return replace(config, thaw=dict(thaw), trainer=trainer)
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from tlcl.reports.next_steps import Commands, recorded_path, resume_commands, use_commands
 from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page
-from tlcl.reports.paired import compared, difference_words, standing_words
+from tlcl.reports.paired import all_pairs, difference_words, standing_words
 from tlcl.reports.plots.continual import percent_axis, task_axis
 from tlcl.reports.plots.style import BLUE, INK, line_style, percent_ticks, save_figures
 from tlcl.reports.tables.compare import LOWER, UPPER, gap_closed, read_table
@@ -140,7 +140,9 @@ def beside_best(root: Path, rows: list[dict], key: str) -> dict[str, Difference]
     real, _ = methods_and_ends(rows, key)
     runs = runs_by_method(root)
     names = [row["method"] for row in real if row["method"] in runs]
-    return compared(runs[names[0]], {name: runs[name] for name in names[1:]}) if names else {}
+    if not names:
+        return {}
+    return all_pairs({name: runs[name] for name in names})[names[0]]
 
 
 def write_compare_report(root: Path) -> Path:
@@ -149,9 +151,10 @@ def write_compare_report(root: Path) -> Path:
     key = next((key for key in ("test_acc", "final_accuracy") if rows and key in rows[0]), "")
     pairs = beside_best(root, rows, key) if key else {}
     best = next((row["method"] for row in methods_and_ends(rows, key)[0]), "")
+    standing = standing_words(pairs, best, tests=len(pairs) * (len(pairs) + 1) // 2)
     context = {
         **base_context(root, missing_records(run, RECORDS)),
-        "verdict": comparison_verdict(rows, key, VERDICTS[key], standing_words(pairs, best)) if key else "",
+        "verdict": comparison_verdict(rows, key, VERDICTS[key], standing) if key else "",
         "less_best": {name: difference_words(pair) for name, pair in pairs.items()},
         "best": best,
         "commands": best_commands(root, rows, key) if run.complete else resume_commands(recorded_path(run)),

@@ -1,7 +1,8 @@
 """Table, sentence, pictures and page of how deep to retrain, from the records alone."""
 
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from tlcl.reports.plots.how_deep import gains_figure, learning_curve
 from tlcl.reports.plots.style import save_figures
 from tlcl.system.figures import count, duration, points, signed_points, three_digits
 from tlcl.tracking.finished_run import FinishedRun
+from tlcl.tracking.records import read_object
+from tlcl.tracking.sweep_records import JOB
 
 RECORDS = {
     "config.yaml": "the config",
@@ -32,9 +35,10 @@ WHY = {
     "worse": "worse than the leader",
     "hopeless": "hardly a chance to be told apart",
     "behind": "behind the best third",
-    "stopped": "its loss was not finite",
+    "stopped": "it could not be trained",
 }
-OURS = ("experiment", "run_dir", "name", "depth", "thaw", "trainer.epochs", "trainer.select")  # not handed on
+OURS = ("run_dir", "name", "depth", "thaw", "trainer.epochs", "trainer.select")  # keys that are not handed on
+OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w.@/]*=|~\w)")
 
 
 def interval_words(row: Mapping[str, Any]) -> str:
@@ -76,29 +80,29 @@ def table_lines(summary: Mapping[str, Any]) -> list[str]:
 def verdict(summary: Mapping[str, Any]) -> str:
     """What to do, in a sentence or two."""
     race = summary["race"]
-    images, rows = count(race["images"]), {row["setting"]: row for row in race["settings"]}
+    rows, folds = {row["setting"]: row for row in race["settings"]}, race["folds"]
+    partly = race["images"] < race["labelled"]
+    some = f", {count(race['images'])} of the {count(race['labelled'])} labelled" if partly else ""
     chosen, nearest = race["chosen"], race["nearest"]
-    on = f"on {images} held-out images ({race['folds']} folds)"
-    if chosen is not None:
-        row = rows[chosen]
-        return (
-            f"Retrain {_what(row)}: {interval_words(row)} points more than the head alone {on}, more than chance "
-            f"with all {len(rows)} settings tested together (p = {row['p']:.2g})."
-        )
     if nearest is None:
-        return f"Keep the head: no deeper model could be trained {on}."
-    row = rows[nearest]
+        return "Keep the head: no deeper model could be trained."
+    row = rows[chosen or nearest]
+    on = f"on {count(row['asked'])} held-out images ({folds} folds{some})"
+    if chosen is not None:
+        together = "" if len(rows) == 1 else f" with all {len(rows)} settings tested together"
+        return (
+            f"Retrain {_what(row)}: {interval_words(row)} points more than the head alone {on}, more than "
+            f"chance{together} (p = {row['p']:.2g})."
+        )
+    if row["high"] < 0:
+        return f"Keep the head: it is better {on}; the nearest, {_what(row)}, has {interval_words(row)} points."
     said = (
-        f"Keep the head: deeper cannot be told apart from it {on}; the nearest, {_what(row)}, has "
-        f"{interval_words(row)} points."
+        f"Keep the head: deeper cannot be told apart from it; the nearest, {_what(row)}, has {interval_words(row)} "
+        f"points {on}."
     )
-    if row["high"] is not None and row["high"] < 0:
-        said = f"Keep the head: it is better {on}; {_what(row)} has {interval_words(row)} points."
     if race["more_labels"]:
         more = count(race["more_labels"])
         return f"{said} If its gain is what it looks like, about {more} more labels would tell."
-    if row["gain"] is not None and row["gain"] <= 0:
-        return f"{said} Nothing suggests that more labels of this kind would change that soon."
     return said
 
 
@@ -108,32 +112,41 @@ def _what(row: Mapping[str, Any]) -> str:
     return str(row["words"])
 
 
-def command_of(summary: Mapping[str, Any], command: str) -> str:
+def asked_by(root: Path) -> list[str]:
+    """The words of the command that asked; of a job of a sweep, as if it had been given by itself."""
+    job = read_object(root / JOB)
+    if job:
+        return ["tlcl", "train", *map(str, job["overrides"])]
+    return shlex.split(str(read_object(root / "environment.json").get("command", "")))
+
+
+def command_of(summary: Mapping[str, Any], asked: Sequence[str]) -> str:
     """The command that trains what is recommended, from the one that asked.
 
     Args:
-        command: as `environment.json` has it.
+        asked: see `asked_by`.
     """
-    words = shlex.split(command)
-    begin = next((place for place, word in enumerate(words) if word.startswith("+experiment")), len(words))
-    program, given = words[:begin], words[begin:]
-    kept = [word for word in given if not _is_ours(word)]
+    given = [word for word in asked if OVERRIDE.match(word)]
+    program = ["python", "-m", "tlcl.train"] if asked[:1] == ["python"] else ["tlcl", "train"]
     race = summary["race"]
     row = next((row for row in race["settings"] if row["setting"] == race["chosen"]), None)
     if row is None:
-        own = ["thaw=head_only"]
+        own, taken = ["thaw=head_only"], list(OURS)
     else:
         cleared = [] if row["depth"] is not None or row["setting"] == "norms" else ["thaw=milestones"]
+        taken = [*OURS, "optim.head", "trainer.patience"]
         own = [
             *cleared, *row["overrides"], "optim.head=lp_ft", f"trainer.epochs={row['epochs']}",
             "trainer.patience=null", "trainer.select=last",
         ]  # fmt: skip
-    return shlex.join([*(program or ["tlcl", "train"]), "+experiment=own_images", *kept, *own])
+    experiment = ["+experiment=own_images"] if "+experiment=how_deep" in given else []
+    kept = [word for word in given if not _is_one_of(word, taken)]
+    return shlex.join([*program, *experiment, *kept, *own])
 
 
-def _is_ours(word: str) -> bool:
+def _is_one_of(word: str, keys: Sequence[str]) -> bool:
     key = word.lstrip("+~").partition("=")[0]
-    return key in OURS or key.startswith(("depth.", "thaw.", "hydra."))
+    return word == "+experiment=how_deep" or key in keys or key.startswith(("depth.", "thaw.", "hydra"))
 
 
 def save_how_deep_plots(root: Path) -> list[Path]:
@@ -158,10 +171,10 @@ def write_how_deep_report(root: Path) -> Path:
     run = FinishedRun(root)
     context: dict[str, Any] = {**base_context(root, missing_records(run, RECORDS)), "rows": [], "plots": []}
     if "race" in run.summary:
-        race, asked = run.summary["race"], str(run.environment.get("command", ""))
+        race = run.summary["race"]
         context |= {
             "verdict": verdict(run.summary),
-            "commands": [("train what is recommended", command_of(run.summary, asked))],
+            "commands": [("train what is recommended", command_of(run.summary, asked_by(root)))],
             "plots": embedded_plots(root, CAPTIONS, ALTERNATIVES),
             "race": race,
             "rows": [

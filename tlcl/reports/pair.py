@@ -28,8 +28,8 @@ def tested_runs(first: Path, second: Path) -> tuple[Predictions, Predictions]:
     ours, theirs = answered(first), answered(second)
     if ours is None or theirs is None or ours.images != theirs.images:
         raise UserError(
-            f"{first} and {second} were tested on other images, which tells nothing of two models; test both on "
-            "one data.test"
+            f"{first} and {second} were tested on other images, which tells nothing of two models; test both with "
+            "the same data.test"
         )
     return both[0], both[1]
 
@@ -52,6 +52,8 @@ def write_pair(first: Path, second: Path, out: Path) -> str:
     """
     ours, theirs = tested_runs(first, second)
     right, other = (one.probabilities.argmax(1) == one.labels for one in (ours, theirs))
+    if ours.labels.shape != right.shape or right.shape != other.shape:
+        raise ValueError("answers are not one for each test image")
     names = (first.name, second.name) if first.name != second.name else (str(first), str(second))
     pair = paired_difference(right, other)
     said = pair_sentence(*names, pair)

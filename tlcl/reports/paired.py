@@ -1,6 +1,7 @@
 """Runs on the same test images beside each other, from their recorded answers; no winner without a test."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tlcl.reports.tables.sweep import Row, is_condition
-from tlcl.statistics.paired import Difference, against, images_to_tell
+from tlcl.statistics.paired import Difference, images_to_tell, paired_difference, together
 from tlcl.system.figures import count, percent, points, signed_points
 from tlcl.tracking.finished_run import COMPLETE
 from tlcl.tracking.predictions import read_predictions
@@ -39,8 +40,11 @@ def _answered(run_dir: Path, written: int) -> Answered | None:
     tested = read_predictions(run_dir)
     if tested is None or not len(tested.labels) or tested.labels.min() < 0:
         return None
-    digest = (read_object(run_dir / "data.json").get("test") or {}).get("digest")
-    images = str(digest or hash(tested.labels.tobytes()))
+    part = read_object(run_dir / "data.json").get("test") or {}
+    # The same files at another size are the same images.
+    files = [row[:2] for row in part.get("files", [])]
+    images = f"{part.get('classes')} {hash(str(files))}" if files else str(part.get("digest"))
+    images = f"{images} {hash(tested.labels.tobytes())}"
     return Answered(f"{images} {len(tested.labels)}", tested.probabilities.argmax(1) == tested.labels)
 
 
@@ -50,24 +54,25 @@ def _known(runs: Runs) -> dict[object, Answered]:
 
 
 def compared(first: Runs, others: Mapping[str, Runs]) -> dict[str, Difference]:
-    """Each of the others less the first, over the seeds that both have, p adjusted for their number.
+    """Each of the others less the first, p adjusted for their number: see `_raw`."""
+    return together(_raw(first, others))
 
-    Those that share no seed with the first, or were tested on other images, are left out. All are compared on the
-    seeds that the first and they have in common.
+
+def _raw(first: Runs, others: Mapping[str, Runs]) -> dict[str, Difference]:
+    """Each of the others less the first, over the seeds that both have.
+
+    Each is compared on the seeds that the first and it have in common; what shares none, or was tested on other
+    images, is left out.
     """
     known = _known(first)
-    groups: dict[tuple[object, ...], dict[str, list[np.ndarray]]] = {}
+    found: dict[str, Difference] = {}
     for name, runs in others.items():
         theirs = _known(runs)
-        seeds = tuple(seed for seed in known if seed in theirs and known[seed].images == theirs[seed].images)
-        same = len({known[seed].images for seed in seeds}) == 1
-        if same:
-            groups.setdefault(seeds, {})[name] = [theirs[seed].right for seed in seeds]
-    found: dict[str, Difference] = {}
-    for seeds, mine in groups.items():
-        reference = np.array([known[seed].right for seed in seeds])
-        found |= against(reference, {name: np.array(rights) for name, rights in mine.items()})
-    return {name: found[name] for name in others if name in found}
+        seeds = [seed for seed in known if seed in theirs and known[seed].images == theirs[seed].images]
+        if len({known[seed].images for seed in seeds}) == 1:
+            right, other = (np.array([answers[seed].right for seed in seeds]) for answers in (known, theirs))
+            found[name] = paired_difference(right, other)
+    return found
 
 
 def runs_of(row: Row, root: Path) -> dict[object, Path]:
@@ -98,12 +103,36 @@ def difference_words(pair: Difference) -> str:
     return f"{signed_points(pair.difference)} ({signed_points(pair.low)} to {signed_points(pair.high)})"
 
 
-def standing_words(pairs: Mapping[str, Difference], one: str) -> str:
+def all_pairs(runs: Mapping[str, Runs]) -> dict[str, dict[str, Difference]]:
+    """Of all that are named, each less each: p adjusted for the number of pairs, whichever looks best.
+
+    Who is best on the test images is chosen by the same images that then compare; a test of the others with it
+    alone would be wrong too often.
+    """
+    names, pairs = list(runs), dict[str, Difference]()
+    for place, name in enumerate(names):
+        rest = {other: runs[other] for other in names[place + 1 :]}
+        pairs |= {f"{place} {names.index(other)}": pair for other, pair in _raw(runs[name], rest).items()}
+    found: dict[str, dict[str, Difference]] = {name: {} for name in names}
+    for key, pair in together(pairs).items():
+        one, other = (names[int(place)] for place in key.split())
+        found[one][other], found[other][one] = pair, turned(pair)
+    return found
+
+
+def turned(pair: Difference) -> Difference:
+    """The first less the second."""
+    turned_round = replace(pair, first=pair.second, second=pair.first, difference=-pair.difference)
+    return replace(turned_round, low=-pair.high, high=-pair.low)
+
+
+def standing_words(pairs: Mapping[str, Difference], one: str, tests: int = 0) -> str:
     """Which of several are worse or better than one, and which cannot be told apart from it.
 
     Args:
         pairs: name -> it less the one, p adjusted.
         one: what the one is called.
+        tests: for how many p is adjusted; 0: for these.
     """
     if not pairs:
         return ""
@@ -113,7 +142,8 @@ def standing_words(pairs: Mapping[str, Difference], one: str) -> str:
         f"not to be told apart from {one}": [name for name, pair in pairs.items() if not pair.told_apart],
     }
     parts = [f"{_list(names)} {_are(names)} {words}" for words, names in groups.items() if names]
-    adjusted = f", adjusted for {count(len(pairs))} comparisons" if len(pairs) > 1 else ""
+    number = tests or len(pairs)
+    adjusted = f", adjusted for {count(number)} comparisons" if number > 1 else ""
     return f"On the same test images {'; '.join(parts)} (95 %{adjusted})."
 
 

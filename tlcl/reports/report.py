@@ -5,6 +5,7 @@ from pathlib import Path
 from jinja2 import TemplateError
 
 from tlcl.errors import UserError
+from tlcl.reports.pair import write_pair
 from tlcl.reports.render import render
 from tlcl.reports.study import STUDY, write_study_report
 from tlcl.reports.sweep import write_sweep_report
@@ -28,6 +29,21 @@ def report(path: Path) -> Path:
     except DAMAGED as error:  # the directory may be anybody's, with any content in its JSON files
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path} has damaged records ({type(error).__name__}: {reason})") from None
+
+
+def report_pair(first: Path, second: Path, out: Path) -> str:
+    """Write the page of two runs to `out`; returns whether one is better than the other.
+
+    Raises:
+        UserError: as `report`, and runs that cannot be compared, see `tlcl.reports.pair`.
+    """
+    for path in (first, second):
+        refuse_links(path)
+    try:
+        return write_pair(first, second, out)
+    except DAMAGED as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{first} or {second} has damaged records ({type(error).__name__}: {reason})") from None
 
 
 def _write_report(path: Path) -> Path:

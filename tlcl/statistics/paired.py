@@ -90,9 +90,9 @@ def paired_difference(first: ArrayLike, second: ArrayLike, level: float = LEVEL)
     parts = [(gained.mean(1), seeds), (gained.mean(0), images)]
     variances = [float(np.var(values, ddof=1)) / count if count > 1 else 0.0 for values, count in parts]
     total = sum(variances)
-    if total == 0:  # they never differ, or always alike
-        p = 1.0 if difference == 0 else 0.0
-        return Difference(images, seeds, *means, difference, difference, difference, p, discordant, level)
+    if total == 0:  # all trainings and all images gain the same, which only their number tells from chance
+        pair = compare_accuracies(right[0], other[0], level)
+        return Difference(images, seeds, *means, difference, pair.low, pair.high, pair.p, discordant, level)
     freedom = total**2 / sum(
         part**2 / (count - 1) for part, (_, count) in zip(variances, parts, strict=True) if count > 1
     )

@@ -34,9 +34,8 @@ def chance_to_tell(gained: np.ndarray, images: int, level: float) -> float:
         level: two-sided, in 0..1.
     """
     asked, mean = len(gained), float(gained.mean())
-    apart = float((gained != 0).mean())
-    if apart == 0:
-        return 0.0
+    # One answer more, half of it different: that none of a few differed does not say that none will.
+    apart = (float((gained != 0).sum()) + 0.5) / (asked + 1)
     needed = float(norm.ppf((1 + level) / 2)) * math.sqrt(apart * images)
     if asked >= images:
         return float(mean * images > needed)

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tlcl.errors import UserError
-from tlcl.system.text import shown
+from tlcl.errors import UserError, printable
 
 FIRST, MIDDLE, NORMS, EVERYTHING = "first", "middle", "norms", "all"
-SURGICAL = (FIRST, MIDDLE, NORMS)
+SURGICAL = (MIDDLE, NORMS, FIRST)
 MOST_DEPTHS = 6
 
 
@@ -17,7 +16,7 @@ class Candidate:
     """One setting of what trains.
 
     Attributes:
-        name: as it is asked for: a depth, or one of `SURGICAL`.
+        name: a depth, or one of `SURGICAL`.
         depth: how many backbone blocks from the end on; None for the others.
         thaw: the keys of `thaw` that say so.
         words: what it is, in a table.
@@ -52,17 +51,17 @@ def depths_of(blocks: int) -> list[int]:
     return [*(2**power for power in range(blocks.bit_length()) if 2**power < blocks), blocks]
 
 
-def candidate(setting: Any, names: Sequence[str]) -> Candidate:
-    """The setting that a text or number stands for.
+def candidate(text: str, names: Sequence[str]) -> Candidate:
+    """The setting that a text stands for.
 
     Args:
+        text: a depth, the name of the first block that trains, `all`, or one of `SURGICAL`.
         names: of the network's blocks, the last one `head`.
 
     Raises:
         UserError: it is none.
     """
     backbone = list(names[:-1])
-    text = str(setting)
     if text == FIRST:
         return Candidate(FIRST, None, thaw_keys(blocks=[backbone[0], "head"]), f"the first block, {backbone[0]}")
     if text == MIDDLE:
@@ -70,24 +69,30 @@ def candidate(setting: Any, names: Sequence[str]) -> Candidate:
         return Candidate(MIDDLE, None, thaw_keys(blocks=[block, "head"]), f"a middle block, {block}")
     if text == NORMS:
         return Candidate(NORMS, None, thaw_keys(depth=EVERYTHING, only="norms"), "norms everywhere")
-    depth = len(backbone) if text == EVERYTHING else setting
-    if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= len(backbone):
+    depth = 0
+    if text == EVERYTHING:
+        depth = len(backbone)
+    elif text in backbone:
+        depth = len(backbone) - backbone.index(text)
+    elif text.isdecimal() and len(text) < 5:
+        depth = int(text)
+    if not 1 <= depth <= len(backbone):
         raise UserError(
-            f"depth.settings has {shown(setting)}; a setting is a depth from 1 to {len(backbone)}, all, "
-            f"{', '.join(SURGICAL)}"
+            f"depth.settings has {printable(text)}; a setting is a depth from 1 to {len(backbone)}, the name of "
+            f"the first block that trains, all, {', '.join(SURGICAL)}"
         )
     what = "everything" if depth == len(backbone) else f"from {backbone[-depth]} on"
     return Candidate(str(depth), depth, thaw_keys(depth=depth), what)
 
 
 def candidates(settings: Sequence[Any], names: Sequence[str]) -> list[Candidate]:
-    """The settings that are asked for, or the usual ones of a network with these blocks; the cheapest first.
+    """The settings that are asked for, or the usual ones of a network with these blocks, about the cheapest first.
 
     Raises:
         UserError: a setting that is none, or is asked for twice.
     """
     usual = [*depths_of(len(names) - 1), *(SURGICAL if len(names) > 3 else (NORMS,))]
-    found = [candidate(setting, names) for setting in settings or usual]
+    found = [candidate(str(setting), names) for setting in settings or usual]
     known = [one.name for one in found]
     for name in known:
         if known.count(name) > 1:
