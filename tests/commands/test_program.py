@@ -111,7 +111,7 @@ def test_a_mistake_is_that_of_the_command(script: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("tlcl d", {"distance", "dashboard", "depth-grid"}),
+        ("tlcl d", {"distance", "dashboard", "depth", "depth-grid"}),
         (
             "tlcl train thaw=",
             {f"thaw={path.stem}" for path in (conf_dir() / "thaw").glob("*.yaml")},
