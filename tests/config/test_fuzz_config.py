@@ -30,6 +30,7 @@ KINDS = {
     "continual_compare": ["+experiment=continual_compare"],
     "adapt_compare": ["+experiment=adapt_compare"],
     "few_labels": ["+experiment=adapt_ccsa", "data.root=/splits"],
+    "how_deep": ["+experiment=how_deep", "data.train=/images"],
 }
 SWAPPED = {  # the groups whose choices each kind can be given
     "finetune": ["data", "model", "thaw", "logger"],
@@ -38,6 +39,7 @@ SWAPPED = {  # the groups whose choices each kind can be given
     "continual_compare": ["model"],
     "adapt_compare": ["source"],
     "few_labels": [],
+    "how_deep": ["model"],
 }
 GIVEN = {"data.train": "/images", "data.root": "/splits", "source.train": "/images", "source.root": "/splits"}
 WORDS = st.sampled_from([
@@ -136,7 +138,10 @@ def checked(config: DictConfig) -> Config | str:
     return sentence
 
 
-ONE = {"finetune": 40, "continual": 24, "adapt": 20, "continual_compare": 6, "adapt_compare": 6, "few_labels": 6}
+ONE = {
+    "finetune": 40, "continual": 24, "adapt": 20, "continual_compare": 6, "adapt_compare": 6, "few_labels": 6,
+    "how_deep": 20,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", KINDS)

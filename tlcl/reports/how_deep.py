@@ -32,10 +32,10 @@ ALTERNATIVES = {
     "learning_curve": "Lines of accuracy against the number of labels, for the head alone and a deeper model",
 }
 WHY = {
-    "worse": "worse than the leader",
-    "hopeless": "hardly a chance to be told apart",
-    "behind": "behind the best third",
-    "stopped": "it could not be trained",
+    "worse": "worse than another",
+    "hopeless": "no chance to tell",
+    "behind": "behind the best",
+    "stopped": "not trainable",
 }
 OURS = ("run_dir", "name", "depth", "thaw", "trainer.epochs", "trainer.select")  # keys that are not handed on
 OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w.@/]*=|~\w)")
@@ -51,7 +51,7 @@ def interval_words(row: Mapping[str, Any]) -> str:
 def left_words(row: Mapping[str, Any], folds: int) -> str:
     """When and why a setting left the race; empty where it did not."""
     out = row["out"]
-    return f"left after fold {out['after']} of {folds}: {WHY[out['why']]}" if out else ""
+    return f"out after fold {out['after']}/{folds}: {WHY[out['why']]}" if out else ""
 
 
 def memory_words(size: int | None) -> str:
