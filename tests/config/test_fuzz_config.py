@@ -39,7 +39,7 @@ SWAPPED = {  # the groups whose choices each kind can be given
     "continual_compare": ["model"],
     "adapt_compare": ["source"],
     "few_labels": [],
-    "how_deep": ["model"],
+    "how_deep": [],
 }
 GIVEN = {"data.train": "/images", "data.root": "/splits", "source.train": "/images", "source.root": "/splits"}
 WORDS = st.sampled_from([
