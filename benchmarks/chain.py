@@ -10,12 +10,13 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import Benchmark, progress
-from benchmarks.register import Cell, Figure, Value, hashes, here_and_now, sha256, write
+from benchmarks.register import Cell, Figure, Value, hashes, measured_in, sha256, write
 from tlcl.errors import TrainingError
 from tlcl.statistics.accuracy import accuracy_interval
 
@@ -90,34 +91,37 @@ def accuracy(summary: dict[str, Any]) -> Value:
     return Value(summary["test_acc"], "percent", low, high)
 
 
-def figures(network: Network, data: Path, weights: Path, out: Path) -> list[Figure]:
-    """What the finished steps come to, for the register."""
-    typed = steps(network)
-    folder = out / network.folder
+def figures(network: Network, data: Path, weights: Path, out: Path) -> Iterator[Figure]:
+    """What the steps come to, for the register, each as soon as it is done."""
+    typed, folder = steps(network), out / network.folder
     files = {"FILE": weights.resolve(), "MODEL": folder / "blocks"}
     files |= {Path(tar).name: data / tar for tar in TARS}
-    common = {
-        "seeds": (0,), "data": hashes(data, TARS), "measured": here_and_now(),
-        "weights": {weights.name: sha256(weights)} if network.weights == "FILE" else {},
-    }  # fmt: skip
-    done = {name: perform(name, line, folder, files) for name, line in typed.items()}
-    head, blocks = accuracy(done["head"]), accuracy(done["blocks"])
-    commands = tuple(f"tlcl train {typed[name]}" for name in ("head", "blocks"))
-    first = Figure(
-        f"imagenet_to_cifar10_{network.folder}", commands, **common,  # type: ignore[arg-type]
-        values={"head": head, "blocks": blocks, "seconds": Value(done["blocks"]["seconds"], "seconds")},
+    common: dict[str, Any] = {"seeds": (0,), "data": hashes(data, TARS)}
+    common["weights"] = {f"weights/{weights.name}": sha256(weights)} if network.weights == "FILE" else {}
+    again = typed["head"]
+    for name, place in (("FILE", f"weights/{weights.name}"), *((Path(tar).name, tar) for tar in TARS)):
+        again = again.replace(f"={name}", f"={place}")
+
+    head, blocks = (perform(name, typed[name], folder, files) for name in ("head", "blocks"))
+    values = {"head": accuracy(head), "blocks": accuracy(blocks), "seconds": Value(blocks["seconds"], "seconds")}
+    yield Figure(
+        f"imagenet_to_cifar10_{network.folder}",
+        tuple(f"tlcl train {typed[name]}" for name in ("head", "blocks")),
+        values=values, measured=measured_in(folder / "blocks"), **common,
+        certify={"run": again, "summary": "test_acc", "value": "head", "minutes": 6, "exact": True},
     )  # fmt: skip
-    curve = done["tasks"]["cumulative_accuracy"]
-    second = Figure(
-        f"forgetting_{network.folder}", (f"tlcl train {typed['tasks']}",), **common,  # type: ignore[arg-type]
+    curve = perform("tasks", typed["tasks"], folder, files)["cumulative_accuracy"]
+    yield Figure(
+        f"forgetting_{network.folder}", (f"tlcl train {typed['tasks']}",),
         values={f"after_{number}": Value(value, "percent") for number, value in enumerate(curve, start=1)},
+        measured=measured_in(folder / "tasks"), **common,
     )  # fmt: skip
+    perform("methods", typed["methods"], folder, files)
     columns, rows = methods_table(folder / "methods" / "compare.json")
-    third = Figure(
-        f"methods_{network.folder}", (f"tlcl train {typed['methods']}",), **common,  # type: ignore[arg-type]
-        columns=columns, rows=rows,
+    yield Figure(
+        f"methods_{network.folder}", (f"tlcl train {typed['methods']}",), columns=columns, rows=rows,
+        measured=measured_in(folder / "methods"), **common,
     )  # fmt: skip
-    return [first, second, third]
 
 
 def methods_table(file: Path) -> tuple[tuple[str, ...], tuple[tuple[Cell, ...], ...]]:

@@ -2,7 +2,7 @@
 
 In a page, `{{ f("NAME", "VALUE") }}` is a number with its interval, `{{ number(...) }}` it alone,
 `{{ interval(...) }}` the interval alone, `{{ table("NAME") }}` a figure's table, `{{ command("NAME") }}` what was
-typed, `{{ when("NAME") }}` date, commit, machine and seeds.
+typed, `{{ when("NAME") }}` date, commit, machine and seeds, `{{ source("NAME") }}` where a published figure is from.
 """
 
 import argparse
@@ -48,6 +48,7 @@ def rendered(source: str) -> str:
         "table": lambda name: read(name).table(),
         "command": _command,
         "when": lambda name: read(name).when(),
+        "source": lambda name: read(name).source,
     }
     return environment.get_template(source).render()
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import date
+from datetime import date, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,18 @@ def here_and_now() -> dict[str, Any]:
     return {
         "date": date.today().isoformat(), "commit": commit, "processor": processor(),
         "threads": torch.get_num_threads(), "processors": os.cpu_count(), "versions": versions,
+    }  # fmt: skip
+
+
+def measured_in(run_dir: Path) -> dict[str, Any]:
+    """What `Figure.measured` holds of a finished run, from its own records; it ran on this machine."""
+    environment = json.loads((run_dir / "environment.json").read_text())
+    ended = datetime.fromtimestamp((run_dir / "summary.json").stat().st_mtime).date()
+    commit = str(environment["git_commit"] or "")[:7]
+    return {
+        "date": ended.isoformat(), "commit": f"{commit} with changes" if environment["git_dirty"] else commit,
+        "processor": processor(), "threads": environment["threads"], "processors": environment["processors"],
+        "versions": {name: one for name, one in environment["versions"].items() if name in PACKAGES},
     }  # fmt: skip
 
 
