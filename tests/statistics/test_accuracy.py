@@ -68,3 +68,11 @@ def test_of_equal_classifiers_one_in_twenty_at_most_is_called_better():
 def test_other_images_cannot_be_compared(first, second):
     with pytest.raises(ValueError, match="same images"):
         compare_accuracies(first, second)
+
+
+def test_never_to_differ_on_a_few_images_says_little():
+    few, many = (compare_accuracies([True] * images, [True] * images) for images in (15, 1000))
+    # Clopper & Pearson 1934: none of n is compatible with shares up to 1 - 0.025^(1/n).
+    assert (few.low, few.high) == pytest.approx((0.025 ** (1 / 15) - 1, 1 - 0.025 ** (1 / 15)))
+    assert few.p == many.p == 1.0
+    assert many.high < 0.004 < few.high

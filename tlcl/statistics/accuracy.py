@@ -54,7 +54,8 @@ def compare_accuracies(first: ArrayLike, second: ArrayLike, level: float = LEVEL
     """The exact form of McNemar's test (McNemar 1947; exact: a sign test on the images on which they differ).
 
     The interval is the exact one of the share of these images that the second has right (Clopper & Pearson 1934),
-    carried over to the difference; so it excludes zero if and only if p < 1 - level.
+    carried over to the difference; so it excludes zero if and only if p < 1 - level. Where they differ on none, it
+    is as far as the exact interval of how many they could differ on.
 
     Args:
         first, second: bool (N,), which images each classifies rightly, in the same order.
@@ -67,7 +68,8 @@ def compare_accuracies(first: ArrayLike, second: ArrayLike, level: float = LEVEL
         raise ValueError(f"paired answers must be of the same images, not {right.shape} and {other.shape}")
     images, lost, won = right.size, int((right & ~other).sum()), int((other & ~right).sum())
     if lost + won == 0:
-        return PairedAccuracy(images, 0, 0, 0.0, 0.0, 0.0, 1.0, level)
+        reach = float(binomtest(0, images).proportion_ci(level, method="exact").high)
+        return PairedAccuracy(images, 0, 0, 0.0, -reach, reach, 1.0, level)
     test = binomtest(won, lost + won)
     share = test.proportion_ci(level, method="exact")
     low, high = ((2 * float(bound) - 1) * (lost + won) / images for bound in (share.low, share.high))
