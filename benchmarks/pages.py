@@ -2,7 +2,7 @@
 
 In a page, `{{ f("NAME", "VALUE") }}` is a number with its interval, `{{ number(...) }}` it alone,
 `{{ interval(...) }}` the interval alone, `{{ table("NAME") }}` a figure's table, `{{ command("NAME") }}` what was
-typed, `{{ when("NAME") }}` date, commit, machine and seeds, `{{ source("NAME") }}` where a published figure is from.
+typed, `{{ when("NAME") }}` date, commit, machine and seeds, `{{ source("NAME") }}` where a published one is from.
 """
 
 import argparse
