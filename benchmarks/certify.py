@@ -20,7 +20,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import progress
+from benchmarks.common import progress, with_files
 from benchmarks.register import FIGURES, ROOT, Figure, Value, here_and_now, names, read, sha256
 from tlcl.errors import UserError
 from tlcl.system.files import atomic_write_text
@@ -59,10 +59,7 @@ def measured_anew(figure: Figure, data: Path | None, folder: Path) -> float:
     for name, digest in {**figure.data, **figure.weights}.items():
         if not files[name].is_file() or sha256(files[name]) != digest:
             raise UserError(f"{files[name]} is not the file that {figure.name} was measured on")
-    words = []
-    for word in shlex.split(figure.certify["run"]):
-        key, equals, value = word.partition("=")
-        words.append(f"{key}={files[value]}" if equals and value in files else word)
+    words = with_files(figure.certify["run"], files)
     run = folder / "run"
     words += [f"run_dir={run}", "logger=none", "trainer.progress=false"]
     command = [sys.executable, "-m", "tlcl.train", *words]

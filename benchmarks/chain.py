@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Benchmark, progress
+from benchmarks.common import Benchmark, progress, with_files
 from benchmarks.register import Cell, Figure, Value, hashes, measured_in, sha256, write
 from tlcl.errors import TrainingError
 from tlcl.statistics.accuracy import accuracy_interval
@@ -70,10 +70,7 @@ def perform(step: str, typed: str, folder: Path, files: dict[str, Path]) -> dict
     summary = folder / step / "summary.json"
     if summary.is_file() and json.loads(summary.read_text())["status"] == "complete":
         return dict(json.loads(summary.read_text()))
-    words = []
-    for word in shlex.split(typed):
-        key, equals, value = word.partition("=")
-        words.append(f"{key}={files[value]}" if equals and value in files else word)
+    words = with_files(typed, files)
     begun = (folder / step / "config.yaml").is_file()
     new = [*words, f"run_dir={folder / step}", "trainer.progress=false"]
     words = [f"+resume={folder / step}"] if begun else new

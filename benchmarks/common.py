@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import platform
+import shlex
 import statistics
 import sys
 import warnings
@@ -169,14 +170,34 @@ def processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def facts() -> str:
-    """Threads, processor and versions, on which every figure depends."""
-    versions = [f"python {platform.python_version()}"]
+def installed() -> dict[str, str]:
+    """Package -> version, of those of `PACKAGES` that are there."""
+    found = {}
     for package in PACKAGES:
         try:
-            versions.append(f"{package} {version(package)}")
+            found[package] = version(package)
         except PackageNotFoundError:
             continue
+    return found
+
+
+def file_name(words: str) -> str:
+    """Words as the name of a file."""
+    return "".join(letter if letter.isalnum() else "_" for letter in words)
+
+
+def with_files(typed: str, files: Mapping[str, Path]) -> list[str]:
+    """The words of a command, with what stands for a file as KEY=NAME in the place of that name."""
+    words = []
+    for word in shlex.split(typed):
+        key, equals, value = word.partition("=")
+        words.append(f"{key}={files[value]}" if equals and value in files else word)
+    return words
+
+
+def facts() -> str:
+    """Threads, processor and versions, on which every figure depends."""
+    versions = [f"python {platform.python_version()}", *(f"{name} {one}" for name, one in installed().items())]
     return (
         f"{torch.get_num_threads()} threads, {os.cpu_count()} processors ({processor()}, "
         f"{torch.backends.cpu.get_cpu_capability()}); {', '.join(versions)}"

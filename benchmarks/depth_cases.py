@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import progress
+from benchmarks.common import file_name, progress
 from tlcl.config.candidates import candidates
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
@@ -87,7 +87,7 @@ class Case:
     @property
     def file(self) -> str:
         words = f"{self.network} {self.images} {self.labels} seed{self.seed}"
-        return "".join(letter if letter.isalnum() else "_" for letter in words) + ".json"
+        return f"{file_name(words)}.json"
 
 
 @cache

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from scipy.stats import page_trend_test, spearmanr
 
-from benchmarks.common import Benchmark, markdown, progress
+from benchmarks.common import Benchmark, file_name, markdown, progress
 from benchmarks.depth_cases import NETWORKS, PIXELS, Case, config_of, labels_there, pool, read, rights, run
 from tlcl.adaptation.distance import mmd_distance
 from tlcl.adaptation.evaluate import responses
@@ -29,6 +29,7 @@ from tlcl.jobs.pretrain import start_weights
 from tlcl.models.blocks import FEATURES
 from tlcl.models.build import build_model
 from tlcl.statistics.paired import Difference, holm, paired_difference
+from tlcl.system.figures import signed_interval
 from tlcl.system.files import atomic_write_text
 
 LABELS, SEEDS, ALL, MOST = (50, 200, 800), (0, 1, 2), 0, 2500
@@ -53,7 +54,7 @@ def cases(data: Path, networks: Sequence[str], cache_dir: str) -> list[Case]:
 
 def measure_distances(data: Path, weights: Path, network: str, out: Path) -> dict[str, float]:
     """The MMD of each set's features to those of ImageNet images, on the network as it was pretrained."""
-    file = out / "".join(letter if letter.isalnum() else "_" for letter in f"distances {network}.json")
+    file = out / f"{file_name(f'distances {network}')}.json"
     if file.is_file():
         return dict(json.loads(file.read_text()))
     config = config_of(Case(network, IMAGES[0], 0, 0), weights)
@@ -139,9 +140,7 @@ def table(found: Sequence[dict[str, Any]], far: dict[str, float]) -> str:
             mine = [one for one in found if (one["images"], one["labels"]) == (name, size)]
             head = np.mean([one["settings"]["head"]["acc"] for one in mine])
             pairs = [pair(mine, setting) for setting in SETTINGS]
-            cells = [
-                f"{100 * one.difference:+.1f} ({100 * one.low:+.1f} to {100 * one.high:+.1f})" for one in pairs
-            ]
+            cells = [signed_interval(one.difference, one.low, one.high) for one in pairs]
             lines.append((name, f"{far[name]:.2f}", f"{size:,}", str(len(mine)), f"{100 * head:.1f}", *cells))
     return markdown(("images", "MMD", "labels", "seeds", "head alone, %", *SETTINGS.values()), lines)
 

@@ -10,13 +10,12 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.common import PACKAGES, processor
+from benchmarks.common import PACKAGES, installed, processor
 from tlcl.system.figures import count, duration, percent, points, points_spread, signed_points, three_digits
 from tlcl.system.files import atomic_write_text
 
@@ -135,15 +134,9 @@ def here_and_now() -> dict[str, Any]:
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except ImportError:
-            continue
     return {
         "date": date.today().isoformat(), "commit": commit, "processor": processor(),
-        "threads": torch.get_num_threads(), "processors": os.cpu_count(), "versions": versions,
+        "threads": torch.get_num_threads(), "processors": os.cpu_count(), "versions": installed(),
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from benchmarks.common import file_name
 from benchmarks.depth_claim import IMAGES, SEEDS, SETTINGS, pair
 from tlcl.reports.plots.style import BLUE, GREEN, INK, ORANGE
 
@@ -33,7 +34,7 @@ def picture(folder: Path) -> Figure:
     figure = Figure(figsize=(14, 2.9 * len(networks) + 0.5), layout="constrained", dpi=110)
     grid = figure.subplots(len(networks), len(IMAGES), squeeze=False, sharey=True)
     for row, network in zip(grid, networks, strict=True):
-        distances = far["".join(letter if letter.isalnum() else "_" for letter in network)]
+        distances = far[file_name(network)]
         for axes, name in zip(row, sorted(IMAGES, key=lambda name: distances[name]), strict=True):
             mine = [case for case in cases if (case["network"], case["images"]) == (network, name)]
             sizes = sorted({case["labels"] for case in mine})

@@ -10,6 +10,7 @@ from tlcl.system.figures import (
     percent,
     points,
     points_spread,
+    signed_interval,
     signed_points,
     three_digits,
     three_digits_spread,
@@ -49,3 +50,8 @@ def test_shares_have_one_decimal() -> None:
 def test_what_is_not_known_is_a_dash(write: object) -> None:
     assert callable(write)
     assert [write(value) for value in (None, math.nan, math.inf)] == ["–"] * 3
+
+
+def test_a_difference_stands_with_its_interval() -> None:
+    assert signed_interval(0.012, -0.004, 0.029) == "+1.2 (-0.4 to +2.9)"
+    assert signed_interval(None, None, None) == "–"

@@ -6,7 +6,6 @@ with its command. Short for `tlcl train +experiment=how_deep data.train=PHOTOS`,
 race that was stopped goes on with `tlcl train +resume=latest`.
 """
 
-import re
 import sys
 
 from tlcl.commands.parser import command_parser
@@ -14,18 +13,13 @@ from tlcl.errors import run_cli
 from tlcl.system.command import called
 
 
-def quoted(key: str, path: str) -> str:
-    """KEY=PATH as Hydra takes any path."""
-    text = re.sub(r'(\\*)"', r'\1\1\\"', path)  # a backslash is one, unless a quote follows
-    text = re.sub(r"(\\+)$", r"\1\1", text)
-    return f'{key}="{text}"'
-
-
 def _program() -> None:
     parser = command_parser(__doc__, "PHOTOS", "PHOTOS --test OTHER_PHOTOS depth.settings=[1,2,all] seed=1")
     parser.add_argument("photos", metavar="PHOTOS", help="folder with one folder a class, or .tar or .zip of one")
     parser.add_argument("--test", metavar="PHOTOS", help="images that are set apart; default: a fifth, held out")
     options, given = parser.parse_known_args()
+    from tlcl.config.compose import quoted
+
     paths = [quoted("data.train", options.photos)]
     if options.test is not None:
         paths.append(quoted("data.test", options.test))

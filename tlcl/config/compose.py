@@ -53,6 +53,13 @@ def composed_config(overrides: list[str]) -> DictConfig:
     return config
 
 
+def quoted(key: str, text: str) -> str:
+    """KEY=TEXT as Hydra takes any text."""
+    inside = re.sub(r'(\\*)"', r'\1\1\\"', text)  # a backslash is one, unless a quote follows
+    inside = re.sub(r"(\\+)$", r"\1\1", inside)
+    return f'{key}="{inside}"'
+
+
 def check_quotes(arguments: Sequence[str]) -> None:
     """That Hydra's grammar can read every KEY=VALUE; a path with more than ASCII letters in it needs quotes.
 
@@ -72,8 +79,7 @@ def check_quotes(arguments: Sequence[str]) -> None:
             continue
         if several is False:
             continue
-        escaped = value.strip("'\"").replace("\\", "\\\\").replace('"', '\\"')
-        asked = shlex.quote(f'{key}="{escaped}"')
+        asked = shlex.quote(quoted(key, value.strip("'\"")))
         if several:
             raise UserError(
                 f"{shown(argument)} has several values, which -m runs one by one; one text is quoted: {asked}"

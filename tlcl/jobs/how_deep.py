@@ -1,7 +1,6 @@
 """How deep to retrain: settings in a race against the head alone, one recommendation, and a page that shows why."""
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,17 +26,6 @@ from tlcl.tracking.records import RunDirectory
 
 log = logging.getLogger(__name__)
 FEWEST = 12  # images; with fewer no difference is more than chance
-
-
-def check(configs: Sequence[Config]) -> None:
-    """See that there are data to be asked about.
-
-    Raises:
-        UserError: there are none.
-    """
-    source = load_source(configs[0].data, configs[0].cache_dir)
-    for config in configs:
-        ImageDataModule(source, config.data, config.seed)
 
 
 def run(config: Config, directory: RunDirectory) -> dict[str, Any]:

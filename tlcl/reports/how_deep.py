@@ -10,7 +10,7 @@ from tlcl.reports.next_steps import recorded_path, resume_commands
 from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page
 from tlcl.reports.plots.how_deep import gains_figure, learning_curve
 from tlcl.reports.plots.style import save_figures
-from tlcl.system.figures import count, duration, points, signed_points, three_digits
+from tlcl.system.figures import count, duration, points, signed_interval, three_digits
 from tlcl.tracking.finished_run import FinishedRun
 from tlcl.tracking.records import read_object
 from tlcl.tracking.sweep_records import JOB
@@ -43,9 +43,7 @@ OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w.@/]*=|~\w)")
 
 def interval_words(row: Mapping[str, Any]) -> str:
     """`+1.2 (-0.4 to +2.9)` points."""
-    if row["gain"] is None:
-        return "–"
-    return f"{signed_points(row['gain'])} ({signed_points(row['low'])} to {signed_points(row['high'])})"
+    return signed_interval(row["gain"], row["low"], row["high"])
 
 
 def left_words(row: Mapping[str, Any], folds: int) -> str:

@@ -17,6 +17,7 @@ from tlcl.system.figures import (
     percent,
     points,
     points_spread,
+    signed_interval,
     signed_points,
     three_digits,
     three_digits_spread,
@@ -97,7 +98,8 @@ def base_context(run_dir: Path, gaps: Sequence[str]) -> dict[str, Any]:
 
 # What templates write figures with; a value that a record does not have is a dash.
 FIGURES: tuple[Callable[..., str], ...] = (
-    count, duration, percent, points, points_spread, signed_points, three_digits, three_digits_spread,
+    count, duration, percent, points, points_spread, signed_interval, signed_points, three_digits,
+    three_digits_spread,
 )  # fmt: skip
 
 

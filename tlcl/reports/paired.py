@@ -10,7 +10,7 @@ import numpy as np
 
 from tlcl.reports.tables.sweep import Row, is_condition
 from tlcl.statistics.paired import Difference, images_to_tell, paired_difference, together
-from tlcl.system.figures import count, percent, points, signed_points
+from tlcl.system.figures import count, percent, points, signed_interval
 from tlcl.tracking.finished_run import COMPLETE
 from tlcl.tracking.predictions import read_predictions
 from tlcl.tracking.records import read_object
@@ -100,7 +100,7 @@ def beside_chosen(root: Path, rows: Sequence[Row], best: Sequence[Row]) -> dict[
 
 def difference_words(pair: Difference) -> str:
     """`-1.2 (-2.0 to -0.4)` points."""
-    return f"{signed_points(pair.difference)} ({signed_points(pair.low)} to {signed_points(pair.high)})"
+    return signed_interval(pair.difference, pair.low, pair.high)
 
 
 def all_pairs(runs: Mapping[str, Runs]) -> dict[str, dict[str, Difference]]:
@@ -109,13 +109,12 @@ def all_pairs(runs: Mapping[str, Runs]) -> dict[str, dict[str, Difference]]:
     Who is best on the test images is chosen by the same images that then compare; a test of the others with it
     alone would be wrong too often.
     """
-    names, pairs = list(runs), dict[str, Difference]()
+    names, pairs = list(runs), dict[tuple[str, str], Difference]()
     for place, name in enumerate(names):
         rest = {other: runs[other] for other in names[place + 1 :]}
-        pairs |= {f"{place} {names.index(other)}": pair for other, pair in _raw(runs[name], rest).items()}
+        pairs |= {(name, other): pair for other, pair in _raw(runs[name], rest).items()}
     found: dict[str, dict[str, Difference]] = {name: {} for name in names}
-    for key, pair in together(pairs).items():
-        one, other = (names[int(place)] for place in key.split())
+    for (one, other), pair in together(pairs).items():
         found[one][other], found[other][one] = pair, turned(pair)
     return found
 

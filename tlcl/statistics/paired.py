@@ -4,8 +4,9 @@ Pure functions. Of one training each the test is exact (`tlcl.statistics.accurac
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +14,7 @@ from scipy.stats import norm, t
 
 from tlcl.statistics.accuracy import LEVEL, compare_accuracies
 
+Key = TypeVar("Key", bound=Hashable)
 POWER = 0.8  # with which so many more images would tell
 MOST = 10_000_000  # images beyond which no number is named
 
@@ -116,18 +118,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     return adjusted
 
 
-def against(
-    reference: ArrayLike, others: Mapping[str, ArrayLike], level: float = LEVEL
-) -> dict[str, Difference]:
-    """Each of several models less one and the same, with p adjusted for their number (`holm`).
-
-    Args:
-        reference, others: as for `paired_difference`.
-    """
-    return together({name: paired_difference(reference, right, level) for name, right in others.items()})
-
-
-def together(pairs: Mapping[str, Difference]) -> dict[str, Difference]:
+def together(pairs: Mapping[Key, Difference]) -> dict[Key, Difference]:
     """The same differences with p adjusted for their number (`holm`)."""
     adjusted = holm([pair.p for pair in pairs.values()])
     return {name: replace(pair, p=float(p)) for (name, pair), p in zip(pairs.items(), adjusted, strict=True)}

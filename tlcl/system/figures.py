@@ -27,6 +27,12 @@ def signed_points(difference: float | None) -> str:
     return NONE if known is None else f"{100 * known:+.1f}"
 
 
+def signed_interval(difference: float | None, low: float | None, high: float | None) -> str:
+    """A difference of two shares with its interval: `+1.2 (-0.4 to +2.9)`."""
+    text = signed_points(difference)
+    return text if text == NONE else f"{text} ({signed_points(low)} to {signed_points(high)})"
+
+
 def points_spread(mean: float | None, spread: float | None) -> str:
     """Mean and standard deviation of shares: `91.5 ± 0.4`, without the second where there is none."""
     return points(mean) if _known(spread) is None else f"{points(mean)} ± {points(spread)}"
