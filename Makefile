@@ -48,11 +48,11 @@ lint: .venv/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.installed  ## every benchmark, side by side; writes benchmarks/RESULTS.md
+bench: .venv/.installed  ## every benchmark of speed and memory, into figures/ and benchmarks/RESULTS.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python -m benchmarks
 
-pages: .venv/.installed  ## docs/measured.md from figures/
+pages: .venv/.installed  ## README.md, docs/measured.md and benchmarks/RESULTS.md from figures/
 	$(BIN)/python -m benchmarks.pages
 
 certify: .venv/.installed  ## measure a fifth of the registered figures anew, within an hour: docs/certified.md

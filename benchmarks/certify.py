@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import progress, with_files
-from benchmarks.register import FIGURES, ROOT, Figure, Value, here_and_now, names, read, sha256
+from benchmarks.figure import Figure, Value
+from benchmarks.register import FIGURES, ROOT, here_and_now, names, read, sha256
 from tlcl.errors import UserError
 from tlcl.system.files import atomic_write_text
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import Benchmark, progress, with_files
-from benchmarks.register import Cell, Figure, Value, hashes, measured_in, sha256, write
+from benchmarks.figure import Figure, Table, Value
+from benchmarks.register import hashes, measured_in, sha256, write
 from tlcl.errors import TrainingError
 from tlcl.statistics.accuracy import accuracy_interval
 
@@ -114,22 +115,21 @@ def figures(network: Network, data: Path, weights: Path, out: Path) -> Iterator[
         measured=measured_in(folder / "tasks"), **common,
     )  # fmt: skip
     perform("methods", typed["methods"], folder, files)
-    columns, rows = methods_table(folder / "methods" / "compare.json")
     yield Figure(
-        f"methods_{network.folder}", (f"tlcl train {typed['methods']}",), columns=columns, rows=rows,
-        measured=measured_in(folder / "methods"), **common,
+        f"methods_{network.folder}", (f"tlcl train {typed['methods']}",), measured=measured_in(folder / "methods"),
+        parts=(methods_table(folder / "methods" / "compare.json"),), **common,
     )  # fmt: skip
 
 
-def methods_table(file: Path) -> tuple[tuple[str, ...], tuple[tuple[Cell, ...], ...]]:
-    """Headings and rows: each method's accuracy on all classes so far after each task, forgetting and seconds."""
+def methods_table(file: Path) -> Table:
+    """Each method's accuracy on all classes so far after each task, forgetting and seconds."""
     methods = [row for row in json.loads(file.read_text()) if row["curves"]]
     rows = []
     for row in methods:
         after = [Value(value) for value in row["curves"][0]]
         rows.append((row["method"], *after, Value(row["forgetting"]), Value(row["seconds"], "seconds")))
     tasks = [f"after {number + 1}" for number in range(len(methods[0]["curves"][0]))]
-    return ("method", *tasks, "forgetting", "time"), tuple(rows)
+    return Table(("method", *tasks, "forgetting", "time"), tuple(rows))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -145,7 +145,7 @@ def section(options: argparse.Namespace) -> str:
         for figure in figures(NETWORKS[name], options.data, options.weights, options.out):
             write(figure)
             parts += [f"### {figure.name}", *(f"{key}: {value.text()}" for key, value in figure.values.items())]
-            parts += [figure.table()] if figure.rows else []
+            parts += [figure.text()]
     return "\n\n".join(parts)
 
 

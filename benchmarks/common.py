@@ -41,6 +41,26 @@ PACKAGES = ("torch", "torchvision", "timm", "lightning", "numpy", "pillow", "ava
 T = TypeVar("T")
 
 
+def tar_of(options: argparse.Namespace) -> Mapping[str, Path]:
+    """The images of --tar, where a benchmark has that option and it is given."""
+    tar: Path | None = getattr(options, "tar", None)
+    return {} if tar is None else {tar.name: tar}
+
+
+def archives(folder: Path, names: Sequence[str]) -> Mapping[str, Path]:
+    """Those of the files below a folder that are there."""
+    return {name: folder / name for name in names if (folder / name).is_file()}
+
+
+def numbered_seeds(options: argparse.Namespace) -> tuple[int, ...]:
+    """From 0, as many as --seeds says."""
+    return tuple(range(options.seeds))
+
+
+def no_seeds(_: argparse.Namespace) -> tuple[int, ...]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Benchmark:
     """One section of the results and one command of its own.
@@ -52,6 +72,8 @@ class Benchmark:
         add_options: declares its options, all with defaults.
         section: measures, and gives the section as Markdown.
         quick: arguments of a run that only shows that everything works.
+        files: name -> file that its figures depend on, by its options; those of `weights/` are weights.
+        seeds: by its options.
     """
 
     module: str
@@ -60,6 +82,13 @@ class Benchmark:
     add_options: Callable[[argparse.ArgumentParser], None]
     section: Callable[[argparse.Namespace], str]
     quick: tuple[str, ...]
+    files: Callable[[argparse.Namespace], Mapping[str, Path]] = tar_of
+    seeds: Callable[[argparse.Namespace], tuple[int, ...]] = no_seeds
+
+    @property
+    def name(self) -> str:
+        """`finetune` of `benchmarks.finetune`."""
+        return self.module.rpartition(".")[2]
 
     def parser(self) -> argparse.ArgumentParser:
         parser = argparse.ArgumentParser(

@@ -4,6 +4,7 @@ Each setting is trained on all the labels of a case, from the same fitted head, 
 images; nothing is chosen by them. A finished case is a file; the same command goes on where it was stopped.
 """
 
+import argparse
 import json
 import time
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import file_name, progress
+from benchmarks.common import archives, file_name, progress
 from tlcl.config.candidates import candidates
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
@@ -106,6 +107,12 @@ def pool(data: Path, name: str, cache_dir: str) -> ImageTensors:
         kept = labels < one.classes
         images, labels = images[kept], labels[kept]
     return ImageTensors(images, labels, parts[0].classes[: one.classes])
+
+
+def files_of(options: argparse.Namespace) -> dict[str, Path]:
+    """Everything that the cases are measured on, below --data, and --weights."""
+    names = [*(archive for one in SETS.values() for archive in one.archives), "imagenet_samples/samples.tar"]
+    return {f"weights/{options.weights.name}": options.weights, **archives(options.data, names)}
 
 
 def split(labels: torch.Tensor, one: Images, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

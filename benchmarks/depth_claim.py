@@ -19,7 +19,18 @@ import torch
 from scipy.stats import page_trend_test, spearmanr
 
 from benchmarks.common import Benchmark, file_name, markdown, progress
-from benchmarks.depth_cases import NETWORKS, PIXELS, Case, config_of, labels_there, pool, read, rights, run
+from benchmarks.depth_cases import (
+    NETWORKS,
+    PIXELS,
+    Case,
+    config_of,
+    files_of,
+    labels_there,
+    pool,
+    read,
+    rights,
+    run,
+)
 from tlcl.adaptation.distance import mmd_distance
 from tlcl.adaptation.evaluate import responses
 from tlcl.data.image_tensors import ImageTensors
@@ -181,7 +192,7 @@ def _there(folder: Path) -> Path:
 
 BENCHMARK = Benchmark(
     "benchmarks.depth_claim", "More labels, farther targets, more layers?", __doc__, add_options, section,
-    ("--minutes", "1"),
+    ("--minutes", "1"), files_of, lambda _: SEEDS,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import Benchmark, markdown, progress
-from benchmarks.depth_cases import NETWORKS, Case, prepared, read, rights, run
+from benchmarks.depth_cases import NETWORKS, Case, files_of, prepared, read, rights, run
 from tlcl.jobs.race import Race
 from tlcl.jobs.race_record import race_record
 from tlcl.statistics.accuracy import accuracy_interval
@@ -157,8 +157,9 @@ def section(options: argparse.Namespace) -> str:
 
 
 BENCHMARK = Benchmark(
-    "benchmarks.depth_race", "How deep: the race beside the grid", __doc__, add_options, section, ("--minutes", "1")
-)
+    "benchmarks.depth_race", "How deep: the race beside the grid", __doc__, add_options, section,
+    ("--minutes", "1"), files_of, lambda _: tuple(sorted({case.seed for case in CASES})),
+)  # fmt: skip
 
 if __name__ == "__main__":
     BENCHMARK.main()

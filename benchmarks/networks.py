@@ -18,10 +18,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
-from benchmarks.common import Benchmark, markdown, progress
+from benchmarks.common import Benchmark, archives, markdown, numbered_seeds, progress
 from benchmarks.own_photos import right_answers
 from benchmarks.own_photos_data import DOMAINS, SETS, Photos, write
 from tlcl.statistics.accuracy import compare_accuracies
+from tlcl.system.figures import signed_interval
 
 CIFAR = "CIFAR-10, 10,000 images"
 FIRST = "EfficientNet-Lite0"
@@ -32,6 +33,10 @@ NETWORKS = {
     "EfficientNet-Lite2": ("model=timm", "model.arch=tf_efficientnet_lite2", "model.weights=pretrained"),
     "ResNet-18 up to layer3": ("model=resnet18", "model.cut=layer3"),
 }
+ARCHIVES = (
+    "hymenoptera/train.tar", "hymenoptera/val.tar", "pacs/photo.tar", "pacs/art_painting.tar", "pacs/cartoon.tar",
+    "pacs/sketch.tar", "cifar10/train.tar", "cifar10/test.tar",
+)  # fmt: skip
 HEAD = ("+experiment=own_images", "thaw=head_only", "logger=none", "keep=model")
 
 
@@ -88,19 +93,19 @@ def measure_split(photos: Photos | None, seed: int, options: argparse.Namespace,
 
 
 def table(known: Mapping[str, Any], cases: Sequence[tuple[str, int]]) -> str:
-    """Mean accuracy over the splits, and the difference to the first network on the same images."""
+    """Mean accuracy in % over the splits; the others' points more than the first network, on the same images."""
     rows = []
     for name, splits in cases:
-        for network in NETWORKS:
-            found = [known[f"{name}/{seed}/{network}"] for seed in range(splits)]
-            first = [known[f"{name}/{seed}/{FIRST}"] for seed in range(splits)]
-            pair = compare_accuracies(
-                [one for run in first for one in run["right"]], [one for run in found for one in run["right"]]
-            )
-            told = f"{100 * pair.difference:+.1f} ({100 * pair.low:+.1f} to {100 * pair.high:+.1f})"
+        runs = {network: [known[f"{name}/{seed}/{network}"] for seed in range(splits)] for network in NETWORKS}
+        first = [one for run in runs[FIRST] for one in run["right"]]
+        cells = []
+        for network, found in runs.items():
             accuracy = f"{100 * mean(run['accuracy'] for run in found):.1f}"
-            rows.append([name, network, str(splits), accuracy, "" if network == FIRST else told])
-    return markdown(["images", "network", "splits", "mean %", f"less {FIRST} (95 %)"], rows, 2)
+            pair = compare_accuracies(first, [one for run in found for one in run["right"]])
+            told = signed_interval(pair.difference, pair.low, pair.high)
+            cells.append(accuracy if network == FIRST else f"{accuracy}; {told}")
+        rows.append([name, str(splits), *cells])
+    return markdown(["images", "splits", *NETWORKS], rows)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -126,9 +131,13 @@ def section(options: argparse.Namespace) -> str:
     return f"{table(known, cases)}\n"
 
 
+def files(options: argparse.Namespace) -> Mapping[str, Path]:
+    return {f"weights/{options.weights.name}": options.weights, **archives(options.data, ARCHIVES)}
+
+
 BENCHMARK = Benchmark(
     "benchmarks.networks", "Networks beside each other", __doc__, add_options, section,
-    ("--seeds", "1", "--only", "ants and bees"),
+    ("--seeds", "1", "--only", "ants and bees"), files, numbered_seeds,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -24,12 +24,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import Benchmark, markdown, progress
+from benchmarks.common import Benchmark, archives, markdown, numbered_seeds, progress
 from benchmarks.own_photos_data import SETS, Photos, write
 from tlcl.models.efficientnet_lite0 import PACKAGE
 from tlcl.statistics.accuracy import compare_accuracies
 
 SIZE = 128
+ARCHIVES = (
+    "hymenoptera/train.tar", "hymenoptera/val.tar", "pacs/photo.tar", "cifar10/train.tar",
+    "tiny_imagenet32/train.tar.gz",
+)  # fmt: skip
 PEERS = {"ten lines": "ten_lines", "full fine-tuning": "full_finetuning", "finetuning-scheduler": "scheduled"}
 FIRST, FINAL = "tlcl, first answer", "tlcl, final answer"
 
@@ -182,9 +186,14 @@ def section(options: argparse.Namespace) -> str:
     return f"{table(known, seeds, sets)}\n\n{paired(known, seeds, sets)}\n"
 
 
+def files(options: argparse.Namespace) -> Mapping[str, Path]:
+    return archives(options.data, ARCHIVES)
+
+
 BENCHMARK = Benchmark(
-    "benchmarks.own_photos", "A user's own photos", __doc__, add_options, section, ("--seeds", "1", "--sets", "0")
-)
+    "benchmarks.own_photos", "A user's own photos", __doc__, add_options, section, ("--seeds", "1", "--sets", "0"),
+    files, numbered_seeds,
+)  # fmt: skip
 
 if __name__ == "__main__":
     BENCHMARK.main()

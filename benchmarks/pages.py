@@ -1,20 +1,23 @@
-"""docs/measured.md from `figures/pages/` and the register: `python -m benchmarks.pages`.
+"""README, docs/measured.md and benchmarks/RESULTS.md from `figures/pages/` and the register: `make pages`.
 
 In a page, `{{ f("NAME", "VALUE") }}` is a number with its interval, `{{ number(...) }}` it alone,
-`{{ interval(...) }}` the interval alone, `{{ table("NAME") }}` a figure's table, `{{ command("NAME") }}` what was
-typed, `{{ when("NAME") }}` date, commit, machine and seeds, `{{ source("NAME") }}` where a published one is from.
+`{{ interval(...) }}` the interval alone, `{{ table("NAME") }}` a figure's table (`table("NAME", 1)` its second),
+`{{ cell("NAME", "COLUMN", "ROW", ...) }}` what stands in the row that begins so, `{{ text("NAME") }}` all of a
+figure's tables and paragraphs, `{{ section("NAME") }}` the same of a benchmark with its command and machine,
+`{{ command("NAME") }}` what was typed, `{{ when("NAME") }}` date, commit, machine and seeds, `{{ source("NAME") }}`
+where a published one is from.
 """
 
 import argparse
 import sys
-from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmarks.register import FIGURES, ROOT, Value, read
+from benchmarks.figure import Value
+from benchmarks.register import FIGURES, ROOT, read
 from tlcl.system.files import atomic_write_text
 
-PAGES = {"measured.md": "docs/measured.md"}
+PAGES = {"README.md": "README.md", "measured.md": "docs/measured.md", "RESULTS.md": "benchmarks/RESULTS.md"}
 
 
 def _value(name: str, key: str) -> Value:
@@ -31,6 +34,18 @@ def _command(name: str) -> str:
     return f"```bash\n{lines}\n```"
 
 
+def _cell(name: str, column: str, *row: str, table: int = 0) -> str:
+    return read(name).table(table).cell(row, column)
+
+
+def _section(name: str) -> str:
+    """Command, date, machine and versions, then all that the benchmark wrote."""
+    figure = read(name)
+    known = figure.measured
+    how = f"`{figure.command[0]}`, {known['date']}, commit {known['commit']}, on {known['facts']}"
+    return f"{how}\n\n{figure.text()}"
+
+
 def rendered(source: str) -> str:
     """The page that a file of `figures/pages/` makes.
 
@@ -45,7 +60,10 @@ def rendered(source: str) -> str:
         "f": lambda name, key: _value(name, key).text(),
         "number": _number,
         "interval": lambda name, key: _value(name, key).interval(),
-        "table": lambda name: read(name).table(),
+        "table": lambda name, number=0: read(name).table(number).markdown(),
+        "cell": _cell,
+        "text": lambda name: read(name).text(),
+        "section": _section,
         "command": _command,
         "when": lambda name: read(name).when(),
         "source": lambda name: read(name).source,
@@ -53,19 +71,30 @@ def rendered(source: str) -> str:
     return environment.get_template(source).render()
 
 
+def stale() -> dict[str, str]:
+    """Page -> its text, of those that are not as the register makes them."""
+    texts = {target: rendered(source) for source, target in PAGES.items()}
+    return {
+        target: text for target, text in texts.items()
+        if not (ROOT / target).is_file() or (ROOT / target).read_text() != text
+    }  # fmt: skip
+
+
+def write_pages() -> None:
+    for target, text in stale().items():
+        atomic_write_text(ROOT / target, text)
+        print(f"{target} written")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pages", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pages", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a page is out of date")
-    options = parser.parse_args()
-    stale = []
-    for source, target in PAGES.items():
-        text, path = rendered(source), ROOT / Path(target)
-        if not path.is_file() or path.read_text() != text:
-            stale.append(target)
-            if not options.check:
-                atomic_write_text(path, text)
-    print("\n".join(f"{target} {'is not up to date' if options.check else 'written'}" for target in stale))
-    sys.exit(1 if options.check and stale else 0)
+    if parser.parse_args().check:
+        late = stale()
+        print("".join(f"{target} is not up to date\n" for target in late), end="")
+        sys.exit(1 if late else 0)
+    write_pages()
 
 
 if __name__ == "__main__":
