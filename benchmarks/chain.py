@@ -6,20 +6,15 @@ fine-tuned model taken through the classes two at a time, and the methods that s
 """
 
 import argparse
-import json
-import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Benchmark, progress, with_files
-from benchmarks.figure import Figure, Table, Value
+from benchmarks.common import Benchmark
+from benchmarks.figure import Figure, Value
 from benchmarks.register import hashes, measured_in, sha256, write
-from tlcl.errors import TrainingError
-from tlcl.statistics.accuracy import accuracy_interval
+from benchmarks.steps import accuracy, methods_table, perform
 
 TARS = ("cifar10/train.tar", "cifar10/test.tar")
 IMAGES = "data=image_folder data.train=train.tar data.test=test.tar data.size=32"
@@ -62,33 +57,6 @@ def steps(network: Network) -> dict[str, str]:
     }
 
 
-def perform(step: str, typed: str, folder: Path, files: dict[str, Path]) -> dict[str, Any]:
-    """Run it, or what is left of it; returns its summary.
-
-    Raises:
-        TrainingError: it ended before it was complete.
-    """
-    summary = folder / step / "summary.json"
-    if summary.is_file() and json.loads(summary.read_text())["status"] == "complete":
-        return dict(json.loads(summary.read_text()))
-    words = with_files(typed, files)
-    begun = (folder / step / "config.yaml").is_file()
-    new = [*words, f"run_dir={folder / step}", "trainer.progress=false"]
-    words = [f"+resume={folder / step}"] if begun else new
-    progress(f"tlcl train {shlex.join(words)}")
-    ended = subprocess.run([sys.executable, "-m", "tlcl.train", *words], check=False)
-    if ended.returncode:
-        raise TrainingError(f"the step {step} ended with exit code {ended.returncode}")
-    return dict(json.loads(summary.read_text()))
-
-
-def accuracy(summary: dict[str, Any]) -> Value:
-    """Of all test images, with its interval."""
-    size = int(summary["test_size"])
-    low, high = accuracy_interval(round(summary["test_acc"] * size), size)
-    return Value(summary["test_acc"], "percent", low, high)
-
-
 def figures(network: Network, data: Path, weights: Path, out: Path) -> Iterator[Figure]:
     """What the steps come to, for the register, each as soon as it is done."""
     typed, folder = steps(network), out / network.folder
@@ -100,7 +68,10 @@ def figures(network: Network, data: Path, weights: Path, out: Path) -> Iterator[
     for name, place in (("FILE", f"weights/{weights.name}"), *((Path(tar).name, tar) for tar in TARS)):
         again = again.replace(f"={name}", f"={place}")
 
-    head, blocks = (perform(name, typed[name], folder, files) for name in ("head", "blocks"))
+    def done(name: str) -> dict[str, Any]:
+        return perform(folder / name, typed[name], files)
+
+    head, blocks = done("head"), done("blocks")
     values = {"head": accuracy(head), "blocks": accuracy(blocks), "seconds": Value(blocks["seconds"], "seconds")}
     yield Figure(
         f"imagenet_to_cifar10_{network.folder}",
@@ -108,28 +79,17 @@ def figures(network: Network, data: Path, weights: Path, out: Path) -> Iterator[
         values=values, measured=measured_in(folder / "blocks"), **common,
         certify={"run": again, "summary": "test_acc", "value": "head", "minutes": 6, "exact": True},
     )  # fmt: skip
-    curve = perform("tasks", typed["tasks"], folder, files)["cumulative_accuracy"]
+    curve = done("tasks")["cumulative_accuracy"]
     yield Figure(
         f"forgetting_{network.folder}", (f"tlcl train {typed['tasks']}",),
         values={f"after_{number}": Value(value, "percent") for number, value in enumerate(curve, start=1)},
         measured=measured_in(folder / "tasks"), **common,
     )  # fmt: skip
-    perform("methods", typed["methods"], folder, files)
+    done("methods")
     yield Figure(
         f"methods_{network.folder}", (f"tlcl train {typed['methods']}",), measured=measured_in(folder / "methods"),
         parts=(methods_table(folder / "methods" / "compare.json"),), **common,
     )  # fmt: skip
-
-
-def methods_table(file: Path) -> Table:
-    """Each method's accuracy on all classes so far after each task, forgetting and seconds."""
-    methods = [row for row in json.loads(file.read_text()) if row["curves"]]
-    rows = []
-    for row in methods:
-        after = [Value(value) for value in row["curves"][0]]
-        rows.append((row["method"], *after, Value(row["forgetting"]), Value(row["seconds"], "seconds")))
-    tasks = [f"after {number + 1}" for number in range(len(methods[0]["curves"][0]))]
-    return Table(("method", *tasks, "forgetting", "time"), tuple(rows))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,127 @@
+"""The embedded digits: how much to retrain, how many layers by labels and distance, forgetting, adaptation.
+
+Each is one or a few commands of tlcl below --out, three seeds; a finished run is not run again, one that was
+stopped goes on. What they come to goes into the register.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import Benchmark
+from benchmarks.figure import Figure, Table, Value
+from benchmarks.register import measured_in, write
+from benchmarks.steps import methods_table, over_seeds, perform, sweep
+from tlcl.reports.depth_grid import gain_words, sentence
+from tlcl.reports.paired import compared, difference_words
+from tlcl.reports.tables.depth_grid import DISTANCES, cells, read_runs
+from tlcl.reports.tables.spread import mean_std
+from tlcl.sweeps.depth_grid_plan import EMBEDDED, depth_grid
+from tlcl.system.figures import signed_points
+from tlcl.tracking.finished_run import FinishedRun
+from tlcl.tracking.records import read_object
+
+SEEDS = (0, 1, 2)
+SIZES, GRID_SIZES = (50, 1297), (50, 200, 1000)
+ARMS = {
+    "head only": "thaw=head_only",
+    "layer by layer": "+experiment=finetune_layerwise",
+    "from scratch": "thaw=all model.weights=none optim.block_lr_decay=1.0",
+}
+SWEPT = f"data.train_size={','.join(map(str, SIZES))} seed=0,1,2 data.batch_size=16 logger=none"
+COMPARED = {"forgetting": "+experiment=continual_compare", "adaptation": "+experiment=adapt_compare"}
+
+
+def retrain(out: Path) -> Figure:
+    """Head only, layer by layer and from scratch, with few labels and with all."""
+    found: dict[tuple[str, int], dict[object, Path]] = {}
+    for arm, chosen in ARMS.items():
+        for run in sweep(out / arm.replace(" ", "_"), f"{chosen} {SWEPT}"):
+            config = FinishedRun(run).config
+            found.setdefault((arm, config.data.train_size), {})[config.seed] = run
+    rows: list[tuple[str | Value, ...]] = []
+    for size in SIZES:
+        head, *others = ARMS
+        cells_of: list[str | Value] = [_mean(found[head, size])]
+        for arm in others:
+            pair = compared(found[head, size], {arm: found[arm, size]})[arm]
+            cells_of += [_mean(found[arm, size]), difference_words(pair)]
+        rows.append((f"{size:,}", *cells_of))
+    columns = ["labels", "head only"]
+    for arm in list(ARMS)[1:]:
+        columns += [arm, f"{arm} less head only (95 %)"]
+    commands = tuple(f"tlcl train -m {chosen} {SWEPT}" for chosen in ARMS.values())
+    last = next(iter(found[head, SIZES[0]].values()))
+    table = Table(tuple(columns), tuple(rows))
+    return Figure("digits_retrain", commands, SEEDS, parts=(table,), measured=measured_in(last))
+
+
+def _mean(runs: dict[object, Path]) -> Value:
+    accuracies = [json.loads((run / "summary.json").read_text())["test_acc"] for run in runs.values()]
+    mean, spread = mean_std(accuracies)
+    return Value(float(np.mean(accuracies)) if mean is None else mean, spread=spread)
+
+
+def depth(out: Path) -> Figure:
+    """Every freeze depth x labels x target, from the network pretrained on letters."""
+    depth_grid(out, EMBEDDED, GRID_SIZES, SEEDS)
+    table = cells(read_runs(out), read_object(out / DISTANCES))
+    gains = gain_words(out, table)
+    rows = tuple(
+        (cell.target, f"{cell.distance:.2f}", f"{cell.size:,}", str(cell.best), f"{100 * cell.accuracy:.1f}",
+         f"{100 * cell.head_only:.1f}", gains.get((cell.target, cell.size), signed_points(cell.gain)))
+        for cell in table
+    )  # fmt: skip
+    columns = ("target", "MMD to the letters", "labels", "depth chosen", "test accuracy there", "head only", "gain")
+    said = (sentence(table, "number of labels"), sentence(table, "distance"))
+    last = sorted((out / "runs").iterdir())[-1]
+    parts: tuple[str | Table, ...] = (Table(columns, rows), *said)
+    return Figure("digits_depth", ("tlcl depth-grid",), SEEDS, parts=parts, measured=measured_in(last))
+
+
+def forgetting(out: Path) -> Figure:
+    """All methods on five tasks of two digits."""
+    perform(out, COMPARED["forgetting"])
+    table = methods_table(out / "compare.json")
+    command = f"tlcl train {COMPARED['forgetting']}"
+    return Figure("digits_forgetting", (command,), SEEDS, parts=(table,), measured=measured_in(out))
+
+
+def adaptation(out: Path) -> Figure:
+    """All methods from rendered digits to handwritten ones."""
+    perform(out, COMPARED["adaptation"])
+    lines: Sequence[dict[str, Any]] = json.loads((out / "compare.json").read_text())
+    keys = {"test_acc": "target", "source_test_acc": "source"}
+    rows = tuple((row["method"], *(over_seeds(row, key) for key in keys if key in row)) for row in lines)
+    table = Table(("method", *(name for key, name in keys.items() if key in lines[0])), rows)
+    command = f"tlcl train {COMPARED['adaptation']}"
+    return Figure("digits_adaptation", (command,), SEEDS, parts=(table,), measured=measured_in(out))
+
+
+PARTS: dict[str, Callable[[Path], Figure]] = {
+    "retrain": retrain, "depth": depth, "forgetting": forgetting, "adaptation": adaptation,
+}  # fmt: skip
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS), help="these alone")
+    parser.add_argument("--out", type=Path, default=Path("runs/digits"), help="the runs are kept there")
+
+
+def section(options: argparse.Namespace) -> str:
+    texts = []
+    for name in options.only:
+        figure = PARTS[name](options.out / name)
+        write(figure)
+        texts += [f"### {name}", figure.text()]
+    return "\n\n".join(texts)
+
+
+BENCHMARK = Benchmark("benchmarks.digits", "The embedded digits", __doc__, add_options, section, ())
+
+if __name__ == "__main__":
+    BENCHMARK.main()

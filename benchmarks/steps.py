@@ -1,0 +1,79 @@
+"""Runs of tlcl below one folder, a step each: a finished one is not run again, one that was stopped goes on."""
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import progress, with_files
+from benchmarks.figure import Cell, Table, Value
+from tlcl.errors import TrainingError
+from tlcl.statistics.accuracy import accuracy_interval
+
+
+def perform(folder: Path, typed: str, files: Mapping[str, Path] | None = None) -> dict[str, Any]:
+    """What is typed after `tlcl train`, into a run directory, or what is left of it; returns its summary.
+
+    Args:
+        files: what KEY=NAME stands for, see `with_files`.
+
+    Raises:
+        TrainingError: it ended before it was complete.
+    """
+    summary = folder / "summary.json"
+    if not _complete(summary):
+        new = [*with_files(typed, files or {}), f"run_dir={folder}", "trainer.progress=false"]
+        _run(folder, [f"+resume={folder}"] if (folder / "config.yaml").is_file() else new)
+    return dict(json.loads(summary.read_text()))
+
+
+def sweep(folder: Path, typed: str) -> list[Path]:
+    """The same of a sweep: what is typed after `tlcl train -m`; returns the run directories of its jobs."""
+    _run(folder, ["-m", *shlex.split(typed), f"hydra.sweep.dir={folder}", "trainer.progress=false"])
+    return sorted(path.parent for path in folder.glob("*/summary.json"))
+
+
+def _complete(summary: Path) -> bool:
+    return summary.is_file() and json.loads(summary.read_text())["status"] == "complete"
+
+
+def _run(folder: Path, words: list[str]) -> None:
+    progress(f"tlcl train {shlex.join(words)}")
+    ended = subprocess.run([sys.executable, "-m", "tlcl.train", *words], stdout=subprocess.DEVNULL, check=False)
+    if ended.returncode:
+        raise TrainingError(f"{folder.name} ended with exit code {ended.returncode}")
+
+
+def accuracy(summary: Mapping[str, Any]) -> Value:
+    """Of all test images, with its interval."""
+    size = int(summary["test_size"])
+    low, high = accuracy_interval(round(summary["test_acc"] * size), size)
+    return Value(summary["test_acc"], "percent", low, high)
+
+
+def over_seeds(row: Mapping[str, Any], key: str) -> Value | str:
+    """Mean, and standard deviation where there are several seeds; empty where a method has none."""
+    return "" if row[key] is None else Value(row[key], spread=row[f"{key}_std"])
+
+
+def methods_table(file: Path) -> Table:
+    """Of a comparison's `compare.json`: accuracy on all classes so far after each task, forgetting, seconds.
+
+    What sees all classes at once has its last accuracy alone; a method without a finished run is left out.
+    """
+    rows = [row for row in json.loads(file.read_text()) if row["curves"]]
+    tasks = max(len(curve) for row in rows for curve in row["curves"])
+    lines: list[tuple[Cell, ...]] = []
+    for row in rows:
+        earlier = [Value(float(np.mean(values))) for values in list(zip(*row["curves"], strict=True))[:-1]]
+        before: list[Cell] = [*earlier] if len(earlier) == tasks - 1 else [""] * (tasks - 1)
+        forgetting = "" if len(earlier) < tasks - 1 else over_seeds(row, "forgetting")
+        last = over_seeds(row, "final_accuracy")
+        lines.append((row["method"], *before, last, forgetting, Value(row["seconds"], "seconds")))
+    after = [f"after {number + 1}" for number in range(tasks)]
+    return Table(("method", *after, "forgetting", "time"), tuple(lines))
