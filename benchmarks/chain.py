@@ -1,8 +1,8 @@
 """The paper's experiment in full: ImageNet to CIFAR-10, then the model that came of it through five tasks.
 
 Two networks with ImageNet weights at 128 pixels, and a ResNet-18 that is pretrained first, on the 200 classes of
-Tiny-ImageNet at 32 pixels. The head alone for 15 epochs; the preset `+experiment=imagenet_to_cifar10` (the head, then
-two more blocks); the fine-tuned model taken through the classes two at a time, and the methods that stop the fall.
+Tiny-ImageNet at 32 pixels. The head alone for 15 epochs; the preset `+experiment=imagenet_to_cifar10` (the head,
+then two more blocks); the fine-tuned model taken through the classes two at a time, and the methods that stop the fall.
 Each is a run below --out; a finished one is not run again, one that was stopped goes on.
 """
 
@@ -67,7 +67,8 @@ NETWORKS = {
 def steps(network: Network) -> dict[str, str]:
     """Name -> what is typed after `tlcl train`."""
     model = f"{network.chosen} logger=none"
-    whole = f"+experiment=imagenet_to_cifar10 {IMAGES} {model} model.weights={network.weights} {network.tuning}".strip()
+    whole = f"+experiment=imagenet_to_cifar10 {IMAGES} {model} model.weights={network.weights}"
+    whole = f"{whole} {network.tuning}".strip()
     tasks = (
         f"+experiment=continual_cifar10 {IMAGES} data.val_size=0 data.crop_padding=0 data.flip=false "
         f"data.batch_size=64 {model} model.weights=MODEL continual.head=kept thaw.depth=1 trainer.epochs=1 "
