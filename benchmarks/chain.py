@@ -2,8 +2,8 @@
 
 Two networks with ImageNet weights at 128 pixels, and a ResNet-18 that is pretrained first, on the 200 classes of
 Tiny-ImageNet at 32 pixels. The head alone for 15 epochs; the preset `+experiment=imagenet_to_cifar10` (the head,
-then two more blocks); the fine-tuned model taken through the classes two at a time, and the methods that stop the fall.
-Each is a run below --out; a finished one is not run again, one that was stopped goes on.
+then two more blocks); the fine-tuned model taken through the classes two at a time, and the methods that stop the
+fall. Each is a run below --out; a finished one is not run again, one that was stopped goes on.
 """
 
 import argparse

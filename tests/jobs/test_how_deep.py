@@ -24,6 +24,7 @@ from tlcl.jobs.shared_start import SharedStart
 from tlcl.models.build import build_model
 from tlcl.prefix_cache.activations import Keeping
 from tlcl.reports.how_deep import asked_by, command_of, table_lines, verdict
+from tlcl.reports.plots.how_deep import gains_figure
 from tlcl.tracking.records import read_lines
 
 # On random weights a deeper model of the digits is better than the head.
@@ -48,6 +49,17 @@ def raced(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k != "seconds"} for line in read_lines(path / "race.jsonl")]
+
+
+def test_a_point_is_filled_where_it_could_be_recommended() -> None:
+    """What the test of all together tells apart but its own interval does not, is hollow."""
+    row = {"depth": 1, "words": "last block", "gain": 0.02, "high": 0.05, "asked": 100, "p": 0.01}
+    rows = [
+        row | {"setting": "1", "low": 0.01, "better": True}, row | {"setting": "2", "low": -0.01, "better": False},
+    ]  # fmt: skip
+    (axes,) = gains_figure({"settings": rows, "chosen": "1", "images": 100}).axes
+    faces = [line.get_markerfacecolor() for line in axes.lines if line.get_marker() == "o"]
+    assert [face == "white" for face in faces] == [False, True]
 
 
 def test_the_record_is_what_the_answers_say(raced: Path) -> None:
@@ -79,6 +91,7 @@ def test_the_record_is_what_the_answers_say(raced: Path) -> None:
             accuracy = sum(line["right"].count("1") for line in mine) / 400
             assert row["gain"] == pytest.approx(accuracy - race["head"]["acc"])
             assert row["low"] <= row["gain"] <= row["high"]
+        assert row["better"] == (row["gain"] is not None and row["p"] < 0.05 and row["low"] > 0)
 
 
 def test_deeper_is_recommended_where_it_is_better(raced: Path) -> None:

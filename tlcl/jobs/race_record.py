@@ -23,7 +23,7 @@ def race_record(race: Race, labelled: int) -> dict[str, Any]:
     head = int(race.head_right.sum())
     low, high = accuracy_interval(head, race.images)
     finals = [row for row in rows if row["setting"] in race.finalists and row["gain"] is not None]
-    better = [row for row in finals if row["p"] < 1 - LEVEL and row["low"] > 0]
+    better = [row for row in finals if row["better"]]
     chosen = max(better, key=lambda row: row["gain"])["setting"] if better else None
     asked = [row for row in rows if row["gain"] is not None]
     nearest = max(asked, key=lambda row: (row["asked"], row["gain"]), default=None)
@@ -47,13 +47,13 @@ def race_record(race: Race, labelled: int) -> dict[str, Any]:
 
 
 def _row(race: Race, number: int, p: float) -> dict[str, Any]:
-    """Gain, interval, p with all settings together, means of seconds, and why it left."""
+    """Gain, interval, p with all settings together, whether it is better by both, means of seconds, why it left."""
     one, known = race.field[number], ~np.isnan(race.gains[number])
     mine = [asked for asked in race.raced if asked.setting == one.name and not asked.stopped]
     row: dict[str, Any] = {
         "setting": one.name, "depth": one.depth, "words": one.words, "overrides": list(one.overrides),
         "asked": int(known.sum()), "gain": None, "low": None, "high": None, "p": None, "discordant": None,
-        "seconds": None, "bytes": None, "epochs": None, "out": race.out.get(one.name),
+        "better": False, "seconds": None, "bytes": None, "epochs": None, "out": race.out.get(one.name),
     }  # fmt: skip
     if mine and known.any():
         head = race.head_right[known] > 0
@@ -61,6 +61,7 @@ def _row(race: Race, number: int, p: float) -> dict[str, Any]:
         seconds = sum(a.seconds for a in mine) / len(mine)
         row |= {
             "gain": pair.difference, "low": pair.low, "high": pair.high, "p": p, "discordant": pair.discordant,
-            "seconds": seconds, "bytes": mine[0].bytes, "epochs": mine[0].epochs,
+            "better": p < 1 - LEVEL and pair.low > 0, "seconds": seconds, "bytes": mine[0].bytes,
+            "epochs": mine[0].epochs,
         }  # fmt: skip
     return row

@@ -7,8 +7,6 @@ from matplotlib.figure import Figure
 
 from tlcl.reports.plots.style import BLUE, INK, ORANGE, percent_ticks
 
-LEVEL = 0.05
-
 
 def gains_figure(race: Mapping[str, Any]) -> Figure:
     """Points over the head alone with intervals: depths first, then the surgical sets."""
@@ -20,7 +18,7 @@ def gains_figure(race: Mapping[str, Any]) -> Figure:
     axes.axhline(0, color=INK, linewidth=1, linestyle="--")
     places = [*range(1, 1 + len(depths)), *(len(depths) + 1.5 + number for number in range(len(others)))]
     for place, row in zip(places, [*depths, *others], strict=True):
-        told, early = row["p"] < LEVEL and row["gain"] > 0, row["asked"] < race["images"]
+        told, early = row["better"], row["asked"] < race["images"]
         colour = ORANGE if row["setting"] == race["chosen"] else BLUE
         axes.errorbar(
             place, 100 * row["gain"],
