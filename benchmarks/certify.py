@@ -1,9 +1,10 @@
 """Measure some of the registered figures anew and compare: `make certify`, which draws a fifth of those that fit.
 
-A figure that says how (`certify`) is run by its own command in an empty folder. On the processor and versions that
-it was measured with, and where that is promised, it must be equal to the bit; elsewhere it must lie in its 95 %
-interval. What was certified when is kept in `figures/certified/` and said in docs/certified.md. Figures on images
-that are not embedded need the folder of --data, or of the variable TLCL_FIGURES_DATA.
+A figure that says how (`certify`) is run by its own command in an empty folder with an empty cache; of a table it is
+one run of those that it was made from. On the processor and versions that it was measured with, and where that is
+promised, it must be equal to the bit; elsewhere it must lie in its 95 % interval. What was certified when is kept in
+`figures/certified/` and said in docs/certified.md. Figures on images that are not embedded need the folder of --data,
+or of the variable TLCL_FIGURES_DATA.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from tlcl.system.files import atomic_write_text
 
 CERTIFIED, PAGE = FIGURES / "certified", ROOT / "docs" / "certified.md"
 DATA = "TLCL_FIGURES_DATA"
-SAME = ("processor", "threads", "versions")
+SAME = ("processor", "threads")
 
 
 def fitting(figures: list[Figure], minutes: float, data: Path | None) -> list[Figure]:
@@ -64,7 +65,8 @@ def measured_anew(figure: Figure, data: Path | None, folder: Path) -> float:
     run = folder / "run"
     words += [f"run_dir={run}", "logger=none", "trainer.progress=false"]
     command = [sys.executable, "-m", "tlcl.train", *words]
-    ended = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    fresh = {**os.environ, "TLCL_CACHE": str(folder / "cache")}  # nothing is known from before
+    ended = subprocess.run(command, stdout=subprocess.DEVNULL, env=fresh, check=False)
     if ended.returncode:
         raise UserError(f"{figure.name}: {shlex.join(command)} ended with exit code {ended.returncode}")
     return float(json.loads((run / "summary.json").read_text())[figure.certify["summary"]])
@@ -74,7 +76,10 @@ def judged(figure: Figure, now: float, here: Mapping[str, Any]) -> dict[str, Any
     """Whether what was measured now is what the register says, and by which rule."""
     assert figure.certify is not None
     said: Value = figure.values[figure.certify["value"]]
-    same = all(figure.measured.get(key) == here[key] for key in SAME)
+    versions = figure.measured.get("versions", {})
+    same = all(figure.measured.get(key) == here[key] for key in SAME) and bool(versions) and all(
+        here["versions"].get(package) == version for package, version in versions.items()
+    )  # fmt: skip
     exact = bool(figure.certify["exact"] and same)
     if exact:
         holds = now == said.value
@@ -101,9 +106,14 @@ def page() -> str:
         holds = "yes" if one["holds"] else "**no**"
         figures = f"{one['registered']:.4f} | {one['measured']:.4f}"
         lines.append(f"| {one['figure']} | {figures} | {one['rule']} | {holds} | {when} |")
-    never = [name for name in names() if name not in {one["figure"] for one in known}]
+    figures = [read(name) for name in names()]
+    certified = {one["figure"] for one in known}
+    never = [figure.name for figure in figures if figure.certify is not None and figure.name not in certified]
+    others = [figure.name for figure in figures if figure.certify is None and not figure.source]
     if never:
-        lines += ["", f"Never certified so far: {', '.join(never)}."]
+        lines += ["", f"Not certified so far: {', '.join(never)}."]
+    if others:
+        lines += ["", f"Not by one run within an hour (their own commands measure them anew): {', '.join(others)}."]
     return "\n".join(lines) + "\n"
 
 

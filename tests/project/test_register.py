@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -154,8 +155,23 @@ def test_equal_to_the_bit_only_on_the_same_machine() -> None:
     assert certify.judged(here, 0.5, HERE)["holds"]
     assert not certify.judged(here, 0.5000001, HERE)["holds"]
     assert certify.judged(there, 0.5000001, HERE)["holds"]
+    more = HERE | {"versions": {"torch": "2", "avalanche-lib": "0.6"}}  # a package that the figure does not know
+    assert certify.judged(here, 0.5, more)["rule"] == "equal to the bit"
+    other = HERE | {"versions": {"torch": "3"}}
+    assert certify.judged(here, 0.5, other)["rule"] == "within the interval"
     assert certify.judged(there, 0.54, HERE)["rule"] == "within the interval"
     assert not certify.judged(there, 0.56, HERE)["holds"]
+
+
+def test_a_command_is_run_anew(tmp_path: Path) -> None:
+    """A whole run in a folder of its own: no run, cache or figure of before is looked at."""
+    typed = "data=letters model=small_cnn model.weights=none data.train_size=60 trainer.epochs=1"
+    figure = replace(figure_of("one", 1), certify=CERTIFIABLE | {"run": typed})
+    found = certify.measured_anew(figure, None, tmp_path)
+    assert found == json.loads((tmp_path / "run" / "summary.json").read_text())["test_acc"]
+    assert certify.measured_anew(figure, None, tmp_path / "again") == found
+    with pytest.raises(UserError, match=r"one: .* ended with exit code 2"):
+        certify.measured_anew(replace(figure, certify=CERTIFIABLE | {"run": "nonsense=1"}), None, tmp_path / "no")
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
