@@ -1,10 +1,10 @@
 """Measure some of the registered figures anew and compare: `make certify`, which draws a fifth of those that fit.
 
-A figure that says how (`certify`) is run by its own command in an empty folder with an empty cache; of a table it is
-one run of those that it was made from. On the processor and versions that it was measured with, and where that is
-promised, it must be equal to the bit; elsewhere it must lie in its 95 % interval. What was certified when is kept in
-`figures/certified/` and said in docs/certified.md. Figures on images that are not embedded need the folder of --data,
-or of the variable TLCL_FIGURES_DATA.
+A figure that says how (`certify`) is run by its own command in an empty folder with an empty cache; of a table
+it is one run of those that it was made from. On the processor and versions that it was measured with, and where
+that is promised, it must be equal to the bit; elsewhere it must lie in its 95 % interval. What was certified
+when is kept in `figures/certified/` and said in docs/certified.md. Figures on images that are not embedded need
+the folder of --data, or of the variable TLCL_FIGURES_DATA.
 """
 
 import argparse
@@ -104,8 +104,8 @@ def page() -> str:
     for one in known:
         when = f"{one['date']}, {one['commit']}, {one['processor']}"
         holds = "yes" if one["holds"] else "**no**"
-        figures = f"{one['registered']:.4f} | {one['measured']:.4f}"
-        lines.append(f"| {one['figure']} | {figures} | {one['rule']} | {holds} | {when} |")
+        both = f"{one['registered']:.4f} | {one['measured']:.4f}"
+        lines.append(f"| {one['figure']} | {both} | {one['rule']} | {holds} | {when} |")
     figures = [read(name) for name in names()]
     certified = {one["figure"] for one in known}
     never = [figure.name for figure in figures if figure.certify is not None and figure.name not in certified]
