@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tlcl.statistics.accuracy import compare_accuracies
-from tlcl.statistics.paired import holm, images_to_tell, max_t, paired_difference, together
+from tlcl.statistics.paired import holm, images_to_tell, max_t, mean_difference, paired_difference, together
 
 
 def test_one_training_is_the_exact_test():
@@ -146,3 +146,22 @@ def test_images_that_would_tell():
         kind = random.choice([1, -1, 0], images, p=[0.125, 0.075, 0.8])
         told.append(compare_accuracies(kind == -1, kind == 1).p < 0.05)
     assert 0.7 < np.mean(told) < 0.88  # the exact test finds a little less than the 80 % of the normal one
+
+
+def test_the_mean_of_pairs_is_students():
+    first, second = np.array([0.8, 0.88, 0.83, 0.8]), np.array([0.91, 0.94, 0.9, 0.93])
+    pair, expected = mean_difference(first, second), stats.ttest_rel(second, first)
+    assert (pair.pairs, pair.difference) == (4, pytest.approx((second - first).mean()))
+    assert (pair.low, pair.high) == pytest.approx(expected.confidence_interval(0.95))
+    assert pair.p == pytest.approx(expected.pvalue)
+
+
+def test_the_ends_of_the_mean_of_pairs():
+    one = mean_difference([0.5], [0.7])
+    assert (one.difference, one.low, one.high, one.p) == (pytest.approx(0.2), -np.inf, np.inf, 1)
+    assert mean_difference([0.5, 0.5], [0.5, 0.5]).p == 1
+    alike = mean_difference([0.25, 0.5], [0.5, 0.75])
+    assert (alike.low, alike.high, alike.p) == (0.25, 0.25, 0)
+    for first, second in (([0.1], [0.1, 0.2]), ([], [])):
+        with pytest.raises(ValueError, match="as many figures"):
+            mean_difference(first, second)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import ttest_rel
 
 from tests.conftest import go
 from tlcl.adaptation.pairs import HIDDEN
@@ -17,8 +18,8 @@ from tlcl.config.kinds import kind_of
 from tlcl.config.parse import parse_config
 from tlcl.data.sources.few_label_splits import FewLabelSplitsConfig, find_splits, load_split
 from tlcl.errors import Interrupted, TrainingError, UserError
-from tlcl.reports.few_labels import tables
-from tlcl.reports.tables.few_labels import published, read_cells, rows_of
+from tlcl.reports.few_labels import compared, tables
+from tlcl.reports.tables.few_labels import differences, published, read_cells, rows_of
 from tlcl.sweeps import few_labels
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -236,6 +237,7 @@ def test_runs_every_cell_once_and_writes_the_table(tmp_path: Path, monkeypatch: 
     page = (path / "report.html").read_text()
     assert "ccsa, published" in page
     assert page.count("mean ± standard deviation over 2 runs") == 2
+    assert page.count("ccsa less fine_tune, points") == 2
     assert "data:image/png" in page
     again = few_labels.run_cell(
         parse_config(one_method(tmp_path, "ccsa", "trainer.epochs=8")),
@@ -272,10 +274,29 @@ def test_figures_of_the_table() -> None:
     assert row["accuracy"] == pytest.approx(0.85)
     assert row["accuracy_std"] == pytest.approx(0.1 / 2**0.5)
     assert row["unseen_accuracy"] == pytest.approx(0.84)
-    assert tables([row])[0]["gap"] == pytest.approx(0.01)
+    assert tables([row], [])[0]["gap"] == pytest.approx(0.01)
     assert published("mnist", "usps", 3, "ccsa margin=2") == 0.901
     assert published("mnist", "usps", 2, "ccsa") is None
     assert published("mnist", "usps", 3, "fine_tune") is None
+
+
+def test_differences_are_paired_by_repetition() -> None:
+    """By scipy's paired test; a repetition that one method lacks does not count, nor one of another direction."""
+    ours, theirs = [0.91, 0.94, 0.9, 0.93], [0.8, 0.88, 0.83, 0.8]
+    cell = {"source": "mnist", "target": "usps", "shots": 3, "seed": 0}
+    cells = [
+        {**cell, "method": method, "repetition": number, "test_acc": value}
+        for method, values in (("ccsa", ours), ("fine_tune", theirs)) for number, value in enumerate(values)
+    ]  # fmt: skip
+    cells += [{**cell, "method": "ccsa", "repetition": 4, "test_acc": 0.1},
+              {**cells[0], "source": "usps", "target": "mnist"}]  # fmt: skip
+    found = differences(cells, {"ccsa": "fine_tune"})
+    assert list(found) == [("mnist", "usps", "ccsa")]
+    pair, expected = found["mnist", "usps", "ccsa"][3], ttest_rel(ours, theirs)
+    assert (pair.pairs, pair.difference) == (4, pytest.approx(np.mean(ours) - np.mean(theirs)))
+    assert (pair.low, pair.high) == pytest.approx(expected.confidence_interval(0.95))
+    assert pair.p == pytest.approx(expected.pvalue)
+    assert compared(cells)["mnist", "usps"][0]["words"][3] == ("+9.2 (+4.0 to +14.5)", True)
 
 
 def test_splits_that_changed_in_between_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,10 @@ from matplotlib.ticker import MaxNLocator
 
 from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page
 from tlcl.reports.plots.style import INK, line_style, percent_ticks, save_figures
-from tlcl.reports.tables.few_labels import read_cells, rows_of
+from tlcl.reports.tables.few_labels import differences, read_cells, rows_of
+from tlcl.statistics.accuracy import LEVEL
+from tlcl.statistics.paired import MeanDifference
+from tlcl.system.figures import signed_interval, signed_points
 from tlcl.tracking.finished_run import FinishedRun
 
 CAPTIONS = {
@@ -61,18 +64,37 @@ def save_few_label_plots(root: Path) -> list[Path]:
     return save_figures(root, {"few_labels": accuracy_lines(rows)}) if rows else []
 
 
-def tables(rows: Rows) -> list[dict[str, Any]]:
+def compared(cells: Rows) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """(source, target) -> for each method but the first, how much more accurate it is, and whether told apart."""
+    if not cells:
+        return {}
+    first, *others = sorted({cell["method"] for cell in cells}, key=lambda name: (name.startswith("ccsa"), name))
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for (source, target, method), by_shots in differences(cells, dict.fromkeys(others, first)).items():
+        words = {shots: (_words(pair), pair.p < 1 - LEVEL) for shots, pair in by_shots.items()}
+        found.setdefault((source, target), []).append({"title": f"{method} less {first}, points", "words": words})
+    return found
+
+
+def _words(pair: MeanDifference) -> str:
+    """`+9.8 (+7.0 to +12.6)`; of one pair without an interval."""
+    one = pair.pairs == 1
+    return signed_points(pair.difference) if one else signed_interval(pair.difference, pair.low, pair.high)
+
+
+def tables(rows: Rows, cells: Rows) -> list[dict[str, Any]]:
     """For the page: of each direction the numbers of labels and, for each method, its rows by number of labels."""
-    result = []
+    result, pairs = [], compared(cells)
     for source, target in directions(rows):
         mine = [row for row in rows if (row["source"], row["target"]) == (source, target)]
         methods = dict.fromkeys(row["method"] for row in mine)
-        cells = {name: {row["shots"]: row for row in mine if row["method"] == name} for name in methods}
+        by_method = {name: {row["shots"]: row for row in mine if row["method"] == name} for name in methods}
         result.append(
             {
                 "title": f"{source} to {target}",
                 "shots": sorted({row["shots"] for row in mine}),
-                "methods": cells,
+                "methods": by_method,
+                "compared": pairs.get((source, target), []),
                 "published": {row["shots"]: row["published"] for row in mine if row["published"] is not None},
                 "runs": max(row["runs"] for row in mine),
                 "seen": {row["shots"]: row["seen"] for row in mine},
@@ -84,9 +106,10 @@ def tables(rows: Rows) -> list[dict[str, Any]]:
 
 def write_few_label_report(root: Path) -> Path:
     """Write `report.html` from what is there; says what is not."""
+    cells = read_cells(root)
     context = {
         **base_context(root, missing_records(FinishedRun(root), RECORDS)),
         "plots": embedded_plots(root, CAPTIONS, ALTERNATIVES),
-        "tables": tables(rows_of(read_cells(root))),
+        "tables": tables(rows_of(cells), cells),
     }
     return render_page(root, "few_labels.html.j2", context)

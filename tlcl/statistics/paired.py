@@ -106,6 +106,46 @@ def paired_difference(first: ArrayLike, second: ArrayLike, level: float = LEVEL)
     )
 
 
+@dataclass(frozen=True)
+class MeanDifference:
+    """The mean of differences in pairs, as of two methods in the same repetitions.
+
+    Attributes:
+        pairs: how many.
+        low, high: its confidence interval at the level that was asked for; infinite with one pair.
+        p: probability of a mean as far from zero, either way, by chance; 1 with one pair.
+    """
+
+    pairs: int
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def mean_difference(first: ArrayLike, second: ArrayLike, level: float = LEVEL) -> MeanDifference:
+    """Student's paired t (1908, "The probable error of a mean"): the second's mean less the first's.
+
+    What is drawn are the repetitions; how many test images each has does not enter.
+
+    Args:
+        first, second: float (N,), a figure of each in N repetitions.
+
+    Raises:
+        ValueError: not as many of one as of the other, or none.
+    """
+    gained = np.asarray(second, dtype=float) - np.asarray(first, dtype=float)
+    if gained.ndim != 1 or not gained.size or np.shape(first) != np.shape(second):
+        raise ValueError(f"pairs must be of as many figures, not {np.shape(first)} and {np.shape(second)}")
+    mean = float(gained.mean())
+    if len(gained) == 1:
+        return MeanDifference(1, mean, -math.inf, math.inf, 1.0)
+    error = float(gained.std(ddof=1)) / math.sqrt(len(gained))
+    reach = float(t.ppf((1 + level) / 2, len(gained) - 1)) * error
+    p = float(2 * t.sf(abs(mean) / error, len(gained) - 1)) if error else float(mean == 0)
+    return MeanDifference(len(gained), mean, mean - reach, mean + reach, p)
+
+
 def holm(p_values: ArrayLike) -> np.ndarray:
     """Adjusted p of several tests, float (M,), in 0..1: those below 0.05 together err in 5 % of cases at most.
 

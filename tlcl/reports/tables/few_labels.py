@@ -1,14 +1,18 @@
 """The table of methods with few target labels: mean and deviation over repetitions, beside published figures."""
 
 import csv
+from collections.abc import Mapping
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from tlcl.reports.tables.spread import mean_std
+from tlcl.statistics.paired import MeanDifference, holm, mean_difference
 from tlcl.system.files import atomic_write_text
 from tlcl.tracking.records import read_object
 
+Differences = dict[int, MeanDifference]  # by labels a class
 CELLS, TABLE = "cells", "few_labels"
 # Accuracy in 0..1 of CCSA on these splits, means of ten repetitions: (source, target) -> labels a class -> accuracy
 # (Motiian et al. 2017, "Unified deep supervised domain adaptation and generalization").
@@ -56,6 +60,36 @@ def rows_of(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def differences(cells: list[dict[str, Any]], others: Mapping[str, str]) -> dict[tuple[str, str, str], Differences]:
+    """(source, target, method) -> labels a class -> how much more accurate it is than another method.
+
+    Paired by repetition and seed; p is adjusted for all that are compared in a direction.
+
+    Args:
+        others: method -> the one that it is compared with.
+    """
+    known = {
+        (cell["source"], cell["target"], cell["method"], cell["shots"], cell["repetition"], cell["seed"]):
+        cell["test_acc"] for cell in cells
+    }  # fmt: skip
+    found: dict[tuple[str, str, str], Differences] = {}
+    for source, target in sorted({key[:2] for key in known}):
+        pairs = {}
+        for method, other in others.items():
+            for shots in sorted({key[3] for key in known if key[:3] == (source, target, method)}):
+                both = [
+                    (known[source, target, other, *key[3:]], value) for key, value in known.items()
+                    if key[:4] == (source, target, method, shots) and (source, target, other, *key[3:]) in known
+                ]  # fmt: skip
+                if both:
+                    theirs, mine = zip(*both, strict=True)
+                    pairs[method, shots] = mean_difference(theirs, mine)
+        adjusted = holm([pair.p for pair in pairs.values()])
+        for ((method, shots), pair), p in zip(pairs.items(), adjusted, strict=True):
+            found.setdefault((source, target, method), {})[shots] = replace(pair, p=float(p))
+    return found
 
 
 def read_cells(root: Path) -> list[dict[str, Any]]:
