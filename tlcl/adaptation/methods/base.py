@@ -61,18 +61,14 @@ def single_domain(net: Blocks, batch: Batch) -> Step:
 
 
 @contextmanager
-def batch_norm_momentum(net: nn.Module, momentum: float | None) -> Iterator[list[_BatchNorm]]:
-    """The BatchNorm layers, which in training move their running averages by `momentum` meanwhile.
-
-    With 0 the averages stay as they are, while each batch is normalised as ever; with None they become the mean
-    over all batches since they were reset.
-    """
+def averages_kept(net: nn.Module) -> Iterator[None]:
+    """The running averages of BatchNorm stay as they are, while each batch is normalised as ever."""
     layers = [module for module in net.modules() if isinstance(module, _BatchNorm)]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
-        layer.momentum = momentum
+        layer.momentum = 0.0
     try:
-        yield layers
+        yield
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
@@ -91,7 +87,7 @@ def passes(net: Blocks, source: Tensor, target: Tensor, block: str, start: str |
             `start`.
         block: whose outputs are compared.
     """
-    with batch_norm_momentum(net, 0.0):
+    with averages_kept(net):
         ours = net(source, start=start, stop=block)
         our_logits = net(ours, start=block)
     theirs = net(target, start=start, stop=block)
