@@ -11,12 +11,14 @@ from torch import Tensor
 from tlcl.adaptation.losses import (
     KERNEL_SCALES,
     ccsa,
+    class_confusion,
     coral,
     dann_strength,
     domain_adversarial,
     entropy_weights,
     mk_mmd,
     multilinear_map,
+    nuclear_norm,
     prediction_entropy,
     reverse_gradient,
 )
@@ -275,3 +277,76 @@ def test_scale_invariant_error_forgives_a_shift_of_each_image_only() -> None:
     torch.testing.assert_close(scale_invariant_mse(images, reconstructions + shifts), error)
     assert float(scale_invariant_mse(images, images + shifts)) == pytest.approx(0, abs=1e-10)
     assert float(scale_invariant_mse(images, 2 * images)) > 0.1
+
+
+def confusion_by_loops(logits: np.ndarray, temperature: float, epsilon: float) -> float:
+    """Image by image and class by class, in the order of Transfer-Learning-Library's tllib/self_training/mcc.py:
+    the columns of the confusion matrix are divided by the sums of its rows, and log p is log(p + epsilon)."""
+    images, classes = logits.shape
+    scaled = np.exp(logits / temperature)
+    predicted = scaled / scaled.sum(1, keepdims=True)
+    weights = np.array([1 + math.exp(sum(p * math.log(p + epsilon) for p in row)) for row in predicted])
+    weights = images * weights / weights.sum()
+    confusion = np.zeros((classes, classes))
+    for row, weight in zip(predicted, weights, strict=True):
+        for i in range(classes):
+            for j in range(classes):
+                confusion[i, j] += weight * row[i] * row[j]
+    sums = confusion.sum(1)
+    off = [confusion[i, j] / sums[j] for i in range(classes) for j in range(classes) if i != j]
+    return float(sum(off) / classes)
+
+
+@pytest.mark.parametrize(("images", "classes", "temperature"), [(7, 3, 2.5), (36, 31, 2.0), (2, 10, 1.0)])
+def test_class_confusion_is_the_librarys(images: int, classes: int, temperature: float) -> None:
+    logits = 4 * normal(images, classes)
+    by_hand = logits.double().numpy()
+    loss = float(class_confusion(logits, temperature))
+    assert loss == pytest.approx(confusion_by_loops(by_hand, temperature, 0.0), rel=1e-5)
+    assert loss == pytest.approx(confusion_by_loops(by_hand, temperature, 1e-5), rel=1e-3)  # as it stands there
+
+
+def test_class_confusion_passes_no_gradient_through_its_weights() -> None:
+    logits, temperature = normal(6, 4), 2.5
+    with torch.no_grad():
+        weights = entropy_weights((logits / temperature).softmax(1))
+
+    def by_hand(x: Tensor) -> Tensor:
+        predicted = (x / temperature).softmax(1)
+        confusion = predicted.T @ (weights[:, None] * predicted)
+        return 1 - (confusion.diagonal() / confusion.sum(0)).mean()
+
+    ours = gradient_of(lambda x: class_confusion(x, temperature), logits)
+    torch.testing.assert_close(ours, gradient_of(by_hand, logits), rtol=1e-4, atol=1e-7)
+
+
+def test_class_confusion_from_certain_to_uniform() -> None:
+    certain, uniform = 200 * torch.eye(5), torch.zeros(8, 5)
+    assert float(class_confusion(certain, 1.0)) == pytest.approx(0, abs=1e-6)
+    assert float(class_confusion(uniform, 1.0)) == pytest.approx(1 - 1 / 5)
+    one_class = 200 * torch.eye(5)[[0, 0, 0]]  # four classes that nothing may be
+    assert gradient_of(lambda x: class_confusion(x, 1.0), one_class).isfinite().all()
+
+
+def test_nuclear_norm_and_its_gradient_against_numpy() -> None:
+    logits = normal(9, 4)
+    predicted = np.exp(logits.double().numpy())
+    predicted /= predicted.sum(1, keepdims=True)
+    assert float(nuclear_norm(logits)) == pytest.approx(np.linalg.norm(predicted, "nuc") / 4, rel=1e-5)
+    left, _, right = np.linalg.svd(predicted, full_matrices=False)  # of the norm by the matrix: U V^T
+    inner = torch.from_numpy(left @ right / 4)
+
+    def linear(x: Tensor) -> Tensor:
+        return (x.double().softmax(1) * inner).sum()
+
+    torch.testing.assert_close(
+        gradient_of(nuclear_norm, logits), gradient_of(linear, logits), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_nuclear_norm_wants_certain_answers_of_many_classes() -> None:
+    """At most sqrt(B / K): all certain, each class as often. Less where all say the same, or nothing is certain."""
+    many = 100 * torch.eye(4).repeat(3, 1)
+    assert float(nuclear_norm(many)) == pytest.approx(math.sqrt(12 / 4), rel=1e-4)
+    assert float(nuclear_norm(many[:1].repeat(12, 1))) == pytest.approx(math.sqrt(12) / 4, rel=1e-4)
+    assert float(nuclear_norm(torch.zeros(12, 4))) == pytest.approx(math.sqrt(12 / 4) / 4, rel=1e-4)

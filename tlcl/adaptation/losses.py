@@ -168,6 +168,46 @@ def entropy_weights(probabilities: Tensor) -> Tensor:
     return 1 + (-prediction_entropy(probabilities)).exp()
 
 
+def class_confusion(logits: Tensor, temperature: float) -> Tensor:
+    """How often classes are taken for each other (MCC: Jin et al. 2020, "Minimum class confusion", section 3).
+
+    With the predictions y = softmax(logits / temperature) of B images, weights w = B (1 + exp(-H)) / sum of these,
+    where H is an image's entropy (`entropy_weights`; no gradient), and C = y^T diag(w) y, whose rows are divided by
+    their sums: the mean over the K rows of what is off the diagonal.
+
+    Args:
+        logits: (B, K).
+        temperature: > 0.
+
+    Returns:
+        Scalar, 0 (every image is sure of its class) to 1 - 1/K (all predictions are uniform).
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        predicted = (logits.float() / temperature).softmax(1)
+        weights = entropy_weights(predicted).detach()
+        confusion = (predicted * (len(predicted) * weights / weights.sum())[:, None]).T @ predicted
+        # A class that no image of the batch may be has a row of zeros.
+        rows = confusion.sum(1).clamp_min(torch.finfo(torch.float32).tiny)
+        return 1 - (confusion.diagonal() / rows).mean()
+
+
+def nuclear_norm(logits: Tensor) -> Tensor:
+    """Mean of the singular values of the predictions (B, K) of a batch (BNM: Cui et al. 2020, "Towards
+    discriminability and diversity", section 3.2).
+
+    It is large where predictions are certain and many classes are predicted. The paper divides the sum by B, the
+    authors' code, which has the published results, by min(B, K); so does this.
+
+    Args:
+        logits: (B, K).
+
+    Returns:
+        Scalar, above 0, at most sqrt(B / min(B, K)).
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        return torch.linalg.svdvals(logits.float().softmax(1)).mean()
+
+
 def ccsa(source: Tensor, source_labels: Tensor, target: Tensor, target_labels: Tensor, margin: float) -> Tensor:
     """Contrastive semantic alignment: equal classes together across domains, different ones a margin apart.
 

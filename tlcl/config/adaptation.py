@@ -25,12 +25,18 @@ class FewLabelsConfig(AdaptationConfig):
 
 
 @dataclass
-class AlignmentConfig(FewLabelsConfig):
-    """A method that aligns the outputs of `block` in both domains with `weight`, which grows by `ramp`."""
+class WeightedConfig(FewLabelsConfig):
+    """A method that adds a loss of its own with `weight`, which grows by `ramp`."""
 
-    block: str = "features"
     weight: Annotated[float, Ge(0)] = 1.0
     ramp: Annotated[str, OneOf("none", "dann")] = "dann"
+
+
+@dataclass
+class AlignmentConfig(WeightedConfig):
+    """A method that aligns the outputs of `block` in both domains."""
+
+    block: str = "features"
 
 
 def check_labelled(config: FewLabelsConfig) -> None:

@@ -30,7 +30,7 @@ def source_only(data: Moons) -> float:
 
 
 KEYS: dict[str, dict] = {"coral": {"weight": 10.0}, "mmd": {"weight": 1.0}}
-HELPFUL = ["target_oracle", "fine_tune", "adabn", "mmd", "coral", "dann", "cdan", "ccsa"]
+HELPFUL = ["target_oracle", "fine_tune", "adabn", "mmd", "coral", "dann", "cdan", "ccsa", "mcc", "bnm"]
 
 
 @pytest.mark.parametrize("name", HELPFUL)
@@ -56,7 +56,7 @@ def test_the_loss_depends_on_no_hidden_label(name: str, data: Moons) -> None:
     assert torch.equal(step.labels, data.source_labels[:32])
 
 
-@pytest.mark.parametrize("name", ["mmd", "coral", "dann", "cdan"])
+@pytest.mark.parametrize("name", ["mmd", "coral", "dann", "cdan", "mcc", "bnm"])
 def test_target_images_with_a_label_are_classified_too(name: str, data: Moons) -> None:
     net, labels = point_net(), torch.full((24,), HIDDEN)
     labels[[3, 5]] = data.target_labels[[3, 5]]
@@ -130,6 +130,16 @@ def test_cdan_sees_features_times_classes(data: Moons) -> None:
         make_method("cdan", net, entropy=entropy).loss(net, pair(*batch(data)), 0.5) for entropy in (False, True)
     )
     assert not torch.equal(plain.parts["alignment"], weighted.parts["alignment"])
+
+
+@pytest.mark.parametrize("name", ["mcc", "bnm"])
+def test_methods_of_the_answers_see_the_targets_alone(name: str, data: Moons) -> None:
+    net = point_net()
+    method, (source, labels, target, hidden) = make_method(name, net), batch(data)
+    step = method.loss(net, pair(source, labels, target, hidden), 0.1)
+    other = method.loss(net, pair(source.flip(0), labels, target, hidden), 0.9)
+    assert torch.equal(step.parts["alignment"], other.parts["alignment"])
+    torch.testing.assert_close(step.loss, step.parts["task"] + step.parts["alignment"])
 
 
 def test_adabn_changes_batchnorm_statistics_alone(data: Moons) -> None:

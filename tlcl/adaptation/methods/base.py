@@ -10,9 +10,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tlcl.adaptation.losses import dann_strength
 from tlcl.adaptation.pairs import Pair
-from tlcl.config.adaptation import AlignmentConfig
+from tlcl.config.adaptation import WeightedConfig
 from tlcl.data.datamodule import Batch
-from tlcl.models.blocks import Blocks
+from tlcl.models.blocks import FEATURES, Blocks
 
 NONE, FEW, ALL = "none", "few", "all"  # labels of the target
 
@@ -141,13 +141,18 @@ class AdaptationMethod(nn.Module):
         """
 
 
-def strength(config: AlignmentConfig, progress: float) -> float:
+def strength(config: WeightedConfig, progress: float) -> float:
     """`weight` as far as it has grown by `ramp`: `none`, all of it at once; `dann`, by 2 / (1 + exp(-10 p)) - 1."""
     return config.weight * (dann_strength(progress) if config.ramp == "dann" else 1.0)
 
 
 class AligningMethod(AdaptationMethod):
     """Cross-entropy of the source, and of the target where it has labels, plus a loss of both domains' outputs."""
+
+    @property
+    def block(self) -> str:
+        """Whose outputs are aligned; of a method that takes the answers alone, what they are made of."""
+        return str(getattr(self.config, "block", FEATURES))
 
     def alignment(self, domains: Domains, progress: float) -> Tensor:
         """The scalar that is recorded, before it is weighted."""
@@ -159,7 +164,7 @@ class AligningMethod(AdaptationMethod):
 
     def loss(self, net: Blocks, pair: Pair, progress: float) -> Step:
         source, target = pair
-        domains = both_domains(net, source.images, target.images, self.config.block)
+        domains = both_domains(net, source.images, target.images, self.block)
         task = classification_loss(domains.source_logits, source.labels)
         task = task + classification_loss(domains.target_logits, target.labels)
         alignment = self.alignment(domains, progress)
