@@ -313,7 +313,7 @@ def test_share_of_the_gap_that_is_closed() -> None:
 
 def test_comparison_names_a_method_that_is_none(tmp_path: Path) -> None:
     config = config_of(tmp_path, "compare=adaptation", "compare.methods=[er]")
-    with pytest.raises(UserError, match=r"names 'er'; the methods are adabn, ccsa, .*, target_oracle$"):
+    with pytest.raises(UserError, match=r"names 'er'; the methods are adabn, bnm, ccsa, .*, target_oracle$"):
         go(config, compare.run)
 
 

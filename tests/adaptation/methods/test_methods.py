@@ -11,6 +11,7 @@ from tests.adaptation.conftest import Moons, accuracy, make_method, moons, pair,
 from tlcl.adaptation.losses import ccsa, coral, dann_strength, mk_mmd
 from tlcl.adaptation.methods.base import both_domains, classification_loss, width
 from tlcl.adaptation.pairs import HIDDEN
+from tlcl.adaptation.source_averages import SourceAverages
 from tlcl.config.registry import GROUPS
 from tlcl.config.schema import conf_dir
 from tlcl.errors import UserError
@@ -61,7 +62,7 @@ def test_target_images_with_a_label_are_classified_too(name: str, data: Moons) -
     net, labels = point_net(), torch.full((24,), HIDDEN)
     labels[[3, 5]] = data.target_labels[[3, 5]]
     step = make_method(name, net).loss(net, pair(*batch(data, labels)), 0.3)
-    domains = both_domains(net, data.source[:32], data.target[:24], "features")
+    domains = both_domains(net, data.source[:32], data.target[:24], "features", SourceAverages(net))
     few = torch.nn.functional.cross_entropy(domains.target_logits[[3, 5]], labels[[3, 5]])
     torch.testing.assert_close(step.parts["task"], classification_loss(step.logits, step.labels) + few)
 
@@ -73,7 +74,7 @@ def test_task_loss_plus_weighted_alignment(name: str, function, progress: float,
     for ramp, factor in (("dann", dann_strength(progress)), ("none", 1.0)):
         method = make_method(name, net, weight=3.0, ramp=ramp, block="layer1")
         step = method.loss(net, pair(*batch(data)), progress)
-        domains = both_domains(net, data.source[:32], data.target[:24], "layer1")
+        domains = both_domains(net, data.source[:32], data.target[:24], "layer1", SourceAverages(net))
         torch.testing.assert_close(step.parts["alignment"], function(domains.source, domains.target))
         torch.testing.assert_close(step.loss, step.parts["task"] + 3 * factor * step.parts["alignment"])
 
@@ -82,7 +83,7 @@ def test_ccsa_weighs_pairs_against_classification(data: Moons) -> None:
     net = point_net()
     labels = data.target_labels[:24]
     step = make_method("ccsa", net, weight=0.25, margin=2.0).loss(net, pair(*batch(data, labels)), 0.5)
-    domains = both_domains(net, data.source[:32], data.target[:24], "features")
+    domains = both_domains(net, data.source[:32], data.target[:24], "features", SourceAverages(net))
     pairs = ccsa(domains.source, data.source_labels[:32], domains.target, labels, margin=2.0)
     torch.testing.assert_close(step.loss, 0.75 * classification_loss(step.logits, step.labels) + 0.25 * pairs)
 
@@ -116,7 +117,7 @@ def test_descent_on_the_loss_is_ascent_of_the_network_on_the_domain_loss(data: M
     method = make_method("dann", net, ramp="none")
     step = method.loss(net, pair(*batch(data)), 0.5)
     reversed_ = head_gradients(net, step.parts["alignment"])
-    domains = both_domains(net, data.source[:32], data.target[:24], "features")
+    domains = both_domains(net, data.source[:32], data.target[:24], "features", SourceAverages(net))
     scores = [method.discriminator(side).squeeze(1) for side in (domains.source, domains.target)]  # type: ignore[operator]
     plain = (torch.nn.functional.softplus(scores[0]).mean() + torch.nn.functional.softplus(-scores[1]).mean()) / 2
     for one, other in zip(reversed_, head_gradients(net, plain), strict=True):
@@ -187,7 +188,7 @@ def test_task_loss_skips_images_without_a_label() -> None:
 
 def test_each_domain_has_its_own_statistics_and_the_target_keeps_them(data: Moons) -> None:
     net, other = point_net(), point_net()
-    domains = both_domains(net, data.source[:32], data.target[:24], "layer1")
+    domains = both_domains(net, data.source[:32], data.target[:24], "layer1", SourceAverages(net))
     target = other(data.target[:24])  # the running averages of a pass of the target alone
     assert all(
         torch.equal(value, net.state_dict()[key]) for key, value in other.state_dict().items() if "run" in key
@@ -197,6 +198,43 @@ def test_each_domain_has_its_own_statistics_and_the_target_keeps_them(data: Moon
     assert all(module.momentum == 0.1 for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d))
     assert (width(net, "layer1"), width(net, "features")) == (32, 32)
     assert net.training  # `width` leaves the mode as it was
+
+
+@pytest.mark.parametrize("name", ["mmd", "ccsa", "dsn"])
+def test_the_sources_averages_are_those_of_its_own_passes(name: str, data: Moons) -> None:
+    """They begin where the network is, move by the source's batches alone, and validation sees them."""
+    net, other = point_net(), point_net()
+    for each in (net, other):
+        each.block("stem")[1].running_mean.fill_(0.5)  # type: ignore[index] (as of weights that were loaded)
+    method = make_method(name, point_net())
+    method.begin(net)
+    for start in (0, 32):
+        part = slice(start, start + 32)
+        theirs = data.target[part], data.target_labels[part]
+        method.loss(net, pair(data.source[part], data.source_labels[part], *theirs), 0)
+        other(data.source[part])
+    kept = {key: value.clone() for key, value in net.state_dict().items()}
+    with method.as_source(net):
+        for key, value in other.state_dict().items():
+            assert torch.equal(net.state_dict()[key], value) or "num_batches" in key
+        torch.testing.assert_close(net.eval()(data.source), other.eval()(data.source))
+    assert all(torch.equal(net.state_dict()[key], value) for key, value in kept.items())
+    assert not torch.equal(kept["blocks.stem.1.running_mean"], other.block("stem")[1].running_mean)  # type: ignore[index]
+
+
+def test_the_sources_averages_are_resumed_and_may_be_missing() -> None:
+    net, method = point_net(), make_method("mmd", point_net())
+    method.begin(net)
+    method.averages.mean0.fill_(3)  # type: ignore[union-attr]
+    resumed = make_method("mmd", point_net())
+    resumed.load_state_dict(method.state_dict())
+    resumed.begin(net)
+    assert float(resumed.averages.mean0.mean()) == 3  # type: ignore[union-attr]
+    before = {key: value for key, value in method.state_dict().items() if not key.startswith("averages.")}
+    older = make_method("mmd", point_net())
+    older.load_state_dict(before)
+    older.begin(net)
+    assert torch.equal(older.averages.mean0, net.block("stem")[1].running_mean)  # type: ignore[index, union-attr]
 
 
 @pytest.mark.parametrize("name", GROUPS["adaptation"])

@@ -1,15 +1,14 @@
 """What a method of domain adaptation is: the loss of a source batch and a target batch, and what comes after."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from tlcl.adaptation.losses import dann_strength
 from tlcl.adaptation.pairs import Pair
+from tlcl.adaptation.source_averages import SourceAverages
 from tlcl.config.adaptation import WeightedConfig
 from tlcl.data.datamodule import Batch
 from tlcl.models.blocks import FEATURES, Blocks
@@ -60,43 +59,32 @@ def single_domain(net: Blocks, batch: Batch) -> Step:
     return Step(task, logits, batch.labels, {"task": task})
 
 
-@contextmanager
-def averages_kept(net: nn.Module) -> Iterator[None]:
-    """The running averages of BatchNorm stay as they are, while each batch is normalised as ever."""
-    layers = [module for module in net.modules() if isinstance(module, _BatchNorm)]
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.momentum = 0.0
-    try:
-        yield
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-
-
-def passes(net: Blocks, source: Tensor, target: Tensor, block: str, start: str | None = None) -> Domains:
+def passes(
+    net: Blocks, source: Tensor, target: Tensor, block: str, averages: SourceAverages, start: str | None = None
+) -> Domains:
     """A pass of each domain, so that BatchNorm normalises each by its own statistics.
 
     As in the authors' code of CDAN, and as in domain-specific batch normalisation (Chang et al. 2019): a change of
     brightness or contrast from domain to domain is gone with the statistics. The running averages, which take the
-    batch's place in the test, are those of the target alone, for which the network is meant, so the source's
-    accuracy suffers. To networks without BatchNorm it is all the same.
+    batch's place in the test, are those of the target alone, for which the network is meant, so the source's test
+    accuracy suffers; the source's own are kept beside. To networks without BatchNorm it is all the same.
 
     Args:
         source, target: uint8 (n, C, H, W) and (m, C', H', W'), whose size and channels may differ; or outputs of
             `start`.
         block: whose outputs are compared.
+        averages: which the source's pass moves.
     """
-    with averages_kept(net):
+    with averages.in_place(net):
         ours = net(source, start=start, stop=block)
         our_logits = net(ours, start=block)
     theirs = net(target, start=start, stop=block)
     return Domains(ours, theirs, our_logits, net(theirs, start=block))
 
 
-def both_domains(net: Blocks, source: Tensor, target: Tensor, block: str) -> Domains:
+def both_domains(net: Blocks, source: Tensor, target: Tensor, block: str, averages: SourceAverages) -> Domains:
     """As `passes`, with the block's outputs pooled: (n, D) and (m, D)."""
-    domains = passes(net, source, target, block)
+    domains = passes(net, source, target, block, averages)
     return domains._replace(source=net.pooled(block, domains.source), target=net.pooled(block, domains.target))
 
 
@@ -133,6 +121,13 @@ class AdaptationMethod(nn.Module):
         """
         raise NotImplementedError
 
+    def begin(self, net: Blocks) -> None:
+        """Before the first step, with the weights that the training begins with."""
+
+    def as_source(self, net: Blocks) -> AbstractContextManager[None]:
+        """Meanwhile the network is as it is for the source, which validation asks about."""
+        return nullcontext()
+
     def finish(self, net: Blocks, target: Tensor) -> None:
         """After the training, with the weights that are tested; without gradients.
 
@@ -146,7 +141,21 @@ def strength(config: WeightedConfig, progress: float) -> float:
     return config.weight * (dann_strength(progress) if config.ramp == "dann" else 1.0)
 
 
-class AligningMethod(AdaptationMethod):
+class PairedMethod(AdaptationMethod):
+    """A method whose steps pass both domains: BatchNorm has averages of each."""
+
+    def __init__(self, config: Any, net: Blocks) -> None:
+        super().__init__(config, net)
+        self.averages = SourceAverages(net)
+
+    def begin(self, net: Blocks) -> None:
+        self.averages.begin(net)
+
+    def as_source(self, net: Blocks) -> AbstractContextManager[None]:
+        return self.averages.in_place(net)
+
+
+class AligningMethod(PairedMethod):
     """Cross-entropy of the source, and of the target where it has labels, plus a loss of both domains' outputs."""
 
     @property
@@ -164,7 +173,7 @@ class AligningMethod(AdaptationMethod):
 
     def loss(self, net: Blocks, pair: Pair, progress: float) -> Step:
         source, target = pair
-        domains = both_domains(net, source.images, target.images, self.block)
+        domains = both_domains(net, source.images, target.images, self.block, self.averages)
         task = classification_loss(domains.source_logits, source.labels)
         task = task + classification_loss(domains.target_logits, target.labels)
         alignment = self.alignment(domains, progress)

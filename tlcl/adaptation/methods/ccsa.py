@@ -6,7 +6,7 @@ from typing import Annotated
 from annotated_types import Gt
 
 from tlcl.adaptation.losses import ccsa
-from tlcl.adaptation.methods.base import AdaptationMethod, Step, both_domains, classification_loss, strength
+from tlcl.adaptation.methods.base import PairedMethod, Step, both_domains, classification_loss, strength
 from tlcl.adaptation.pairs import Pair
 from tlcl.config.adaptation import AlignmentConfig, check_labelled
 from tlcl.config.registry import register
@@ -30,7 +30,7 @@ class CCSAConfig(AlignmentConfig):
 
 
 @register("adaptation", "ccsa", CCSAConfig)
-class CCSA(AdaptationMethod):
+class CCSA(PairedMethod):
     """CCSA (Motiian et al. 2017): (1 - weight) cross-entropy of the source + weight * contrastive loss.
 
     The contrastive loss is over all pairs of a source image and a labelled target image of the batch
@@ -43,7 +43,7 @@ class CCSA(AdaptationMethod):
 
     def loss(self, net: Blocks, pair: Pair, progress: float) -> Step:
         source, target = pair
-        domains = both_domains(net, source.images, target.images, self.config.block)
+        domains = both_domains(net, source.images, target.images, self.config.block, self.averages)
         task = classification_loss(domains.source_logits, source.labels)
         pairs = ccsa(domains.source, source.labels, domains.target, target.labels, self.config.margin)
         weight = strength(self.config, progress)

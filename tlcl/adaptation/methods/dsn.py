@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from tlcl.adaptation.losses import domain_adversarial, mk_mmd, reverse_gradient
-from tlcl.adaptation.methods.base import AdaptationMethod, Step, classification_loss, passes, sample_outputs
+from tlcl.adaptation.methods.base import PairedMethod, Step, classification_loss, passes, sample_outputs
 from tlcl.adaptation.methods.discriminator import discriminator
 from tlcl.adaptation.pairs import Pair
 from tlcl.config.adaptation import FewLabelsConfig
@@ -31,7 +31,7 @@ class DSNConfig(FewLabelsConfig):
 
 
 @register("adaptation", "dsn", DSNConfig)
-class DSN(AdaptationMethod):
+class DSN(PairedMethod):
     """DSN (Bousmalis et al. 2016): task + alpha reconstruction + beta difference + gamma similarity.
 
     The shared encoder is the network up to `block`, the classifier what follows; each domain has a private encoder
@@ -82,7 +82,7 @@ class DSN(AdaptationMethod):
     def loss(self, net: Blocks, pair: Pair, progress: float) -> Step:
         config = self.config
         images = [net(batch.images, stop=INPUTS) for batch in pair]
-        both = passes(net, images[0], images[1], config.block, start=INPUTS)
+        both = passes(net, images[0], images[1], config.block, self.averages, start=INPUTS)
         shared = [codes(both.source), codes(both.target)]
         encoders = (self.source_encoder, self.target_encoder)
         domains = [self.separation(*parts) for parts in zip(images, shared, encoders, strict=True)]
