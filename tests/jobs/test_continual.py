@@ -85,6 +85,29 @@ def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tlcl.jobs.job.render", lambda run_dir: run_dir)
 
 
+@pytest.mark.usefixtures("_undrawn")
+@pytest.mark.parametrize("method", ["er", "icarl", "ncm", "ranpac"])
+@pytest.mark.parametrize("held_out", ["data.val_size=100", "data.val_size=0"])
+def test_answers_are_as_sure_as_they_are_right(tmp_path: Path, method: str, held_out: str) -> None:
+    """A network, distances and a regression: one temperature of held-out images, in all that answers afterwards."""
+    path = go(configured(tmp_path, method, "data.train_size=400", held_out))
+    summary = json.loads((path / "summary.json").read_text())
+    found = summary["calibration"]
+    stored = np.load(path / "test_predictions.npz")
+    assert found["test_confidence_after"] == pytest.approx(stored["probabilities"].max(1).mean(), abs=1e-6)
+    if method in ("er", "icarl") and held_out == "data.val_size=0":  # nothing is held out from their training
+        assert (found["temperature"], found["images"]) == (1.0, 0)
+        assert "too few" in found["reason"]
+    else:
+        assert abs(found["test_confidence_after"] - summary["test_acc"]) < 0.08
+        assert found["test_nll_after"] < found["test_nll_before"]
+        assert summary["test_loss"] == pytest.approx(found["test_nll_after"], rel=1e-4)
+    net, _, config = load_run(path)
+    again = predict(net, load_digits().test.images, batch_size=100, precision=config.trainer.precision)
+    assert np.allclose(again.numpy(), stored["probabilities"], atol=2e-2)
+    assert (again.argmax(1).numpy() == stored["probabilities"].argmax(1)).mean() > 0.99
+
+
 METHODS = GROUPS["method"]
 FAST_METHODS = ("naive", "der_pp", "slda")
 

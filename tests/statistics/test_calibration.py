@@ -9,6 +9,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from tlcl.statistics.calibration import (
     TEMPERATURES,
+    fit_score_temperature,
     fit_temperature,
     negative_log_likelihood,
     reliability,
@@ -102,3 +103,37 @@ def test_a_probability_of_zero_is_no_fault() -> None:
     assert tempered([[1.0, 0.0]], 2.0)[0] == pytest.approx([1, 0], abs=1e-15)
     assert negative_log_likelihood([[1.0, 0.0]], [1]) == pytest.approx(-np.log(1e-12))
     assert np.isnan(reliability(np.zeros((0, 3)), np.zeros(0, int)).ece)
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 300.0])
+def test_scores_of_any_unit_and_origin_become_the_same_probabilities(unit: float) -> None:
+    logits, honest, labels = answers(5_000)
+    scores = unit * (logits + 7)
+    temperature = fit_score_temperature(scores, labels)
+    assert temperature == pytest.approx(unit, rel=0.05)
+    probabilities = torch.from_numpy(scores / temperature).softmax(1).numpy()
+    assert abs(probabilities - honest).max() < 0.03
+
+
+def test_logits_have_the_temperature_of_their_probabilities() -> None:
+    logits, _, labels = answers(300, seed=2)
+    given = torch.from_numpy(3 * logits).softmax(1).numpy()
+    assert fit_score_temperature(3 * logits, labels) == pytest.approx(fit_temperature(given, labels), rel=1e-4)
+
+
+def test_what_cannot_be_the_answer_changes_nothing() -> None:
+    logits, _, labels = answers(300, seed=3)
+    more = np.concatenate([logits, np.full((300, 2), -np.inf)], axis=1)
+    assert fit_score_temperature(more, labels) == pytest.approx(fit_score_temperature(logits, labels), rel=1e-4)
+
+
+def test_all_right_is_laplaces_rule() -> None:
+    """98 of 98 right: the next one is, with 99 in 100."""
+    logits, _, _ = answers(98, seed=4)
+    right = logits.argmax(1)
+    temperature = fit_score_temperature(1000 * logits, right)
+    confidence = torch.from_numpy(1000 * logits / temperature).softmax(1).max(1).values.mean()
+    assert float(confidence) == pytest.approx(0.99, abs=1e-4)
+    with pytest.raises(ValueError, match="held-out"):
+        fit_score_temperature(np.empty((0, 3)), [])
+    assert fit_score_temperature(np.zeros((5, 1)), [0] * 5) > 0  # one class

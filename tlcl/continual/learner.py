@@ -77,15 +77,16 @@ def check(config: Config, stream: Stream) -> None:
 
 
 class MethodScores(nn.Module):
-    """The method's inputs in, its scores out."""
+    """The method's inputs in, its scores out, divided by the run's temperature."""
 
-    def __init__(self, network: Network, method: Method) -> None:
+    def __init__(self, network: Network, method: Method, temperature: float = 1.0) -> None:
         super().__init__()
-        self.network, self.method = network, method
+        self.network, self.method, self.temperature = network, method, temperature
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, ...) -> scores (B, K); -inf for classes that have not come."""
-        return self.method.predict(self.network, inputs).masked_fill(~self.method.seen, -torch.inf)
+        scores = self.method.predict(self.network, inputs) / self.temperature
+        return scores.masked_fill(~self.method.seen, -torch.inf)
 
 
 class FullPrecisionHead(nn.Module):
@@ -105,17 +106,27 @@ class FullPrecisionHead(nn.Module):
         return logits
 
 
-def save_method(directory: RunDirectory, net: Blocks, method: Method, frozen: Frozen | None) -> None:
-    """Keep what answers beside the network: as the last layer's weights where that says it all, else on its own."""
+def save_method(
+    directory: RunDirectory, net: Blocks, method: Method, frozen: Frozen | None, temperature: float = 1.0
+) -> None:
+    """Keep what answers beside the network: as the last layer's weights where that says it all, else on its own.
+
+    Args:
+        temperature: by which its scores are divided, in the last layer's weights too: all that is made of the run
+            gives the same probabilities.
+    """
     layer = method.as_last_layer()
+    if layer is None and type(method).predict is Method.predict and temperature != 1:
+        layer = (net.classifier.weight, net.classifier.bias)
     if layer is not None:
         with torch.no_grad():
-            net.classifier.weight.copy_(layer[0])
-            net.classifier.bias.copy_(layer[1])
+            net.classifier.weight.copy_(layer[0] / temperature)
+            net.classifier.bias.copy_(layer[1] / temperature)
     elif type(method).predict is not Method.predict:
         with atomic_open(directory.path / METHOD_STATE) as file:
             place = frozen.place if frozen else None
-            torch.save({"place": place, "state": method.state_dict()}, file)
+            kept = {"place": place, "state": method.state_dict(), "temperature": temperature}
+            torch.save(kept, file)
 
 
 def trained_classifier(config: Config, labels: Labels, net: Blocks, run_dir: Path) -> Blocks | SplitNetwork:
@@ -140,7 +151,8 @@ def trained_classifier(config: Config, labels: Labels, net: Blocks, run_dir: Pat
     except (NotTensors, OSError, KeyError, RuntimeError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{run_dir / METHOD_STATE} does not fit its config.yaml: {reason}") from None
-    return SplitNetwork(net, frozen.place if frozen else None, MethodScores(network, method))
+    rest = MethodScores(network, method, float(kept.get("temperature", 1.0)))  # runs of before have none
+    return SplitNetwork(net, frozen.place if frozen else None, rest)
 
 
 class ContinualLearner(NamedTuple):

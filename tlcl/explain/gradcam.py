@@ -70,7 +70,7 @@ def scores_after(
         return partial(net, start=block)
     rest = classifier.rest
     if isinstance(rest, MethodScores):
-        return MethodScores(Tail(net, block, ndim=4, channels_last=channels_last), rest.method)
+        return MethodScores(Tail(net, block, ndim=4, channels_last=channels_last), rest.method, rest.temperature)
     return lambda outputs: rest(net(outputs, start=block, stop=FEATURES))
 
 

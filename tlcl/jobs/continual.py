@@ -16,6 +16,7 @@ from tlcl.continual.loop import TaskLoop, task_figures
 from tlcl.continual.methods.registry import method_class
 from tlcl.continual.metrics import summarise
 from tlcl.continual.state import History, begun_on
+from tlcl.continual.temperature import HeldOutScores, Temperature, held_out_features, temperature_of
 from tlcl.data.sources.registry import load_source
 from tlcl.jobs.fit import loggers_for
 from tlcl.jobs.job import Job, run_job
@@ -23,6 +24,7 @@ from tlcl.jobs.pretrain import start_weights
 from tlcl.models.weights import load_kept_head
 from tlcl.prefix_cache.activations import Held
 from tlcl.reports.plots.continual import save_matrix_plots
+from tlcl.statistics.calibration import negative_log_likelihood, reliability
 from tlcl.tracking.accuracy_matrix import write_matrix
 from tlcl.tracking.checkpoint import LAST, PREVIOUS
 from tlcl.tracking.data_record import Parts
@@ -135,10 +137,31 @@ class Continual(Job):
 
     def test(self) -> Tensor:
         labels = self.source.test.labels
-        scores = self.loop.scores(self.test_inputs, torch.arange(len(labels)))
-        final = scores.masked_fill(~self.stream.allowed(labels, len(self.sizes) - 1), -torch.inf)
-        save_method(self.directory, self.net, self.learner.method, self.learner.frozen)
-        return final.softmax(1)
+        self.temperature = self._temperature()
+        scores = self._scores(self.test_inputs, torch.arange(len(labels)), labels)
+        save_method(self.directory, self.net, self.learner.method, self.learner.frozen, self.temperature.value)
+        self.probabilities = (scores / self.temperature.value).softmax(1)
+        self._unscaled = scores.softmax(1)
+        return self.probabilities
+
+    def _scores(self, inputs: Tensor, which: Tensor, labels: Tensor) -> Tensor:
+        """After the last task, -inf for what cannot be the answer."""
+        scores = self.loop.scores(inputs, which)
+        return scores.masked_fill(~self.stream.allowed(labels, len(self.sizes) - 1), -torch.inf)
+
+    def _temperature(self) -> Temperature:
+        """From the validation images of all tasks, or of a closed form from a tenth of the training images."""
+        config, labels = self.config, self.source.pool.labels
+        held = torch.cat([task.split.val for task in self.stream.tasks])
+        if len(held) or not self.learner.method.closed_form:
+            inputs = self.loop.inputs
+            scores = self._scores(inputs, held, labels[held]) if len(held) else torch.empty(0, self.classes)
+            return temperature_of(HeldOutScores(scores, labels[held], "validation images of all tasks"))
+        shape = tuple(self.source.pool.images.shape[1:])
+        network, method = method_for(config, self.net, self.stream.competing, shape, self.learner.frozen)
+        log.info("how sure the answers may be: the method is fitted without a tenth of the images")
+        held_out = held_out_features(method, network, self.stream, self.loop.inputs, self.device, config.seed)
+        return temperature_of(held_out)
 
     @property
     def trained(self) -> frozenset[str]:
@@ -156,6 +179,7 @@ class Continual(Job):
             "scenario": config.continual.scenario,
             **self.figures,
             "validation": validation,
+            "calibration": self._calibration(),
             "tasks": self.tasks,
             "epochs": None if closed_form else config.trainer.epochs,
             "inputs": f"outputs of {self.given}, computed once" if self.learner.frozen else IMAGES,
@@ -167,6 +191,18 @@ class Continual(Job):
                 for side, one in zip(("train and val", "test"), self.held or (), strict=False)
             ],
         }
+
+    def _calibration(self) -> dict[str, Any]:
+        """How sure the answers to the test images are, and how much surer or less sure without the temperature."""
+        labels, fitted = self.source.test.labels.numpy(), self.temperature
+        record: dict[str, Any] = {
+            "temperature": fitted.value, "reason": fitted.reason, "images": fitted.images, "held_out": fitted.which,
+        }  # fmt: skip
+        for when, given in (("before", self._unscaled), ("after", self.probabilities)):
+            record[f"test_confidence_{when}"] = float(given.max(1).values.double().mean())
+            record[f"test_ece_{when}"] = reliability(given.numpy(), labels).ece
+            record[f"test_nll_{when}"] = negative_log_likelihood(given.numpy(), labels)
+        return record
 
     def sentence(self, summary: dict[str, Any]) -> str:
         return f"accuracy on all classes after the last task: {summary['final_accuracy']:.4f}"

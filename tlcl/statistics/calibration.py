@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 from scipy.special import log_softmax, softmax
 
 BINS = 15  # as Guo et al. have them
 TEMPERATURES = 0.01, 100.0  # the range that is searched
+WIDE = 1e4  # times the spread of an image's scores, and its inverse: the range of temperatures of scores
 LEAST_LIKELY = 1e-12  # a probability of zero of the true class would be an infinite loss
 
 
@@ -50,13 +51,51 @@ def fit_temperature(probabilities: ArrayLike, labels: ArrayLike) -> float:
     logits, answers = _logits(probabilities), np.asarray(labels)
     if not len(answers) or (logits.argmax(1) == answers).all():
         raise ValueError("a temperature needs held-out images, at least one of them with a wrong answer")
-    rows = np.arange(len(answers))
+    return _likeliest(logits, answers, TEMPERATURES)
+
+
+def _likeliest(scores: np.ndarray, labels: np.ndarray, bounds: tuple[float, float]) -> float:
+    rows = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
-        return float(-log_softmax(logits / np.exp(log_temperature), axis=1)[rows, answers].mean())
+        return float(-log_softmax(scores / np.exp(log_temperature), axis=1)[rows, labels].mean())
 
-    found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-6})
+    found = minimize_scalar(loss, bounds=np.log(bounds), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))
+
+
+def fit_score_temperature(scores: ArrayLike, labels: ArrayLike) -> float:
+    """By what scores of any unit are divided, so that a softmax of them is as likely as can be on held-out images.
+
+    As `fit_temperature`, over a range around the scores' own spread. Where every answer is right the likelihood has
+    no highest; then the mean confidence is (n + 1) / (n + 2), Laplace's estimate of the next one being right.
+
+    Args:
+        scores: (N, K) of images that were not learned from; -inf for what cannot be the answer.
+        labels: int (N,), 0..K-1.
+
+    Raises:
+        ValueError: no images.
+    """
+    given, answers = np.asarray(scores, np.float64), np.asarray(labels)
+    if not len(answers):
+        raise ValueError("a temperature needs held-out images")
+    # A -inf would make nan of the loss of a label that cannot be the answer; this is as impossible as can be.
+    finite = np.isfinite(given)
+    spread = float(np.median(given.max(1) - np.where(finite, given, np.inf).min(1))) or 1.0
+    given = np.where(finite, given, given.max(1, keepdims=True) - WIDE * spread)
+    bounds = spread / WIDE, spread * WIDE
+    if not (given.argmax(1) == answers).all():
+        return _likeliest(given, answers, bounds)
+    wanted = (len(answers) + 1) / (len(answers) + 2)
+
+    def short(log_temperature: float) -> float:
+        return float(softmax(given / np.exp(log_temperature), axis=1).max(1).mean()) - wanted
+
+    low, high = np.log(bounds)
+    if short(low) <= 0 or short(high) >= 0:  # one class, or answers that no unit makes so sure
+        return spread
+    return float(np.exp(brentq(short, low, high)))
 
 
 def negative_log_likelihood(probabilities: ArrayLike, labels: ArrayLike) -> float:

@@ -1,0 +1,83 @@
+"""One temperature for the answers of a continual run, from images that the method has not learned from.
+
+Methods answer by scores of many kinds: logits, distances, regressions on 0 and 1. A softmax of them is as sure as
+their unit happens to be; divided by the temperature, it is as sure as it is right.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tlcl.continual.methods.base import Method, Network, TaskData
+from tlcl.continual.stream import Stream
+from tlcl.data.datamodule import EVAL_BATCH
+from tlcl.seeding import generator
+from tlcl.statistics.calibration import fit_score_temperature
+
+FEWEST = 20  # images; fewer say little of how sure answers may be
+SHARE, MOST = 0.1, 2000  # of the training images that a closed form is fitted without, to ask about them
+
+
+class HeldOutScores(NamedTuple):
+    """What a method that has not learned from n images says of them, after the last task.
+
+    Attributes:
+        scores: (n, K); -inf for outputs that cannot be the answer.
+        labels: int64 (n,).
+        which: what they are, as what follows "on 100".
+    """
+
+    scores: Tensor
+    labels: Tensor
+    which: str
+
+
+class Temperature(NamedTuple):
+    """By what the scores are divided, and why by nothing else; `images` held-out ones it was fitted on."""
+
+    value: float
+    reason: str | None
+    images: int
+    which: str
+
+
+def temperature_of(held_out: HeldOutScores) -> Temperature:
+    """The temperature that fits the held-out images best; 1 where they are too few."""
+    images = len(held_out.labels)
+    if images < FEWEST:
+        reason = f"{images} held-out images are too few, it takes {FEWEST}"
+        return Temperature(1.0, reason, images, held_out.which)
+    value = fit_score_temperature(held_out.scores.double().numpy(), held_out.labels.numpy())
+    return Temperature(value, None, images, held_out.which)
+
+
+def held_out_features(
+    method: Method, network: Network, stream: Stream, inputs: Tensor, device: torch.device, seed: int
+) -> HeldOutScores:
+    """For a closed form without validation images: the same method, fitted anew without a tenth of them.
+
+    Args:
+        method: in its state before the first task; it is changed.
+        inputs: what the network takes, of the whole pool.
+        seed: of the run, by which the tenth is drawn.
+    """
+    labels, kept = stream.source.pool.labels, []
+    method.to(device).eval()
+    for task in stream.tasks:
+        train = task.split.train
+        count = min(max(1, round(SHARE * len(train))), MOST // len(stream.tasks))
+        order = torch.randperm(len(train), generator=generator(seed, "continual/held_out", task=task.index))
+        kept.append(train[order[:count].sort().values])
+        rest = train[order[count:].sort().values]
+        method.begin_task(network, replace(task, split=replace(task.split, train=rest)))
+        data = TaskData(inputs, labels, rest)
+        with torch.no_grad():
+            for batch, own in data.batches(EVAL_BATCH, device):
+                method.observe_features(batch, own)
+            method.end_task(network, data)
+    asked = torch.cat(kept)
+    with torch.no_grad():
+        parts = [method.predict(network, inputs[part].to(device)).cpu() for part in asked.split(EVAL_BATCH)]
+    return HeldOutScores(torch.cat(parts), labels[asked], "training images that the classifier was fitted without")
