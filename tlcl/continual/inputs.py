@@ -12,7 +12,7 @@ from tlcl.continual.methods.registry import method_class
 from tlcl.data.image_tensors import Source
 from tlcl.data.versions import Versions, crops_in
 from tlcl.errors import UserError
-from tlcl.models.blocks import FEATURES, Blocks
+from tlcl.models.blocks import Blocks
 from tlcl.models.tail import last_frozen
 from tlcl.prefix_cache.activations import FrozenBlocks, Held, Keeping, activations
 
@@ -32,7 +32,7 @@ def frozen_for(config: Config, net: Blocks, method: type[Method]) -> Frozen | No
     Closed-form methods see each image once, as it is.
     """
     if method.closed_form:
-        return Frozen(FEATURES, Versions(1))
+        return Frozen(method.place(config.method, net), Versions(1))
     if config.trainer.shared or config.data.cache_prefix == "off":
         return None
     trainable = config.schedule.trainable(config.trainer.epochs - 1)

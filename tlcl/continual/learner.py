@@ -13,9 +13,9 @@ from tlcl.continual.methods.registry import build_method, method_class
 from tlcl.continual.stream import DOMAIN, Stream, build_stream
 from tlcl.data.image_tensors import Source
 from tlcl.errors import UserError
-from tlcl.models.blocks import FEATURES, Backbone, Blocks
+from tlcl.models.blocks import BESIDE, FEATURES, Backbone, Blocks
 from tlcl.models.build import build_model
-from tlcl.models.tail import SplitNetwork, Tail
+from tlcl.models.tail import Given, SplitNetwork, Tail
 from tlcl.prefix_cache.activations import FrozenBlocks
 from tlcl.security.untrusted import Labels
 from tlcl.system.files import atomic_open
@@ -37,7 +37,7 @@ def method_for(
     """
     assert config.method is not None
     network: Network = net
-    shape, dtype = image_shape, torch.uint8
+    shape, dtype, features = image_shape, torch.uint8, net.classifier.in_features
     if frozen is not None:
         images = torch.zeros((2, *image_shape), dtype=torch.uint8)
         device = net.inputs.mean.device
@@ -47,8 +47,11 @@ def method_for(
         layout = blocks.layout(frozen.place, cache_dtype(config, method_class(config.method)))
         shape, dtype = layout.example_shape, layout.dtype
         ndim = len(shape) + (1 if frozen.versions.count == 1 else 0)
-        network = Tail(net, frozen.place, ndim, channels_last=config.trainer.channels_last)
-    setting = Setting(competing, shape, dtype, net.classifier.in_features, config.seed)
+        if BESIDE in frozen.place:
+            network, features = Given(), shape[0]
+        else:
+            network = Tail(net, frozen.place, ndim, channels_last=config.trainer.channels_last)
+    setting = Setting(competing, shape, dtype, features, config.seed)
     return network, build_method(config.method, setting, network)
 
 
@@ -125,7 +128,8 @@ def save_method(
     elif type(method).predict is not Method.predict:
         with atomic_open(directory.path / METHOD_STATE) as file:
             place = frozen.place if frozen else None
-            kept = {"place": place, "state": method.state_dict(), "temperature": temperature}
+            state = {name: value for name, value in method.state_dict().items() if name not in method.accumulators}
+            kept = {"place": place, "state": state, "temperature": temperature}
             torch.save(kept, file)
 
 
@@ -147,7 +151,7 @@ def trained_classifier(config: Config, labels: Labels, net: Blocks, run_dir: Pat
         kept = load_tensors(run_dir / METHOD_STATE)
         frozen = frozen_for(config, net, method_class(config.method)) if kept["place"] else None
         network, method = method_for(config, net, everything, shape, frozen)
-        method.load_state_dict(kept["state"])
+        method.load_state_dict({**{name: method.get_buffer(name) for name in method.accumulators}, **kept["state"]})
     except (NotTensors, OSError, KeyError, RuntimeError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{run_dir / METHOD_STATE} does not fit its config.yaml: {reason}") from None

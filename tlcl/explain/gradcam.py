@@ -9,9 +9,9 @@ from tqdm import tqdm
 
 from tlcl.continual.learner import MethodScores
 from tlcl.errors import UserError
-from tlcl.models.blocks import FEATURES, Blocks
+from tlcl.models.blocks import BESIDE, FEATURES, Blocks, beside, places_of
 from tlcl.models.inference import whole_batches
-from tlcl.models.tail import SplitNetwork, Tail
+from tlcl.models.tail import BesideAfter, SplitNetwork, Tail
 
 BATCH = 64  # images whose gradients are held at once
 FINE = 3  # places a side from which on a map says something
@@ -70,8 +70,17 @@ def scores_after(
         return partial(net, start=block)
     rest = classifier.rest
     if isinstance(rest, MethodScores):
+        if classifier.place is not None and BESIDE in classifier.place:
+            widths = {name: _width(net, name) for name in places_of(classifier.place)}
+            return MethodScores(BesideAfter(net, block, classifier.place, widths), rest.method, rest.temperature)
         return MethodScores(Tail(net, block, ndim=4, channels_last=channels_last), rest.method, rest.temperature)
     return lambda outputs: rest(net(outputs, start=block, stop=FEATURES))
+
+
+def _width(net: Blocks, place: str) -> int:
+    images = torch.zeros(1, 3, net.inputs.size, net.inputs.size, dtype=torch.uint8, device=net.inputs.mean.device)
+    with torch.no_grad():
+        return int(net(images, stop=beside([place])).shape[1])
 
 
 def block_of_maps(net: Blocks, image: Tensor, wanted: str | None) -> str:

@@ -1,6 +1,6 @@
 """A backbone as ordered named blocks that end in `head`; one forward serves everything that looks inside."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,18 @@ class InputTransform(nn.Module):
 
 INPUTS = "inputs"  # the place between the input transform and the first block
 FEATURES = "features"  # the place between pooling and the last layer
+BESIDE = "+"  # `stem+layer1+`: what `Blocks.vectors` makes of the outputs of several places, side by side
+LEAST = 1e-6  # root mean square by which vectors are divided
+
+
+def beside(places: Sequence[str]) -> str:
+    """The place where the vectors of several stand side by side."""
+    return "".join(f"{place}{BESIDE}" for place in places)
+
+
+def places_of(place: str) -> list[str]:
+    """Those whose vectors stand side by side there; of any other place it alone."""
+    return [name for name in place.split(BESIDE) if name]
 
 
 @dataclass(frozen=True)
@@ -130,11 +142,18 @@ class Blocks(nn.Module):
 
         Args:
             x: uint8 images (B, C, H, W), or the output of `start`.
-            start, stop: a block, `inputs` or `features`.
+            start: a block, `inputs` or `features`.
+            stop: the same, or places `beside` each other, for (B, D) of their `vectors`.
 
         Raises:
             ValueError: an unknown block, or `stop` before `start`.
         """
+        if stop is not None and BESIDE in stop:
+            parts = []
+            for place in places_of(stop):
+                x, start = self(x, start=start, stop=place), place
+                parts.append(self.vectors(place, x))
+            return torch.cat(parts, 1)
         first = 0 if start is None else self._position(start) + 1
         last = len(self.places) if stop is None else self._position(stop) + 1
         if last < first:
@@ -162,6 +181,18 @@ class Blocks(nn.Module):
     def maps(self, place: str, x: Tensor) -> Tensor | None:
         """Outputs `x` of a place as maps (B, C, H, W); None where they are no map of the image."""
         return maps(x, self.layouts.get(place, NCHW), self.prefix)
+
+    def vectors(self, place: str, x: Tensor) -> Tensor:
+        """Outputs `x` of a place as float32 (B, D) or (B, 2 D): means over the places of the image, and deviations.
+
+        Of outputs that are no map of the image, or have one place, the means alone. Each of the two vectors is divided by its root mean
+        square, so that no place or image outweighs the others.
+        """
+        found = self.maps(place, x)
+        both = [self.pooled(place, x.float())]
+        if found is not None and found[0, 0].numel() > 1:
+            both.append(found.float().flatten(2).var(2, correction=0).clamp_min(LEAST**2).sqrt())
+        return torch.cat([one / one.square().mean(1, keepdim=True).sqrt().clamp_min(LEAST) for one in both], 1)
 
     @property
     def classifier(self) -> nn.Linear:

@@ -1,9 +1,11 @@
 """A network without its frozen beginning."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
-from tlcl.models.blocks import FEATURES, Blocks
+from tlcl.models.blocks import BESIDE, FEATURES, Blocks, beside, places_of
 from tlcl.models.chunks import run
 from tlcl.models.inference import autocast
 from tlcl.models.layouts import NHWC
@@ -49,6 +51,42 @@ class Tail(nn.Module):
         return x
 
 
+class Given(nn.Module):
+    """In the place of a `Tail` where the inputs are all that a method takes."""
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """(B, D), or versions (B, V, D), of which the first: (B, D)."""
+        return inputs[:, 0] if inputs.ndim == 3 else inputs
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.features(inputs)
+
+
+class BesideAfter(nn.Module):
+    """What stands side by side at `place`, from the outputs of `block`; zero for what comes before that.
+
+    For gradients of what is linear in them: what the zeros stand for changes none.
+
+    Args:
+        widths: place -> entries of its vectors.
+    """
+
+    def __init__(self, net: Blocks, block: str, place: str, widths: Mapping[str, int]) -> None:
+        super().__init__()
+        self.net, self.block = net, block
+        order = places_of(place)
+        self.later = [name for name in order if net.places.index(name) >= net.places.index(block)]
+        self.zeros = sum(widths[name] for name in order if name not in self.later)
+
+    def features(self, outputs: Tensor) -> Tensor:
+        """(B, ...) -> (B, D)."""
+        found = self.net(outputs, start=self.block, stop=beside(self.later))
+        return torch.cat([found.new_zeros(len(found), self.zeros), found], 1)
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        return self.features(outputs)
+
+
 class SplitNetwork(nn.Module):
     """A classifier in two parts: the network up to `place`, and what answers on its outputs.
 
@@ -64,7 +102,8 @@ class SplitNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """uint8 (B, C, H, W) -> scores (B, K)."""
         inputs = images if self.place is None else self._first(images, self.place)
-        scores: Tensor = self.rest(inputs.float() if self.place == FEATURES else inputs)
+        vectors = self.place is not None and (self.place == FEATURES or BESIDE in self.place)
+        scores: Tensor = self.rest(inputs.float() if vectors else inputs)
         return scores
 
     def _first(self, images: Tensor, place: str) -> Tensor:

@@ -19,7 +19,7 @@ from tlcl.config.schema import Config
 from tlcl.data.image_tensors import ImageSubset
 from tlcl.data.versions import Versions
 from tlcl.distributed.collectives import in_group
-from tlcl.models.blocks import FEATURES, Blocks
+from tlcl.models.blocks import BESIDE, FEATURES, Blocks, places_of
 from tlcl.models.inference import outputs, whole_batches
 from tlcl.prefix_cache.shares import ALONE, Shares
 from tlcl.system.mapped_file import build_mapped, open_mapped
@@ -63,7 +63,7 @@ class Keeping:
 
     def where(self, place: str, size: int) -> str:
         """`memory`, `file` or `nowhere` for `size` bytes of the outputs of `place`."""
-        if self.mode == "disk" or (self.mode == "auto" and place == FEATURES):
+        if self.mode == "disk" or (self.mode == "auto" and _are_vectors(place)):
             return "file"
         if size <= self.budget:
             return "memory"
@@ -168,8 +168,8 @@ class FrozenBlocks:
         shape, kept = tuple(sample.shape[1:]), sample.dtype
         if dtype == "bfloat16":
             kept = torch.bfloat16
-        elif place == FEATURES:
-            kept = torch.float32  # closed-form methods add them up
+        elif _are_vectors(place):
+            kept = torch.float32
         both = sample.is_contiguous()  # one pixel has both formats, and kept as channels_last it would pass it on
         channels_last = sample.ndim == 4 and not both and sample.is_contiguous(memory_format=torch.channels_last)
         if channels_last:
@@ -208,6 +208,11 @@ class FrozenBlocks:
         return self.versions.render((source[part] for part in self.shares.mine(slices)), number)
 
 
+def _are_vectors(place: str) -> bool:
+    """Whether outputs are one vector an image: small, and closed-form methods add them up."""
+    return place == FEATURES or BESIDE in place
+
+
 def activations(blocks: FrozenBlocks, places: Sequence[str], keeping: Keeping) -> dict[str, Held]:
     """The outputs of `places` for all images, in eval mode; each place is computed from the one before it.
 
@@ -238,7 +243,8 @@ def _hold(blocks: FrozenBlocks, place: str, keeping: Keeping, before: Sequence[H
         blocks.fill(layout.view(flat), place, before[-1] if before else None)
 
     if where == "file":
-        path = keeping.folder / f"{_key(blocks, place, layout, before, keeping)}.{place}.bin"
+        name = "beside" if BESIDE in place else place
+        path = keeping.folder / f"{_key(blocks, place, layout, before, keeping)}.{name}.bin"
         try:
             flat, found = _in_file(blocks, path, layout, fill)
         except OSError as error:
@@ -337,9 +343,12 @@ def _key(blocks: FrozenBlocks, place: str, layout: Layout, before: Sequence[Held
         *([net.inputs.mode] if net.inputs.mode != "bilinear" else []),
     )  # fmt: skip
     digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
-    frozen = [name for name in net.places[: net.places.index(place) + 1] if name != FEATURES]
+    last = places_of(place)[-1]
+    frozen = [name for name in net.places[: net.places.index(last) + 1] if name != FEATURES]
     body = [(f"{name}.{key}", value) for name in frozen for key, value in net.block(name).state_dict().items()]
     for name, tensor in [*body, ("mean", net.inputs.mean), ("std", net.inputs.std)]:
         digest.update(f"{name} {_content(tensor)}".encode())
+    if BESIDE in place:
+        digest.update(place.encode())
     digest.update(blocks.images_content.encode())
     return digest.hexdigest()

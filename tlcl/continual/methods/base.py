@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tlcl.continual.stream import Task
 from tlcl.data.datamodule import Batch
+from tlcl.models.blocks import FEATURES, Blocks
 
 
 class Network(Protocol):
@@ -71,6 +72,7 @@ class Method(nn.Module):
     Attributes:
         trains_on: data of a task's training: `current` task, all `seen` so far, or `all` tasks in one training.
         closed_form: whether the method has no gradient steps but `observe_features`.
+        accumulators: names of buffers that later tasks are added to, and that no answer needs.
         needs_new_classes: whether it makes no sense where tasks share their outputs (domain-incremental).
         seen, old: bool (K,), outputs that have come so far, and those that had before the present task.
         random: draws of the method; reseeded by the loop from (seed, task, epoch), so it needs no saving.
@@ -79,6 +81,7 @@ class Method(nn.Module):
 
     trains_on: ClassVar[str] = "current"
     closed_form: ClassVar[bool] = False
+    accumulators: ClassVar[tuple[str, ...]] = ()
     needs_new_classes: ClassVar[bool] = False
     competing: Tensor
     seen: Tensor
@@ -92,6 +95,15 @@ class Method(nn.Module):
         self.register_buffer("old", torch.zeros(setting.num_outputs, dtype=torch.bool))
         self.random = torch.Generator()
         self.augment: Callable[[Tensor], Tensor] = lambda inputs: inputs
+
+    @classmethod
+    def place(cls, config: Any, net: Blocks) -> str:
+        """Whose outputs a closed-form method takes.
+
+        Raises:
+            UserError: there is no such place.
+        """
+        return FEATURES
 
     def begin_task(self, net: Network, task: Task) -> None:
         """Before the first batch of a task; not called again when a run is resumed within it."""
