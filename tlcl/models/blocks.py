@@ -185,8 +185,8 @@ class Blocks(nn.Module):
     def vectors(self, place: str, x: Tensor) -> Tensor:
         """Outputs `x` of a place as float32 (B, D) or (B, 2 D): means over the places of the image, and deviations.
 
-        Of outputs that are no map of the image, or have one place, the means alone. Each of the two vectors is divided by its root mean
-        square, so that no place or image outweighs the others.
+        Of outputs that are no map of the image, or have one place, the means alone. Each of the two vectors is
+        divided by its root mean square, so that no place or image outweighs the others.
         """
         found = self.maps(place, x)
         both = [self.pooled(place, x.float())]

@@ -40,7 +40,8 @@ def method(**keys: Any) -> Layers:
 def data(count: int = 120, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Overlapping classes of different sizes, one column that never changes."""
     random = generator(seed, "layers")
-    labels = torch.randint(0, K, (count,), generator=random).clamp_max(torch.randint(1, K, (count,), generator=random))
+    drawn, most = (torch.randint(low, K, (count,), generator=random) for low in (0, 1))
+    labels = drawn.clamp_max(most)
     means, mix = torch.randn(K, D, generator=random), torch.randn(D, D, generator=random)
     features = 1 + means[labels] + torch.randn(count, D, generator=random) @ mix
     features[:, 4] = 0.5
@@ -201,7 +202,7 @@ RUN = ["+experiment=continual_digits", "method=layers", "data.train_size=300", "
 
 
 def test_a_run_and_what_answers_after_it(tmp_path: Path) -> None:
-    """On random weights all blocks together tell more than the last one; the finished run answers as it was tested."""
+    """On random weights all blocks tell more than the last one; the finished run answers as it was tested."""
     path = go(composed(tmp_path, *RUN))
     last = go(composed(tmp_path / "last", *RUN, "method.blocks=[features]"))
     summaries = [json.loads((run / "summary.json").read_text()) for run in (path, last)]
