@@ -149,6 +149,7 @@ def test_thaw_keys_that_the_command_line_cannot_spell(thaw: object, named: str) 
 # What only the user can say.
 GIVEN = {
     "image_folder": ["data.train=/images"],
+    "domains": ["data.root=/images", "data.domain=photo"],
     "torchvision": ["data.name=Flowers102"],
     "few_label_splits": ["data.root=/splits", "compare=adaptation"],
     "adapt_ccsa": ["data.root=/splits"],

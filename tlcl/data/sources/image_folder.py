@@ -27,10 +27,9 @@ from tlcl.errors import UserError
 
 
 @dataclass
-class ImageFolderConfig(DataConfig):
-    train: str = "???"
-    val: str | None = None
-    test: str | None = None
+class ImageFilesConfig(DataConfig):
+    """How files of images are read, and which are held out for the test."""
+
     test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2
     size: Annotated[int, Ge(4), Lt(8192)] = 64
     channels: Annotated[int, OneOf(1, 3)] = 3
@@ -40,7 +39,14 @@ class ImageFolderConfig(DataConfig):
     labels: Annotated[str, OneOf("folders", "none")] = "folders"
 
 
-def decoding_of(config: ImageFolderConfig, cache_dir: str | Path) -> Decoding:
+@dataclass
+class ImageFolderConfig(ImageFilesConfig):
+    train: str = "???"
+    val: str | None = None
+    test: str | None = None
+
+
+def decoding_of(config: ImageFilesConfig, cache_dir: str | Path) -> Decoding:
     """How the config has files decoded.
 
     Raises:

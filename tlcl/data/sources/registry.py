@@ -3,6 +3,7 @@
 from tlcl.config.registry import GROUPS
 from tlcl.config.schema import DataConfig
 from tlcl.data.image_tensors import Source
+from tlcl.data.sources.domains import DomainsConfig, as_folder
 from tlcl.data.sources.image_folder import ImageFolderConfig, load_image_target
 from tlcl.errors import reading
 
@@ -13,6 +14,9 @@ def load_target(config: DataConfig, cache_dir: str, classes: tuple[str, ...]) ->
     Args:
         classes: of the labelled source.
     """
+    if isinstance(config, DomainsConfig):
+        with reading(_named(config)):
+            config = as_folder(config)
     if isinstance(config, ImageFolderConfig):
         with reading(_named(config)):
             return load_image_target(config, cache_dir, classes)
