@@ -36,11 +36,11 @@ from tlcl.tracking.records import RunDirectory
 OPTIM = OptimConfig("sgd", 0.03, 1.0, {}, 0.0, 0.0, "constant", 0)
 CLASSES = 10
 # A buffer of whole replay batches, so that avalanche's loader over it has no smaller last one.
-REPLAY, BUFFER = 32, 256
+REPLAY, BUFFER, ALPHA = 32, 256, 0.01
 METHODS: dict[str, MethodConfig] = {
     "naive": MethodConfig("naive"),
     "ER": ReplayConfig("er", buffer_size=BUFFER, replay_batch=REPLAY),
-    "DER++": DERppConfig("der_pp", buffer_size=BUFFER, replay_batch=REPLAY, alpha=0.01, beta=0.5),
+    "DER++": DERppConfig("der_pp", buffer_size=BUFFER, replay_batch=REPLAY, alpha=ALPHA, beta=0.5),
 }
 
 
@@ -177,7 +177,7 @@ def bare(setup: Setup, method: MethodConfig) -> Timing:
         loss = nn.functional.cross_entropy(logits, labels)
         if isinstance(method, DERppConfig) and replays:
             past, stored = memory.sample(random)
-            loss = loss + method.alpha * (net(augmented(past)) - stored).square().sum(1).mean()
+            loss = loss + ALPHA * (net(augmented(past)) - stored).square().sum(1).mean()
             past, _ = memory.sample(random)
             loss = loss + method.beta * nn.functional.cross_entropy(net(augmented(past)), pool.labels[past])
         return loss, logits
@@ -239,7 +239,7 @@ def avalanche(setup: Setup, method: MethodConfig, workers: int) -> Timing:
     if isinstance(method, DERppConfig):
         # Its distance of the logits is a mean over the outputs, ours a sum.
         strategy = DER(
-            mem_size=BUFFER, batch_size_mem=REPLAY, alpha=CLASSES * method.alpha, beta=method.beta, **common
+            mem_size=BUFFER, batch_size_mem=REPLAY, alpha=CLASSES * ALPHA, beta=method.beta, **common
         )
     else:
         strategy = Naive(**common)

@@ -16,6 +16,7 @@ from tlcl.adaptation.losses import (
     dann_strength,
     domain_adversarial,
     entropy_weights,
+    mean_distance,
     mk_mmd,
     multilinear_map,
     nuclear_norm,
@@ -350,3 +351,14 @@ def test_nuclear_norm_wants_certain_answers_of_many_classes() -> None:
     assert float(nuclear_norm(many)) == pytest.approx(math.sqrt(12 / 4), rel=1e-4)
     assert float(nuclear_norm(many[:1].repeat(12, 1))) == pytest.approx(math.sqrt(12) / 4, rel=1e-4)
     assert float(nuclear_norm(torch.zeros(12, 4))) == pytest.approx(math.sqrt(12 / 4) / 4, rel=1e-4)
+
+
+def test_the_mean_distance_is_of_pairs_of_different_classes() -> None:
+    source, target = normal(4, 3), normal(3, 3, name="y")
+    ours, theirs = torch.tensor([0, 1, 1, 2]), torch.tensor([1, 0, 2])
+    pairs = [(i, j) for i in range(4) for j in range(3) if ours[i] != theirs[j]]
+    by_hand = np.mean([float((source[i] - target[j]).norm()) for i, j in pairs])
+    assert float(mean_distance(source, ours, target, theirs)) == pytest.approx(by_hand, rel=1e-5)
+    alike = torch.zeros(3, dtype=torch.long)
+    every = float(torch.cdist(source[:3], target).mean())
+    assert float(mean_distance(source[:3], alike, target, alike)) == pytest.approx(every, rel=1e-5)

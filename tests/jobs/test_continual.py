@@ -11,6 +11,7 @@ import torch
 
 from tests.conftest import composed, go
 from tests.jobs.conftest import TASKS, Killed, configured, kill_at_call, same_continual
+from tlcl.config.parse import parse_config
 from tlcl.config.registry import GROUPS
 from tlcl.continual import loop
 from tlcl.continual.loop import TaskLoop
@@ -68,6 +69,18 @@ def test_the_figures_follow_from_the_predictions(finished: Path) -> None:
     assert float(rows[-1].split(",")[1]) == pytest.approx(measured.matrix[-1, 0], abs=1e-6)
 
 
+def test_the_accuracy_with_the_task_given(finished: Path) -> None:
+    """From the stored probabilities: what is right among the classes of the image's own task."""
+    summary = json.loads((finished / "summary.json").read_text())
+    stored, right = np.load(finished / "test_predictions.npz"), 0
+    for probabilities, label in zip(stored["probabilities"], stored["labels"], strict=True):
+        (task,) = [task for task in summary["tasks"] if str(label) in task]
+        members = [int(name) for name in task]
+        right += members[int(np.argmax(probabilities[members]))] == label
+    assert summary["task_given_accuracy"] == pytest.approx(right / len(stored["labels"]))
+    assert summary["task_given_accuracy"] > summary["final_accuracy"]
+
+
 @pytest.mark.usefixtures("_undrawn")
 def test_naive_forgets_and_replay_remembers(finished: Path, tmp_path: Path) -> None:
     naive = go(configured(tmp_path, "naive", "data.train_size=200"))
@@ -106,6 +119,32 @@ def test_answers_are_as_sure_as_they_are_right(tmp_path: Path, method: str, held
     again = predict(net, load_digits().test.images, batch_size=100, precision=config.trainer.precision)
     assert np.allclose(again.numpy(), stored["probabilities"], atol=2e-2)
     assert (again.argmax(1).numpy() == stored["probabilities"].argmax(1)).mean() > 0.99
+
+
+@pytest.mark.parametrize("group", ["paper", "paper_500"])
+def test_the_published_settings_are_configs_of_their_own(tmp_path: Path, group: str) -> None:
+    """Each method has its own rate; the others are those of the experiment."""
+    config = parse_config(composed(tmp_path, "+experiment=continual_cifar10", "~method", f"compare={group}"))
+    runs = {run.config.method.name: run.config for run in compare.children(config, tmp_path)}  # type: ignore[union-attr]
+    rates = {name: run.optim.lr for name, run in runs.items()}
+    assert rates == {
+        "naive": 0.1, "joint": 0.1, "online_ewc": 0.03, "si": 0.03, "lwf": 0.01, "agem": 0.03, "er": 0.1,
+        "er_ace": 0.03, "icarl": 0.01, "der": 0.03, "der_pp": 0.03, "ranpac": 0.03,
+    }  # fmt: skip
+    assert (runs["lwf"].optim.weight_decay, runs["er"].optim.weight_decay) == (0.0005, 0.0)
+    buffer = 500 if group == "paper_500" else 200
+    assert {vars(run.method).get("buffer_size", buffer) for run in runs.values()} == {buffer}
+    assert vars(runs["der_pp"].method)["alpha"] == (0.02 if group == "paper_500" else 0.01)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("naive optim.speed=1", r"optim\.speed"), ("naive optim.lr=fast", r"optim\.lr"), ("naive lr=1", r"lr")],
+)
+def test_a_mistake_in_a_methods_own_optimizer_is_named(tmp_path: Path, text: str, sentence: str) -> None:
+    config = parse_config(composed(tmp_path, *TASKS, "~method", "compare=default", f"compare.methods=['{text}']"))
+    with pytest.raises(UserError, match=sentence):
+        compare.children(config, tmp_path)
 
 
 METHODS = GROUPS["method"]

@@ -223,9 +223,28 @@ def ccsa(source: Tensor, source_labels: Tensor, target: Tensor, target_labels: T
     Returns:
         Scalar, 0 or more.
     """
-    # Without matrix products the distance of near points is exact, and the gradient of coinciding ones is 0.
-    distances = torch.cdist(source.float(), target.float(), compute_mode="donot_use_mm_for_euclid_dist")
+    distances = _distances(source, target)
     same = source_labels[:, None] == target_labels
     alignment = (distances.square() * same).sum() / same.sum().clamp_min(1)
     separation = ((margin - distances).clamp_min(0).square() * ~same).sum() / (~same).sum().clamp_min(1)
     return (alignment + separation) / 2
+
+
+def _distances(source: Tensor, target: Tensor) -> Tensor:
+    # Without matrix products the distance of near points is exact, and the gradient of coinciding ones is 0.
+    return torch.cdist(source.float(), target.float(), compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def mean_distance(source: Tensor, source_labels: Tensor, target: Tensor, target_labels: Tensor) -> Tensor:
+    """Mean distance of a source image and a target image of different classes; of all pairs where none are.
+
+    Args:
+        source, target: features (n, d) and (m, d).
+        source_labels, target_labels: classes (n,) and (m,).
+
+    Returns:
+        Scalar, 0 or more.
+    """
+    distances, different = _distances(source, target), source_labels[:, None] != target_labels
+    counted = different | ~different.any()
+    return (distances * counted).sum() / counted.sum()

@@ -150,8 +150,8 @@ KINDS = (
         ),
         methods="method",
         compared=(
-            "final_accuracy", "average_incremental_accuracy", "average_accuracy", "forgetting",
-            "backward_transfer", "forward_transfer",
+            "final_accuracy", "task_given_accuracy", "average_incremental_accuracy", "average_accuracy",
+            "forgetting", "backward_transfer", "forward_transfer",
         ),
     ),
     Kind(

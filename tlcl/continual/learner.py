@@ -51,7 +51,7 @@ def method_for(
             network, features = Given(), shape[0]
         else:
             network = Tail(net, frozen.place, ndim, channels_last=config.trainer.channels_last)
-    setting = Setting(competing, shape, dtype, features, config.seed)
+    setting = Setting(competing, shape, dtype, features, config.seed, config.optim.lr)
     return network, build_method(config.method, setting, network)
 
 

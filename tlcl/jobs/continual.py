@@ -138,16 +138,28 @@ class Continual(Job):
     def test(self) -> Tensor:
         labels = self.source.test.labels
         self.temperature = self._temperature()
-        scores = self._scores(self.test_inputs, torch.arange(len(labels)), labels)
+        raw = self.loop.scores(self.test_inputs, torch.arange(len(labels)))
+        scores = self._possible(raw, labels)
+        self.task_given = self._task_given(raw, labels)
         save_method(self.directory, self.net, self.learner.method, self.learner.frozen, self.temperature.value)
         self.probabilities = (scores / self.temperature.value).softmax(1)
         self._unscaled = scores.softmax(1)
         return self.probabilities
 
-    def _scores(self, inputs: Tensor, which: Tensor, labels: Tensor) -> Tensor:
-        """After the last task, -inf for what cannot be the answer."""
-        scores = self.loop.scores(inputs, which)
+    def _possible(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Of scores after the last task, -inf for what cannot be the answer."""
         return scores.masked_fill(~self.stream.allowed(labels, len(self.sizes) - 1), -torch.inf)
+
+    def _task_given(self, scores: Tensor, labels: Tensor) -> float | None:
+        """The same network's accuracy where only the classes of an image's task may be the answer."""
+        assert self.config.continual is not None
+        if self.config.continual.scenario != "class_incremental":
+            return None
+        rivals = torch.zeros(self.stream.num_outputs, self.stream.num_outputs, dtype=torch.bool)
+        for task in self.stream.tasks:
+            rivals[torch.tensor(task.outputs)[:, None], torch.tensor(task.outputs)] = True
+        answers = scores.masked_fill(~rivals[labels], -torch.inf).argmax(1)
+        return float((answers == labels).double().mean())
 
     def _temperature(self) -> Temperature:
         """From the validation images of all tasks, or of a closed form from a tenth of the training images."""
@@ -155,7 +167,9 @@ class Continual(Job):
         held = torch.cat([task.split.val for task in self.stream.tasks])
         if len(held) or not self.learner.method.closed_form:
             inputs = self.loop.inputs
-            scores = self._scores(inputs, held, labels[held]) if len(held) else torch.empty(0, self.classes)
+            scores = torch.empty(0, self.classes)
+            if len(held):
+                scores = self._possible(self.loop.scores(inputs, held), labels[held])
             return temperature_of(HeldOutScores(scores, labels[held], "validation images of all tasks"))
         shape = tuple(self.source.pool.images.shape[1:])
         network, method = method_for(config, self.net, self.stream.competing, shape, self.learner.frozen)
@@ -178,6 +192,7 @@ class Continual(Job):
             "method": vars(config.method),
             "scenario": config.continual.scenario,
             **self.figures,
+            "task_given_accuracy": self.task_given,
             "validation": validation,
             "calibration": self._calibration(),
             "tasks": self.tasks,

@@ -32,6 +32,7 @@ ALTERNATIVES = {
 # figure -> heading of its column
 COLUMNS = {
     "final_accuracy": "all classes at the end",
+    "task_given_accuracy": "with the task given",
     "average_incremental_accuracy": "average incremental",
     "forgetting": "forgetting",
     "backward_transfer": "backward transfer",

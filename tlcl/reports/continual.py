@@ -49,6 +49,7 @@ RECORDS = {
 }
 # summary key -> name, what it is
 FIGURES = {
+    "task_given_accuracy": ("with the task given", "the same network, where only the image's task may answer"),
     "average_incremental_accuracy": ("average incremental accuracy", "mean of the curve over the tasks"),
     "average_accuracy": ("average accuracy", "mean over the tasks, after the last"),
     "forgetting": ("forgetting", "best accuracy a task ever had, less its last; mean over tasks"),

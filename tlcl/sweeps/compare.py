@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tlcl.config.kinds import Kind, compared_kind, load
@@ -34,8 +34,13 @@ def _group_file(group: str, name: str) -> Any:
     return OmegaConf.load(path) if path.is_file() else ConfigStore.instance().load(f"{group}/{name}.yaml").node
 
 
+OPTIM = "optim."
+
+
 def method_group(text: str, family: Kind) -> dict[str, Any]:
     """The group that `NAME KEY=VALUE ...` stands for: NAME.yaml of the family's folder in conf/, with changes.
+
+    Changes of `optim.KEY` are no keys of the group, see `optim_changes`.
 
     Raises:
         UserError: no such method, or something that is no KEY=VALUE.
@@ -52,10 +57,16 @@ def method_group(text: str, family: Kind) -> dict[str, Any]:
         raise UserError(f"compare.methods: {text!r} changes the name; write the method's own name in its place")
     try:
         shipped = _group_file(family.methods, name)
-        merged = OmegaConf.merge(shipped, OmegaConf.from_dotlist(changes))
+        own = [change for change in changes if not change.startswith(OPTIM)]
+        merged = OmegaConf.merge(shipped, OmegaConf.from_dotlist(own))
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(f"compare.methods: {text!r} cannot be read: {str(error).splitlines()[0]}") from None
     return {str(key): value for key, value in OmegaConf.to_container(merged).items()}  # type: ignore[union-attr]
+
+
+def optim_changes(text: str) -> DictConfig:
+    """The optimizer's keys that `NAME KEY=VALUE ...` gives to this method alone, as `optim.lr=0.1`."""
+    return OmegaConf.from_dotlist([change for change in text.split()[1:] if change.startswith(OPTIM)])
 
 
 def run_name(text: str, seed: int) -> str:
@@ -84,7 +95,9 @@ def children(config: Config, root: Path, weight: float = 1.0) -> list[PlannedRun
             path = root / "runs" / run_name(text, seed)
             own = {"name": f"{config.name} {text}", "seed": seed, "run_dir": str(path), "compare": None}
             record = {**config_record(config), **own, family.methods: method_group(text, family)}
-            child = parse_config(OmegaConf.create(record))
+            changed = OmegaConf.merge(record, optim_changes(text))
+            assert isinstance(changed, DictConfig)
+            child = parse_config(changed)
             runs.append(PlannedRun(path, child, {"method": text, "seed": seed}, weight))
     return runs
 

@@ -83,7 +83,7 @@ def test_each_loss_reaches_its_parts_alone() -> None:
 
 
 def test_the_loss_is_the_weighted_sum_of_both_domains_parts() -> None:
-    weights = {"reconstruction": 0.5, "difference": 3.0, "weight": 0.7, "similarity": "mmd"}
+    weights = {"reconstruction": 0.5, "difference": 3.0, "weight": 0.7, "similarity": "mmd", "similarity_from": 0}
     net, method = learner(**weights)
     source, labels, target, hidden = batch()
     step = method.loss(net, pair(source, labels, target, hidden), 0.0)
@@ -113,14 +113,28 @@ def test_labelled_targets_are_classified_too() -> None:
     torch.testing.assert_close(parts[1], parts[0] + extra)
 
 
-def test_the_similarity_begins_at_the_stated_step() -> None:
+def test_all_three_begin_at_the_stated_step() -> None:
+    """As in the authors' code: before it the task alone is learnt."""
     net, method = learner(similarity_from=2)
     steps = [method.loss(net, pair(*batch()), 0.0) for _ in range(4)]
     assert [PARTS[3] in step.parts for step in steps] == [False, False, True, True]
-    torch.testing.assert_close(steps[2].loss - steps[1].loss, 0.25 * steps[2].parts["similarity"])
+    for step in steps[:2]:
+        torch.testing.assert_close(step.loss, step.parts["task"])
+    parts = steps[2].parts
+    added = 0.64 * parts["reconstruction"] + 0.075 * parts["difference"] + 0.25 * parts["similarity"]
+    torch.testing.assert_close(steps[2].loss - parts["task"], added)
     other = learner(similarity_from=2)[1]
     other.load_state_dict(method.state_dict())
     assert other.steps == 4
+
+
+def test_the_weight_of_the_reconstruction_is_the_authors() -> None:
+    """Their pairwise squared error of TensorFlow: for each image 2 (sum d^2 / k - (sum d)^2 / k^2), summed."""
+    images, others = torch.rand(32, 3, 8, 8), torch.rand(32, 3, 8, 8)
+    total, count = 0.0, 3 * 8 * 8
+    for error in (images - others).flatten(1).double():
+        total += float(2 * ((error**2).sum() / count - error.sum() ** 2 / count**2))
+    assert 0.64 * float(scale_invariant_mse(images, others)) == pytest.approx(0.01 * total, rel=1e-5)
 
 
 def test_private_encoders_are_like_the_shared_one_with_weights_of_their_own() -> None:

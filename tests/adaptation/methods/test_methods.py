@@ -82,7 +82,8 @@ def test_task_loss_plus_weighted_alignment(name: str, function, progress: float,
 def test_ccsa_weighs_pairs_against_classification(data: Moons) -> None:
     net = point_net()
     labels = data.target_labels[:24]
-    step = make_method("ccsa", net, weight=0.25, margin=2.0).loss(net, pair(*batch(data, labels)), 0.5)
+    method = make_method("ccsa", net, weight=0.25, margin=2.0, distances="raw")
+    step = method.loss(net, pair(*batch(data, labels)), 0.5)
     domains = both_domains(net, data.source[:32], data.target[:24], "features", SourceAverages(net))
     pairs = ccsa(domains.source, data.source_labels[:32], domains.target, labels, margin=2.0)
     torch.testing.assert_close(step.loss, 0.75 * classification_loss(step.logits, step.labels) + 0.25 * pairs)
@@ -131,6 +132,32 @@ def test_cdan_sees_features_times_classes(data: Moons) -> None:
         make_method("cdan", net, entropy=entropy).loss(net, pair(*batch(data)), 0.5) for entropy in (False, True)
     )
     assert not torch.equal(plain.parts["alignment"], weighted.parts["alignment"])
+
+
+def test_the_distances_of_ccsa_have_the_unit_of_the_first_batch(data: Moons) -> None:
+    """Ten times as large outputs change neither the pairs' loss nor, later, its unit."""
+    labels = data.target_labels[:24]
+    losses, units = [], []
+    for scale in (1.0, 10.0):
+        net = point_net()
+        with torch.no_grad():
+            net.block("layer2")[1].weight.mul_(scale)  # type: ignore[index]
+        method = make_method("ccsa", net)
+        losses.append([method.loss(net, pair(*batch(data, labels)), 0).parts["alignment"] for _ in range(2)])
+        units.append(float(method.unit))  # type: ignore[arg-type]
+        shrunk = net.block("layer2")[1].weight  # type: ignore[index]
+        with torch.no_grad():
+            shrunk.mul_(0.5)
+        losses[-1].append(method.loss(net, pair(*batch(data, labels)), 0).parts["alignment"])
+        assert float(method.unit) == units[-1]  # type: ignore[arg-type]
+    torch.testing.assert_close(torch.stack(losses[0]), torch.stack(losses[1]), rtol=1e-4, atol=1e-6)
+    assert units[1] == pytest.approx(10 * units[0], rel=1e-4)
+    raw = make_method("ccsa", point_net(), distances="raw")
+    net = point_net()
+    domains = both_domains(net, data.source[:32], data.target[:24], "features", SourceAverages(net))
+    expected = ccsa(domains.source, data.source_labels[:32], domains.target, labels, 1.0)
+    step = raw.loss(point_net(), pair(*batch(data, labels)), 0)
+    torch.testing.assert_close(step.parts["alignment"], expected)
 
 
 @pytest.mark.parametrize("name", ["mcc", "bnm"])

@@ -1,7 +1,9 @@
 """ER, ER-ACE, DER, DER++, A-GEM and iCaRL against hand computations."""
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,15 +17,18 @@ from tests.continual.conftest import (
     images,
     make_method,
     reseed,
+    setting_of,
     step,
     task_batches,
     tiny_source,
     tiny_stream,
     train_task,
 )
+from tlcl.config.registry import GROUPS
 from tlcl.continual.methods.agem import projection_factor
-from tlcl.continual.methods.der import logit_distance
+from tlcl.continual.methods.der import logit_distance, steepness
 from tlcl.continual.methods.icarl import herding
+from tlcl.continual.methods.registry import build_method
 from tlcl.data.datamodule import Batch
 from tlcl.errors import UserError
 from tlcl.seeding import generator
@@ -147,6 +152,55 @@ def test_der_by_hand() -> None:
     torch.testing.assert_close(loss, expected)
     close(gradients(loss, net), gradients(expected, net))
     torch.testing.assert_close(logits, net(batch.images))
+
+
+@pytest.mark.parametrize(("name", "published"), [("der", 0.3), ("der_pp", 0.1)])
+def test_alpha_is_the_published_one_by_outputs_and_rate(name: str, published: float) -> None:
+    """Theirs is of the mean over ten outputs at a rate of 0.03: 0.03 of the sum there, three times that at 0.01."""
+    stream, net = tiny_stream(), TinyNet()
+    setting = replace(setting_of(stream), competing=torch.ones(10, 10, dtype=torch.bool))
+    config = GROUPS["method"][name].keys(name=name)
+    for lr, expected in ((0.03, published / 10), (0.01, 3 * published / 10), (0.1, 0.3 * published / 10)):
+        made: Any = build_method(config, replace(setting, lr=lr), net)
+        assert made.alpha == pytest.approx(expected)
+    made = build_method(GROUPS["method"][name].keys(name=name, alpha=0.5), setting, net)
+    assert made.alpha == 0.5
+
+
+def test_steepness_is_the_largest_eigenvalue_of_the_second_moment() -> None:
+    features = torch.randn(7, 20, generator=torch.Generator().manual_seed(0))
+    moment = (features.T @ features / 7).double().numpy()
+    assert steepness(features) == pytest.approx(np.linalg.eigvalsh(moment).max(), rel=1e-5)
+
+
+def test_at_that_rate_the_replayed_outputs_swing() -> None:
+    """Gradient descent by the last layer: shrinks below lr * alpha * steepness = 1, grows above."""
+    features, goal = torch.randn(6, 4, generator=torch.Generator().manual_seed(1)), torch.zeros(6, 3)
+    for share, grows in ((0.9, False), (1.1, True)):
+        weight = torch.ones(3, 4, requires_grad=True)
+        rate, distances = share / (0.5 * steepness(features)), []
+        for _ in range(200):
+            loss = 0.5 * logit_distance(features @ weight.T, goal)
+            distances.append(float(loss.detach()))
+            (gradient,) = torch.autograd.grad(loss, weight)
+            weight = (weight - rate * gradient).detach().requires_grad_()
+        assert (distances[-1] > distances[0]) == grows
+
+
+@pytest.mark.parametrize(("alpha", "warned"), [(0.001, False), (1000.0, True)])
+def test_a_rate_that_swings_is_warned_of_once(
+    alpha: float, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream, net, batch = tiny_stream(), TinyNet(norm=True), first_batch(1)
+    method = make_method("der", stream, net, buffer_size=5, replay_batch=8, alpha=alpha)
+    remember(method, 5)
+    net.train()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    method._look(net, batch.images)  # type: ignore[operator]
+    assert all(torch.equal(value, net.state_dict()[key]) for key, value in before.items())
+    assert all(module.training for module in net.modules())
+    method.loss(net, batch)
+    assert [("will swing" in record.message) for record in caplog.records] == ([True] if warned else [])
 
 
 def test_der_pp_by_hand() -> None:

@@ -22,7 +22,7 @@ from tlcl.models.blocks import INPUTS, Blocks
 @dataclass
 class DSNConfig(FewLabelsConfig):
     block: str = "features"
-    reconstruction: Annotated[float, Ge(0)] = 0.01
+    reconstruction: Annotated[float, Ge(0)] = 0.64
     difference: Annotated[float, Ge(0)] = 0.075
     weight: Annotated[float, Ge(0)] = 0.25
     similarity: Annotated[str, OneOf("dann", "mmd")] = "dann"
@@ -37,9 +37,10 @@ class DSN(PairedMethod):
     The shared encoder is the network up to `block`, the classifier what follows; each domain has a private encoder
     of the same architecture. Reconstruction and difference are sums over the two domains: the decoder rebuilds the
     network's normalised input from the sum of shared and private code (scale-invariant error), and the two codes
-    are kept orthogonal. The similarity of the domains' shared codes, by a discriminator with reversed gradient
-    (`dann`, the reversal at strength 1 as in the authors' code) or by `mmd`, counts from step `similarity_from` on;
-    until then the shared code is learnt without it. The weights hold for `tlcl.adaptation.methods.dsn`.
+    are kept orthogonal. The similarity of the domains' shared codes is by a discriminator with reversed
+    gradient (`dann`, the reversal at strength 1 as in the authors' code) or by `mmd`. As in the authors' code
+    all three count from step `similarity_from` on; until then the task alone is learnt. Their weight of the
+    reconstruction, 0.01, is of twice its sum over a batch of 32, which is 0.64 of the mean here.
 
     Each domain passes the shared encoder by itself (see `passes` for what that is to BatchNorm) and its own
     private one. Only the network is tested and exported.
@@ -92,14 +93,15 @@ class DSN(PairedMethod):
             "reconstruction": domains[0][0] + domains[1][0],
             "difference": domains[0][1] + domains[1][1],
         }
-        loss = (
-            parts["task"]
-            + config.reconstruction * parts["reconstruction"]
-            + config.difference * parts["difference"]
-        )
+        loss = parts["task"]
         if self.steps >= config.similarity_from:
             parts["similarity"] = self.similarity(shared[0], shared[1])
-            loss = loss + config.weight * parts["similarity"]
+            loss = (
+                loss
+                + config.reconstruction * parts["reconstruction"]
+                + config.difference * parts["difference"]
+                + config.weight * parts["similarity"]
+            )
         self.steps += 1
         return Step(loss, both.source_logits, pair.source.labels, parts)
 

@@ -35,6 +35,7 @@ class Setting:
         input_shape, input_dtype: of one example: a uint8 image (C, H, W), or a float32 feature vector (D,).
         feature_size: D.
         seed: of the run, for what a method draws once.
+        lr: learning rate of the last layer.
     """
 
     competing: Tensor
@@ -42,6 +43,7 @@ class Setting:
     input_dtype: torch.dtype
     feature_size: int
     seed: int = 0
+    lr: float = 0.03
 
     @property
     def num_outputs(self) -> int:

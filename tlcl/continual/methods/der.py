@@ -1,10 +1,12 @@
 """Dark experience replay: the past network's outputs are replayed."""
 
+import logging
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
+import torch
 from annotated_types import Ge
-from torch import Tensor
+from torch import Tensor, nn
 
 from tlcl.config.continual import ReplayConfig
 from tlcl.config.registry import register
@@ -12,6 +14,9 @@ from tlcl.continual.buffer import RehearsalBuffer
 from tlcl.continual.methods.base import Method, Network, Setting
 from tlcl.data.datamodule import Batch
 from tlcl.distributed.collectives import gathered
+
+log = logging.getLogger(__name__)
+PUBLISHED_LR = 0.03  # at which the published alphas were found
 
 
 def logit_distance(logits: Tensor, stored: Tensor) -> Tensor:
@@ -23,9 +28,19 @@ def logit_distance(logits: Tensor, stored: Tensor) -> Tensor:
     return (logits.float() - stored).square().sum(1).mean()
 
 
+@torch.no_grad()
+def steepness(features: Tensor) -> float:
+    """The largest eigenvalue of the features' second moment E[f f^T], from (n, D).
+
+    Gradient descent on alpha * `logit_distance` by the last layer alone goes back and forth where lr * alpha times
+    this passes 1: the Hessian of each output is 2 alpha E[f f^T].
+    """
+    return float(torch.linalg.matrix_norm(features.float(), 2)) ** 2 / len(features)
+
+
 @dataclass
 class DERConfig(ReplayConfig):
-    alpha: Annotated[float, Ge(0)] = 0.03
+    alpha: Annotated[float, Ge(0)] | None = None
 
 
 @register("method", "der", DERConfig)
@@ -34,22 +49,51 @@ class DER(Method):
 
     Loss: cross-entropy on the batch + alpha * `logit_distance` between the present outputs for replayed images and
     those that the network gave when they were stored. Every batch is offered to a reservoir after its step, with
-    its outputs before the step. Defaults: buffer 200, replay 32, alpha 0.03 (theirs for CIFAR-10: 0.3).
+    its outputs before the step. Defaults: buffer 200, replay 32; alpha (null) is theirs for CIFAR-10, 0.3 of the
+    mean over the outputs at a learning rate of 0.03, by the outputs and the rate here: what a step moves stays. A
+    warning says where the replayed outputs would swing, see `steepness`.
     """
+
+    published: ClassVar[float] = 0.3
 
     def __init__(self, setting: Setting, network: Network, config: Any) -> None:
         super().__init__(setting, network, config)
         self.buffer = RehearsalBuffer(
             config.buffer_size, setting.input_shape, setting.input_dtype, num_logits=setting.num_outputs
         )
+        scaled = self.published / setting.num_outputs * PUBLISHED_LR / setting.lr
+        self.alpha = scaled if config.alpha is None else config.alpha
+        self._looked = False
 
     def loss(self, net: Network, batch: Batch) -> tuple[Tensor, Tensor]:
         loss, logits = super().loss(net, batch)
         past = self.buffer.sample(self.config.replay_batch, self.random)
         if past is not None:
             assert past.logits is not None
-            loss = loss + self.config.alpha * logit_distance(net(self.augment(past.inputs)), past.logits)
+            replayed = self.augment(past.inputs)
+            self._look(net, replayed)
+            loss = loss + self.alpha * logit_distance(net(replayed), past.logits)
         return loss, logits
+
+    def _look(self, net: Network, inputs: Tensor) -> None:
+        """Once, say whether the last layer's steps are too large."""
+        if self._looked:
+            return
+        self._looked = True
+        modules = list(net.modules()) if isinstance(net, nn.Module) else []
+        modes = [module.training for module in modules]
+        for module in modules:
+            module.training = False  # a look leaves BatchNorm's averages as they are
+        with torch.no_grad():
+            largest = steepness(net.features(inputs))
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+        if self.setting.lr * self.alpha * largest > 1:
+            log.warning(
+                "warning: optim.lr=%g times method.alpha=%.3g times the largest eigenvalue of the features' second "
+                "moment, %.3g, is more than 1: replayed outputs will swing; lower one of the two",
+                self.setting.lr, self.alpha, largest,
+            )  # fmt: skip
 
     def after_step(self, net: Network, batch: Batch, logits: Tensor) -> None:
         assert batch.raw is not None

@@ -47,7 +47,8 @@ def write_table(root: Path, jobs: Sequence[RunRecord], figures: Sequence[str]) -
         row: dict[str, Any] = {"method": method, "runs": len(summaries), "planned": len(mine)}
         row["seconds"] = mean_std([summary["seconds"] for summary in summaries])[0]
         for key in figures:
-            row[key], row[f"{key}_std"] = mean_std([summary[key] for summary in summaries])
+            known = [summary.get(key) for summary in summaries]  # runs of before lack some
+            row[key], row[f"{key}_std"] = mean_std(known)
         row["tasks"] = summaries[0].get("tasks", []) if summaries else []
         row["curves"] = [summary["cumulative_accuracy"] for summary in summaries if row["tasks"]]
         rows.append(row)
