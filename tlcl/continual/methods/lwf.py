@@ -26,8 +26,8 @@ class LwF(Method):
 
     One softmax over all old outputs; in the task-incremental scenario one for each old task, as with the paper's
     separate heads. Defaults: strength 1, temperature 2. The distillation here has Hinton's factor T^2, so that the
-    paper's lambda_o of 1 is a strength of 1 / T^2 = 0.25, and 1 here is 4 there. The paper's warm-up, in which the new
-    outputs are trained alone at first, is left out.
+    paper's lambda_o of 1 is a strength of 1 / T^2 = 0.25, and 1 here is 4 there. The paper's warm-up, in which the
+    new outputs are trained alone at first, is left out.
     """
 
     def __init__(self, setting: Setting, network: Network, config: Any) -> None:
