@@ -153,6 +153,7 @@ GIVEN = {
     "torchvision": ["data.name=Flowers102"],
     "few_label_splits": ["data.root=/splits", "compare=adaptation"],
     "adapt_ccsa": ["data.root=/splits"],
+    "adapt_pacs": ["data.root=/domains"],
     "own_images": ["data.train=/photos"],
     "how_deep": ["data.train=/photos"],
 }

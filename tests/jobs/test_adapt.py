@@ -323,3 +323,38 @@ def test_adaptation_by_command_line(tmp_path: Path, train_cli: Callable) -> None
     assert done.returncode == 0, done.stderr
     assert "target test accuracy" in done.stdout
     assert OmegaConf.load(tmp_path / "run" / "config.yaml").adaptation.name == "mmd"
+
+
+@pytest.mark.parametrize("method", ["dann", "mcc", "ccsa adaptation.target_labels=2", "adabn", "source_only"])
+def test_frozen_blocks_computed_once_are_what_training_computes(tmp_path: Path, method: str) -> None:
+    """Both domains' outputs, two versions of each image: the same losses, weights and answers to the bit."""
+    found = []
+    for mode in ("ram", "off"):
+        given = ["model=resnet18", "source.crop_padding=0", "data.crop_padding=0", "thaw=last_block"]
+        config = config_of(
+            tmp_path / mode, *f"adaptation={method}".split(), *given, "trainer.epochs=2", "optim.lr=0.01",
+            f"data.cache_prefix={mode}",
+        )  # fmt: skip
+        path = go(config, run)
+        summary = json.loads((path / "summary.json").read_text())
+        assert summary["inputs"] == ("images" if mode == "off" else "outputs of layer3, computed once")
+        metrics = read_lines(path / "metrics.jsonl")
+        lines = [{k: v for k, v in line.items() if "seconds" not in k} for line in metrics]
+        state = read_checkpoint(path / "checkpoints" / "last.ckpt")["state_dict"]
+        found.append((lines, state, np.load(path / "test_predictions.npz")["probabilities"]))
+    (lines, state, answers), (other_lines, other_state, other_answers) = found
+    assert lines == other_lines
+    assert state.keys() == other_state.keys()
+    assert all(torch.equal(value, other_state[key]) for key, value in state.items())
+    assert np.array_equal(answers, other_answers)
+
+
+def test_what_is_not_computed_once(tmp_path: Path) -> None:
+    """Crops of each epoch's own, a network that trains from its first block on, a method that rebuilds images."""
+    for number, overrides in enumerate(
+        (["adaptation=dann", "thaw=last_block", "data.crop_padding=2"], ["adaptation=dann", "thaw=all"],
+         ["adaptation=dsn", "thaw=last_block", "data.crop_padding=0", "source.crop_padding=0"])
+    ):  # fmt: skip
+        given = [override for override in RUN if override != "thaw=all"]
+        path = go(composed(tmp_path / str(number), *given, *overrides, "trainer.epochs=1"), run)
+        assert json.loads((path / "summary.json").read_text())["inputs"] == "images"

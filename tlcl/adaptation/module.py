@@ -2,10 +2,12 @@
 
 import math
 from contextlib import nullcontext
+from typing import Any
 
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from tlcl.adaptation.frozen_start import FromPlace
 from tlcl.adaptation.losses import prediction_entropy
 from tlcl.adaptation.methods.base import AdaptationMethod
 from tlcl.adaptation.pairs import SOURCE, Pair
@@ -23,6 +25,9 @@ class AdaptationModule(FinetuningModule):
     and `val/acc` of the source, and `val/target_entropy`, the target's mean prediction entropy in 0..1 (1:
     uniform). The source is asked about with BatchNorm's averages of the source (`AdaptationMethod.as_source`): with
     the target's its accuracy would fall by the shift alone.
+
+    Args:
+        start: the place whose outputs the batches are, see `serve_frozen`; None: images.
     """
 
     def __init__(
@@ -33,16 +38,19 @@ class AdaptationModule(FinetuningModule):
         optim: OptimConfig,
         seed: int,
         log_every: int = 50,
+        start: str | None = None,
     ) -> None:
         super().__init__(net, num_classes, optim, seed, log_every)
         self.method, self.num_classes = method, num_classes
+        self.start = self.val_start = start
 
     def progress(self) -> float:
         """Share of all training steps done, 0 <= progress < 1."""
         return self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches))
 
     def training_step(self, batch: Pair, batch_idx: int) -> Tensor:  # type: ignore[override]
-        step = self.method.loss(self.net, batch, self.progress())
+        seen: Any = self.net if self.start is None else FromPlace(self.net, self.start)
+        step = self.method.loss(seen, batch, self.progress())
         self.note_loss(step.loss, batch_idx)
         self.train_acc(step.logits.detach(), step.labels)
         terms = {"train/loss": step.loss, **{f"train/{name}": value for name, value in step.parts.items()}}

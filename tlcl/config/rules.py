@@ -198,8 +198,12 @@ def check_adaptation(config: Config) -> None:
             "source, the labelled domain, needs either adaptation, e.g. adaptation=dann, or compare=adaptation"
         )
     _check_one_device(config, "the domains are compared on one device")
-    for group, data in (("source", config.source), ("data", config.data)):
-        _check_uncached(group, data)
+    for key, unused in UNCACHED.items():
+        if key != "cached_views" and getattr(config.source, key) not in unused:
+            raise UserError(
+                f"source.{key}={getattr(config.source, key)}: the outputs of both domains are kept as data.{key} "
+                "says; set that"
+            )
     if config.adaptation is not None:
         _check_method(config, config.adaptation)
 
@@ -222,7 +226,7 @@ def check_few_labels(config: Config) -> None:
     for key, only in (("train_size", None), ("val_size", 0)):
         if getattr(config.data, key) != only:
             raise UserError(f"data.{key}={getattr(config.data, key)}: the splits are as they are; leave it out")
-    _check_uncached("data", config.data)
+    _check_uncached(config.data)
     if config.adaptation is not None:
         if config.adaptation.validator != "last":
             raise UserError(
@@ -239,12 +243,12 @@ def _check_one_device(config: Config, why: str) -> None:
             raise UserError(f"trainer.{key}={given}: {why}; set trainer.{key}={only}")
 
 
-def _check_uncached(group: str, data: DataConfig) -> None:
+def _check_uncached(data: DataConfig) -> None:
     for key, unused in UNCACHED.items():
         if getattr(data, key) not in unused:
             raise UserError(
-                f"{group}.{key}={getattr(data, key)} is for frozen blocks that are computed once; adaptation "
-                "computes them in every epoch: leave it out"
+                f"data.{key}={getattr(data, key)} is for frozen blocks that are computed once; trainings on these "
+                "splits compute them in every epoch: leave it out"
             )
 
 

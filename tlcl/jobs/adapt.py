@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from tlcl.adaptation.evaluate import Responses, a_distance, embedded, responses, write_embedding
+from tlcl.adaptation.frozen_start import serve_frozen
 from tlcl.adaptation.learner import aligned_place, load_domains, prepare
 from tlcl.adaptation.module import AdaptationModule
 from tlcl.adaptation.validator import keepers, load_chosen
@@ -64,8 +65,11 @@ class Adapt(Job):
         config = self.config
         log.info("testing on both domains before the adaptation")
         self.before = self._responses()
+        self.given = None
+        if not self.method.from_images:
+            self.given = serve_frozen(config, self.net, self.data, self.device)
         module = AdaptationModule(
-            self.net, self.method, self.classes, config.optim, config.seed, config.trainer.log_every
+            self.net, self.method, self.classes, config.optim, config.seed, config.trainer.log_every, self.given
         )
         watch = Stopwatch()
         best = keepers(config, self.directory, watch)
@@ -97,6 +101,7 @@ class Adapt(Job):
             },
             "selected": self.chosen,
             "aligned": self.place,
+            "inputs": f"outputs of {self.given}, computed once" if self.given else "images",
             "supervision": self.method.supervision,
             "source": config.source.source,
             "target": config.data.source,

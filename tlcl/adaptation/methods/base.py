@@ -102,8 +102,10 @@ class AdaptationMethod(nn.Module):
     Attributes:
         supervision: target labels that training sees: `none`, `few` (`config.target_labels` a class), or `all`.
         unlabelled: whether target images without a label are of use.
+        from_images: whether it needs the images themselves, whatever stays frozen.
     """
 
+    from_images: ClassVar[bool] = False
     supervision: ClassVar[str] = FEW
     unlabelled: ClassVar[bool] = True
 
