@@ -41,7 +41,10 @@ SWAPPED = {  # the groups whose choices each kind can be given
     "few_labels": [],
     "how_deep": [],
 }
-GIVEN = {"data.train": "/images", "data.root": "/splits", "source.train": "/images", "source.root": "/splits"}
+GIVEN = {
+    "data.train": "/images", "data.root": "/splits", "data.domain": "photo",
+    "source.train": "/images", "source.root": "/splits", "source.domain": "sketch",
+}  # fmt: skip
 WORDS = st.sampled_from([
     "", "x", "é\u202e", "a\nb", "a\0b", "../../etc/passwd", "/dev/null", "~nobody/x", "~", "null", "nan", "1e400",
     "1", "-1", "1.5", "true", "[1]", "{a: 1}", "???", "a" * 3000, "\udcff", "$x$", "<b>", "er", "digits", "cpu",

@@ -204,6 +204,12 @@ def test_the_entropy_validator_takes_its_best_epoch(tmp_path: Path) -> None:
     assert json.loads((path / "summary.json").read_text())["selected"]["epoch"] == best
     kept = read_checkpoint(path / "checkpoints" / "best.ckpt")
     assert kept["score"] == [pytest.approx(scores[best])]
+    # The last epoch's answers stand beside it: those of a run that tests them.
+    last = go(config_of(tmp_path / "last", "adaptation=mmd", "optim.lr=0.05"), run)
+    summary = json.loads((last / "summary.json").read_text())
+    beside = json.loads((path / "summary.json").read_text())["last_epoch"]
+    assert beside == {"epoch": 2, **{key: summary[key] for key in ("test_acc", "source_test_acc")}}
+    assert summary["last_epoch"] is None
 
 
 def test_without_validation_images_the_last_epoch_can_be_tested(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tlcl.data.look_words import untested_words
 from tlcl.jobs.fit import train
 from tlcl.jobs.job import Job, run_job
 from tlcl.jobs.pretrain import start_weights
+from tlcl.tracking.checkpoint import load_last
 from tlcl.tracking.data_record import Parts
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.timings import Stopwatch
@@ -76,8 +77,25 @@ class Adapt(Job):
         return train(config, self.directory, module, self.data, watch, best=best).loggers
 
     def choose(self) -> None:
+        assert self.config.adaptation is not None
+        self.last_epoch = None
+        if self.config.adaptation.validator != "last":
+            self.last_epoch = self._last_epoch()
         self.chosen = load_chosen(self.config, self.directory, self.net)
         self.method.finish(self.net.to(self.device), self.data.target_images)
+
+    def _last_epoch(self) -> dict[str, Any]:
+        """What the last epoch's weights answer, where another epoch's are chosen without labels."""
+        load_last(self.directory, self.net)
+        self.method.finish(self.net.to(self.device), self.data.target_images)
+        ours, theirs = self._responses()
+        labels = [domain.test.labels for domain in self.domains]
+        known = self.source.test.labelled
+        return {
+            "epoch": self.config.trainer.epochs - 1,
+            "test_acc": theirs.accuracy(labels[1]) if known else None,
+            "source_test_acc": ours.accuracy(labels[0]),
+        }
 
     def test(self) -> Tensor:
         self.after = self._responses()
@@ -100,11 +118,12 @@ class Adapt(Job):
                 "a_distance": a_distance(*self.before),
             },
             "selected": self.chosen,
+            "last_epoch": self.last_epoch,
             "aligned": self.place,
             "inputs": f"outputs of {self.given}, computed once" if self.given else "images",
             "supervision": self.method.supervision,
-            "source": config.source.source,
-            "target": config.data.source,
+            "source": getattr(config.source, "domain", config.source.source),
+            "target": getattr(config.data, "domain", config.data.source),
             "source_train_size": len(source.split.train),
             "source_val_size": len(source.split.val),
             "source_test_size": len(labels[0]),

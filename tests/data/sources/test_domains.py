@@ -83,4 +83,5 @@ def test_from_one_domain_to_another(root: Path, tmp_path: Path) -> None:
         )
     )  # fmt: skip
     summary = json.loads((path / "summary.json").read_text())
+    assert (summary["source"], summary["target"]) == ("photo", "sketch")
     assert (summary["source_train_size"], summary["train_size"], summary["test_size"]) == (12, 12, 4)
