@@ -35,7 +35,8 @@ BASE = "source_only"
 CHOSEN = "adaptation.validator=source_entropy trainer.select=best"
 METHODS = {
     BASE: "", "adabn": "", "mmd": CHOSEN, "coral": CHOSEN, "dann": CHOSEN, "cdan": CHOSEN, "mcc": CHOSEN,
-    "bnm": CHOSEN, "fine_tune": "adaptation.target_labels=3", "ccsa": "adaptation.target_labels=3", "target_oracle": "",
+    "bnm": CHOSEN, "fine_tune": "adaptation.target_labels=3", "ccsa": "adaptation.target_labels=3",
+    "target_oracle": "",
 }  # fmt: skip
 NETWORKS = {
     "lite0": "model=efficientnet_lite0",
