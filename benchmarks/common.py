@@ -235,7 +235,7 @@ def facts() -> str:
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
     """An aligned Markdown table whose first `names` columns are text and the others numbers."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    widths = [max(3, *map(len, column)) for column in zip(header, *rows, strict=True)]  # a rule takes three
     rule = ["-" * width if place < names else "-" * (width - 1) + ":" for place, width in enumerate(widths)]
     lines = [
         [cell.ljust(width) if place < names else cell.rjust(width)

@@ -362,3 +362,9 @@ def test_the_mean_distance_is_of_pairs_of_different_classes() -> None:
     alike = torch.zeros(3, dtype=torch.long)
     every = float(torch.cdist(source[:3], target).mean())
     assert float(mean_distance(source[:3], alike, target, alike)) == pytest.approx(every, rel=1e-5)
+
+
+def test_a_training_that_diverges_has_a_loss_that_is_not_finite() -> None:
+    logits = torch.full((4, 3), torch.nan)
+    assert not nuclear_norm(logits).isfinite()
+    assert not class_confusion(logits, 2.5).isfinite()

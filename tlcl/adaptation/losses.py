@@ -180,7 +180,8 @@ def class_confusion(logits: Tensor, temperature: float) -> Tensor:
         temperature: > 0.
 
     Returns:
-        Scalar, 0 (every image is sure of its class) to 1 - 1/K (all predictions are uniform).
+        Scalar, 0 (every image is sure of its class, and every class is in the batch; one that is not adds 1/K) to
+        1 - 1/K (all predictions are uniform).
     """
     with torch.autocast(logits.device.type, enabled=False):
         predicted = (logits.float() / temperature).softmax(1)
@@ -205,7 +206,9 @@ def nuclear_norm(logits: Tensor) -> Tensor:
         Scalar, above 0, at most sqrt(B / min(B, K)).
     """
     with torch.autocast(logits.device.type, enabled=False):
-        return torch.linalg.svdvals(logits.float().softmax(1)).mean()
+        predicted = logits.float().softmax(1)
+        # Of a training that diverges the loss is not finite, which is said elsewhere, not an error here.
+        return torch.linalg.svdvals(predicted.nan_to_num()).mean() + 0 * predicted.sum()
 
 
 def ccsa(source: Tensor, source_labels: Tensor, target: Tensor, target_labels: Tensor, margin: float) -> Tensor:

@@ -12,7 +12,7 @@ from tlcl.models.blocks import FEATURES, INPUTS, Blocks
 from tlcl.models.inference import whole_batches
 from tlcl.system.memory import available_memory
 
-BATCH = 256
+BATCH, SLICE = 256, 32
 SHARE_HELD = 0.25  # of the memory there is, for outputs that are kept between two blocks
 Batches = Callable[[], Iterator[Tensor]]
 
@@ -33,9 +33,14 @@ class Moments(NamedTuple):
     @classmethod
     def of(cls, inputs: Tensor) -> "Moments":
         """Of (B, C) or (B, C, ...)."""
-        values = inputs.transpose(0, 1).flatten(1).double()
-        mean = values.mean(1)
-        return cls(values.shape[1], mean, (values - mean[:, None]).square().sum(1))
+        whole: Moments | None = None
+        for part in inputs.split(SLICE):  # double copies of a whole batch would be several times as large
+            values = part.transpose(0, 1).flatten(1).double()
+            mean = values.mean(1)
+            found = cls(values.shape[1], mean, (values - mean[:, None]).square().sum(1))
+            whole = found if whole is None else whole.and_of(found)
+        assert whole is not None
+        return whole
 
     def and_of(self, other: "Moments") -> "Moments":
         """Of both sets of values together (Chan, Golub & LeVeque 1983, equation 1.5)."""
@@ -146,8 +151,9 @@ def _held(net: Blocks, batches: Batches, start: str, stop: str, images: int) -> 
     """The outputs of a place, batch by batch: kept, or where they are too large, computed each time."""
     probe = net(next(batches())[:1], start=start, stop=stop)
     if probe.numel() * probe.element_size() * images <= SHARE_HELD * available_memory():
-        kept = [net(inputs, start=start, stop=stop) for inputs in batches()]
-        return lambda: iter(kept)
+        kept = [net(inputs, start=start, stop=stop).cpu() for inputs in batches()]
+        device = net.inputs.mean.device
+        return lambda: (outputs.to(device) for outputs in kept)
 
     def again() -> Iterator[Tensor]:
         for inputs in batches():

@@ -218,6 +218,7 @@ LATER: dict[str, Any] = {
     "trainer.patience": None,
     "trainer.wise_ft": 1.0,
     "compare.jobs": 1,
+    "adaptation.distances": "raw",
     "optim.label_smoothing": 0.0,
     "optim.head": "new",
     "optim.batch_norm": "train",

@@ -12,7 +12,9 @@ from tlcl.continual.methods.base import Method, Network, Setting
 from tlcl.continual.methods.registry import build_method, method_class
 from tlcl.continual.stream import DOMAIN, Stream, build_stream
 from tlcl.data.image_tensors import Source
+from tlcl.data.versions import Versions
 from tlcl.errors import UserError
+from tlcl.finetuning.optimizer import block_learning_rates
 from tlcl.models.blocks import BESIDE, FEATURES, Backbone, Blocks
 from tlcl.models.build import build_model
 from tlcl.models.tail import Given, SplitNetwork, Tail
@@ -51,7 +53,10 @@ def method_for(
             network, features = Given(), shape[0]
         else:
             network = Tail(net, frozen.place, ndim, channels_last=config.trainer.channels_last)
-    setting = Setting(competing, shape, dtype, features, config.seed, config.optim.lr)
+    optim = config.optim
+    rates = block_learning_rates(optim.lr, optim.block_lr_decay, optim.block_lr, net.names)
+    rate = rates["head"] if optim.name == "sgd" else None
+    setting = Setting(competing, shape, dtype, features, config.seed, rate)
     return network, build_method(config.method, setting, network)
 
 
@@ -149,7 +154,11 @@ def trained_classifier(config: Config, labels: Labels, net: Blocks, run_dir: Pat
     shape = (labels.channels, labels.size, labels.size)
     try:
         kept = load_tensors(run_dir / METHOD_STATE)
-        frozen = frozen_for(config, net, method_class(config.method)) if kept["place"] else None
+        frozen = None
+        if kept["place"]:
+            kind = method_class(config.method)
+            # The place of a closed form may hang on the weights that it was chosen with.
+            frozen = Frozen(kept["place"], Versions(1)) if kind.closed_form else frozen_for(config, net, kind)
         network, method = method_for(config, net, everything, shape, frozen)
         method.load_state_dict({**{name: method.get_buffer(name) for name in method.accumulators}, **kept["state"]})
     except (NotTensors, OSError, KeyError, RuntimeError, TypeError) as error:

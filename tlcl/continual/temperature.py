@@ -24,7 +24,7 @@ class HeldOutScores(NamedTuple):
     """What a method that has not learned from n images says of them, after the last task.
 
     Attributes:
-        scores: (n, K); -inf for outputs that cannot be the answer.
+        scores: (n, K), -inf for outputs that cannot be the answer.
         labels: int64 (n,).
         which: what they are, as what follows "on 100".
     """
@@ -67,7 +67,7 @@ def held_out_features(
     method.to(device).eval()
     for task in stream.tasks:
         train = task.split.train
-        count = min(max(1, round(SHARE * len(train))), MOST // len(stream.tasks))
+        count = min(round(SHARE * len(train)), MOST // len(stream.tasks))
         order = torch.randperm(len(train), generator=generator(seed, "continual/held_out", task=task.index))
         kept.append(train[order[:count].sort().values])
         rest = train[order[count:].sort().values]
@@ -77,7 +77,9 @@ def held_out_features(
             for batch, own in data.batches(EVAL_BATCH, device):
                 method.observe_features(batch, own)
             method.end_task(network, data)
-    asked = torch.cat(kept)
+    asked, which = torch.cat(kept), "training images that the classifier was fitted without"
+    if not len(asked):
+        return HeldOutScores(torch.empty(0, len(method.seen)), labels[asked], which)
     with torch.no_grad():
         parts = [method.predict(network, inputs[part].to(device)).cpu() for part in asked.split(EVAL_BATCH)]
-    return HeldOutScores(torch.cat(parts), labels[asked], "training images that the classifier was fitted without")
+    return HeldOutScores(torch.cat(parts), labels[asked], which)

@@ -83,18 +83,26 @@ def _width(net: Blocks, place: str) -> int:
         return int(net(images, stop=beside([place])).shape[1])
 
 
-def block_of_maps(net: Blocks, image: Tensor, wanted: str | None) -> str:
+def last_asked(classifier: Blocks | SplitNetwork) -> str | None:
+    """The last place whose outputs an answer depends on, where that is not the network's end."""
+    place = classifier.place if isinstance(classifier, SplitNetwork) else None
+    return places_of(place)[-1] if place is not None and BESIDE in place else None
+
+
+def block_of_maps(net: Blocks, image: Tensor, wanted: str | None, last: str | None = None) -> str:
     """The block whose outputs the maps are of; without a wish the last whose maps are not too coarse.
 
     Args:
         image: uint8 (1, C, H, W), like those that will be explained.
+        last: see `last_asked`; what comes after it has no say.
 
     Raises:
         UserError: no such block, or its outputs have one place alone.
     """
     net.eval()
     sides: dict[str, int] = {}
-    for name in net.names[:-1]:
+    until = len(net.places) if last is None else net.places.index(last)
+    for name in [name for name in net.names[:-1] if net.places.index(name) <= until]:
         with torch.inference_mode():
             outputs = net(image.to(net.inputs.mean.device), stop=name)
             found = net.maps(name, outputs)

@@ -99,7 +99,8 @@ class Thaw(L.Callback):
         pl_module.statistics_learn = only != "biases"  # type: ignore[assignment]
         pl_module.train()
         data = getattr(trainer, "datamodule", None)
-        if isinstance(data, IndexedDataModule):
-            data.cropped = crops_in(data.config, trainable)
+        for domain in getattr(data, "domains", (data,)):
+            if isinstance(domain, IndexedDataModule):
+                domain.cropped = crops_in(domain.config, trainable)
         if isinstance(trainer.strategy, ThawingDDP):
             trainer.strategy.wrap_what_trains()

@@ -18,6 +18,7 @@ from tlcl.continual.metrics import summarise
 from tlcl.continual.state import History, begun_on
 from tlcl.continual.temperature import HeldOutScores, Temperature, held_out_features, temperature_of
 from tlcl.data.sources.registry import load_source
+from tlcl.errors import UserError
 from tlcl.jobs.fit import loggers_for
 from tlcl.jobs.job import Job, run_job
 from tlcl.jobs.pretrain import start_weights
@@ -172,10 +173,13 @@ class Continual(Job):
                 scores = self._possible(self.loop.scores(inputs, held), labels[held])
             return temperature_of(HeldOutScores(scores, labels[held], "validation images of all tasks"))
         shape = tuple(self.source.pool.images.shape[1:])
-        network, method = method_for(config, self.net, self.stream.competing, shape, self.learner.frozen)
+        try:
+            network, method = method_for(config, self.net, self.stream.competing, shape, self.learner.frozen)
+        except UserError as error:  # a second one takes more memory than there is
+            return Temperature(1.0, str(error), 0, "training images")
         log.info("how sure the answers may be: the method is fitted without a tenth of the images")
         held_out = held_out_features(method, network, self.stream, self.loop.inputs, self.device, config.seed)
-        return temperature_of(held_out)
+        return temperature_of(held_out._replace(scores=self._possible(held_out.scores, held_out.labels)))
 
     @property
     def trained(self) -> frozenset[str]:
@@ -189,7 +193,7 @@ class Continual(Job):
             sizes = [len(task.split.val) for task in self.stream.tasks]
             validation = summarise(np.array(self.history.val_rows), sizes, [float("nan")] * len(sizes))
         return {
-            "method": vars(config.method),
+            "method": self.learner.method.settings(),
             "scenario": config.continual.scenario,
             **self.figures,
             "task_given_accuracy": self.task_given,

@@ -19,7 +19,7 @@ from tlcl.data.images.decode import BadImage, decode_image
 from tlcl.data.images.pixel_range import PixelRange
 from tlcl.data.images.user_images import read_contents, read_images
 from tlcl.errors import UserError
-from tlcl.explain.gradcam import block_of_maps, class_maps, network_of
+from tlcl.explain.gradcam import block_of_maps, class_maps, last_asked, network_of
 from tlcl.explain.neighbours import Neighbour, nearest_training_images
 from tlcl.jobs.finished import class_probabilities, device_for, load_run, pixel_range_of
 from tlcl.reports.explain import Alike, ClassMap, Explained, data_uri, overlay, write_explain_page
@@ -161,7 +161,7 @@ def explain(
     if config.trainer.channels_last:  # as in training, so that features are found that the run left in the cache
         net.to(memory_format=torch.channels_last)
     classifier.to(device).eval()
-    block = block_of_maps(net, images[:1], block)
+    block = block_of_maps(net, images[:1], block, last_asked(classifier))
     given = class_probabilities(classifier, images, config, batch_size=EVAL_BATCH, progress=progress)
     probabilities = torch.from_numpy(read_calibration(run_dir).calibrated(given.numpy()))
     mapped = classes_wanted(classes, probabilities, names)

@@ -8,7 +8,7 @@ import torch
 
 from tlcl.data.images.decode import BadImage, decode_image
 from tlcl.errors import UserError
-from tlcl.explain.gradcam import block_of_maps, class_maps, network_of
+from tlcl.explain.gradcam import block_of_maps, class_maps, last_asked, network_of
 from tlcl.jobs.explain import SIDE
 from tlcl.jobs.finished import class_probabilities, device_for, load_run, pixel_range_of
 from tlcl.reports.explain import data_uri, overlay
@@ -40,7 +40,7 @@ class Trial:
         blank = torch.zeros((1, self.labels.channels, self.labels.size, self.labels.size), dtype=torch.uint8)
         self.block: str | None = None
         try:
-            self.block = block_of_maps(net, blank, None)
+            self.block = block_of_maps(net, blank, None, last_asked(self.classifier))
             brighter = "the brighter a place, the more it speaks for the class"
             self.about_maps = f"The heat map is Grad-CAM of {self.block}: {brighter}."
         except UserError:

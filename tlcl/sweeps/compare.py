@@ -65,8 +65,15 @@ def method_group(text: str, family: Kind) -> dict[str, Any]:
 
 
 def optim_changes(text: str) -> DictConfig:
-    """The optimizer's keys that `NAME KEY=VALUE ...` gives to this method alone, as `optim.lr=0.1`."""
-    return OmegaConf.from_dotlist([change for change in text.split()[1:] if change.startswith(OPTIM)])
+    """The optimizer's keys that `NAME KEY=VALUE ...` gives to this method alone, as `optim.lr=0.1`.
+
+    Raises:
+        UserError: something that is no value.
+    """
+    try:
+        return OmegaConf.from_dotlist([change for change in text.split()[1:] if change.startswith(OPTIM)])
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise UserError(f"compare.methods: {text!r} cannot be read: {str(error).splitlines()[0]}") from None
 
 
 def run_name(text: str, seed: int) -> str:

@@ -15,16 +15,18 @@ from tests.continual.conftest import finish_task, tiny_stream
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 from tlcl.config.registry import GROUPS
+from tlcl.continual.learner import MethodScores
 from tlcl.continual.methods.base import Setting
 from tlcl.continual.methods.layers import RIDGES, UNIT, Layers, fixed_point
 from tlcl.continual.methods.registry import build_method
 from tlcl.data.sources.digits import load_digits
 from tlcl.errors import UserError
+from tlcl.explain.gradcam import block_of_maps, last_asked
 from tlcl.jobs.finished import load_run
 from tlcl.models.blocks import FEATURES, Blocks, beside
 from tlcl.models.build import build_model
 from tlcl.models.inference import predict
-from tlcl.models.tail import Given
+from tlcl.models.tail import Given, SplitNetwork
 from tlcl.seeding import generator
 
 K, D = 4, 9
@@ -144,6 +146,15 @@ def test_fixed_point_is_exact_where_floats_are_not() -> None:
     assert int((fixed.T @ fixed)[0, 1]) == exact == int((fixed.flip(0).T @ fixed.flip(0))[0, 1])
 
 
+def test_what_rounding_alone_moves_tells_nothing() -> None:
+    """A column that is constant but for one step of fixed point in one image has no weight."""
+    features, labels = data()
+    features[7, 4] += 1 / UNIT
+    made = fitted(features, labels)
+    assert not made.weight[:, 4].any()
+    assert made.weight[:, 3].any()
+
+
 def test_columns_are_relus_of_a_projection() -> None:
     features, labels = data()
     made = fitted(features, labels, projection=12)
@@ -193,9 +204,22 @@ def test_features_come_beside_only_where_they_tell_more() -> None:
     assert place_of(cnn) == "stem+layer1+layer2+layer3+layer4+"
     assert place_of(vit).endswith(f"+{FEATURES}+")
     assert place_of(cnn, ["layer4", "stem"]) == "stem+layer4+"
-    for wrong in (["layer9"], [], "layer4", 3):
+    for wrong in (["layer9"], [], "layer4", 3, [["layer4"]], [None]):
         with pytest.raises(UserError, match=r"method\.blocks=.* must be all or a list of stem, .*, features"):
             place_of(cnn, wrong)
+
+
+def test_a_map_is_of_a_block_that_the_answer_depends_on() -> None:
+    net = network("maps")
+    images = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    rest = MethodScores(Given(), method())
+    for place, last in (("stem+layer1+", "layer1"), ("stem+layer4+", "layer4")):
+        classifier = SplitNetwork(net, place, rest)
+        assert last_asked(classifier) == last
+        assert block_of_maps(net, images, None, last) in ("layer1", "layer2")
+    assert last_asked(SplitNetwork(net, FEATURES, rest)) is None
+    with pytest.raises(UserError, match=r"--block=layer3 is not one of stem, layer1$"):
+        block_of_maps(net, images, "layer3", "layer1")
 
 
 RUN = ["+experiment=continual_digits", "method=layers", "data.train_size=300", "model.weights=none", "logger=none"]

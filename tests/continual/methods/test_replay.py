@@ -161,10 +161,12 @@ def test_alpha_is_the_published_one_by_outputs_and_rate(name: str, published: fl
     setting = replace(setting_of(stream), competing=torch.ones(10, 10, dtype=torch.bool))
     config = GROUPS["method"][name].keys(name=name)
     for lr, expected in ((0.03, published / 10), (0.01, 3 * published / 10), (0.1, 0.3 * published / 10)):
-        made: Any = build_method(config, replace(setting, lr=lr), net)
+        made: Any = build_method(config, replace(setting, sgd_lr=lr), net)
         assert made.alpha == pytest.approx(expected)
     made = build_method(GROUPS["method"][name].keys(name=name, alpha=0.5), setting, net)
-    assert made.alpha == 0.5
+    assert made.alpha == made.settings()["alpha"] == 0.5
+    # Another optimizer's steps do not grow with the loss.
+    assert build_method(config, replace(setting, sgd_lr=None), net).alpha == pytest.approx(published / 10)  # type: ignore[union-attr]
 
 
 def test_steepness_is_the_largest_eigenvalue_of_the_second_moment() -> None:
@@ -194,6 +196,7 @@ def test_a_rate_that_swings_is_warned_of_once(
     stream, net, batch = tiny_stream(), TinyNet(norm=True), first_batch(1)
     method = make_method("der", stream, net, buffer_size=5, replay_batch=8, alpha=alpha)
     remember(method, 5)
+    method.old[0] = True  # after a task
     net.train()
     before = {key: value.clone() for key, value in net.state_dict().items()}
     method._look(net, batch.images)  # type: ignore[operator]

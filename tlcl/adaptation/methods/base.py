@@ -60,7 +60,12 @@ def single_domain(net: Blocks, batch: Batch) -> Step:
 
 
 def passes(
-    net: Blocks, source: Tensor, target: Tensor, block: str, averages: SourceAverages, start: str | None = None
+    net: Blocks,
+    source: Tensor,
+    target: Tensor,
+    block: str,
+    averages: SourceAverages | None = None,
+    start: str | None = None,
 ) -> Domains:
     """A pass of each domain, so that BatchNorm normalises each by its own statistics.
 
@@ -73,16 +78,18 @@ def passes(
         source, target: uint8 (n, C, H, W) and (m, C', H', W'), whose size and channels may differ; or outputs of
             `start`.
         block: whose outputs are compared.
-        averages: which the source's pass moves.
+        averages: which the source's pass moves; None: of nothing.
     """
-    with averages.in_place(net):
+    with (SourceAverages(net) if averages is None else averages).in_place(net):
         ours = net(source, start=start, stop=block)
         our_logits = net(ours, start=block)
     theirs = net(target, start=start, stop=block)
     return Domains(ours, theirs, our_logits, net(theirs, start=block))
 
 
-def both_domains(net: Blocks, source: Tensor, target: Tensor, block: str, averages: SourceAverages) -> Domains:
+def both_domains(
+    net: Blocks, source: Tensor, target: Tensor, block: str, averages: SourceAverages | None = None
+) -> Domains:
     """As `passes`, with the block's outputs pooled: (n, D) and (m, D)."""
     domains = passes(net, source, target, block, averages)
     return domains._replace(source=net.pooled(block, domains.source), target=net.pooled(block, domains.target))
@@ -102,10 +109,11 @@ class AdaptationMethod(nn.Module):
     Attributes:
         supervision: target labels that training sees: `none`, `few` (`config.target_labels` a class), or `all`.
         unlabelled: whether target images without a label are of use.
-        from_images: whether it needs the images themselves, whatever stays frozen.
+        from_images: whether it needs the images, and the whole network, whatever stays frozen. A method without
+            that need calls the network and `pooled` alone, and may be given outputs of frozen blocks.
     """
 
-    from_images: ClassVar[bool] = False
+    from_images: ClassVar[bool] = True
     supervision: ClassVar[str] = FEW
     unlabelled: ClassVar[bool] = True
 
@@ -159,6 +167,8 @@ class PairedMethod(AdaptationMethod):
 
 class AligningMethod(PairedMethod):
     """Cross-entropy of the source, and of the target where it has labels, plus a loss of both domains' outputs."""
+
+    from_images = False
 
     @property
     def block(self) -> str:

@@ -46,11 +46,16 @@ class CCSA(PairedMethod):
     """
 
     unlabelled = False
+    from_images = False
     unit: Tensor
 
     def __init__(self, config: Any, net: Blocks) -> None:
         super().__init__(config, net)
         self.register_buffer("unit", torch.zeros(()))  # 0: not measured yet
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        state_dict.setdefault(f"{prefix}unit", self.unit)  # checkpoints of before have none
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def measured(self, pair: Pair, domains: Domains) -> Tensor:
         """The unit of the distances: that of the first batch."""

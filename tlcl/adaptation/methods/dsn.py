@@ -46,8 +46,6 @@ class DSN(PairedMethod):
     private one. Only the network is tested and exported.
     """
 
-    from_images = True
-
     def __init__(self, config: Any, net: Blocks) -> None:
         super().__init__(config, net)
         width = code_width(net, config.block)

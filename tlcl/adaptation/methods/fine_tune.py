@@ -29,6 +29,7 @@ class FineTune(AdaptationMethod):
     """
 
     unlabelled = False
+    from_images = False
 
     def loss(self, net: Blocks, pair: Pair, progress: float) -> Step:
         return single_domain(net, pair.source if progress < self.config.source_share else pair.target)

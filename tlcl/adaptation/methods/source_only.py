@@ -12,6 +12,7 @@ class SourceOnly(AdaptationMethod):
     """Cross-entropy of the source alone; the target is never looked at."""
 
     supervision = NONE
+    from_images = False
 
     def loss(self, net: Blocks, pair: Pair, progress: float) -> Step:
         return single_domain(net, pair.source)

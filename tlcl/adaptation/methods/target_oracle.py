@@ -15,6 +15,7 @@ class TargetOracle(AdaptationMethod):
     """
 
     supervision = ALL
+    from_images = False
 
     def loss(self, net: Blocks, pair: Pair, progress: float) -> Step:
         return single_domain(net, pair.target)

@@ -35,7 +35,7 @@ class Setting:
         input_shape, input_dtype: of one example: a uint8 image (C, H, W), or a float32 feature vector (D,).
         feature_size: D.
         seed: of the run, for what a method draws once.
-        lr: learning rate of the last layer.
+        sgd_lr: learning rate of the last layer, with SGD; None with another optimizer.
     """
 
     competing: Tensor
@@ -43,7 +43,7 @@ class Setting:
     input_dtype: torch.dtype
     feature_size: int
     seed: int = 0
-    lr: float = 0.03
+    sgd_lr: float | None = 0.03
 
     @property
     def num_outputs(self) -> int:
@@ -97,6 +97,10 @@ class Method(nn.Module):
         self.register_buffer("old", torch.zeros(setting.num_outputs, dtype=torch.bool))
         self.random = torch.Generator()
         self.augment: Callable[[Tensor], Tensor] = lambda inputs: inputs
+
+    def settings(self) -> dict[str, Any]:
+        """What it works with, for the record: its keys, with what follows from others in the place of null."""
+        return dict(vars(self.config))
 
     @classmethod
     def place(cls, config: Any, net: Blocks) -> str:

@@ -40,7 +40,7 @@ def steepness(features: Tensor) -> float:
 
 @dataclass
 class DERConfig(ReplayConfig):
-    alpha: Annotated[float, Ge(0)] | None = None
+    alpha: Annotated[float | None, Ge(0)] = None
 
 
 @register("method", "der", DERConfig)
@@ -50,8 +50,8 @@ class DER(Method):
     Loss: cross-entropy on the batch + alpha * `logit_distance` between the present outputs for replayed images and
     those that the network gave when they were stored. Every batch is offered to a reservoir after its step, with
     its outputs before the step. Defaults: buffer 200, replay 32; alpha (null) is theirs for CIFAR-10, 0.3 of the
-    mean over the outputs at a learning rate of 0.03, by the outputs and the rate here: what a step moves stays. A
-    warning says where the replayed outputs would swing, see `steepness`.
+    mean over the outputs at a learning rate of 0.03, by the outputs here, and with SGD by the rate: what a step
+    moves stays. A warning says where steps of SGD would make the replayed outputs swing, see `steepness`.
     """
 
     published: ClassVar[float] = 0.3
@@ -61,7 +61,9 @@ class DER(Method):
         self.buffer = RehearsalBuffer(
             config.buffer_size, setting.input_shape, setting.input_dtype, num_logits=setting.num_outputs
         )
-        scaled = self.published / setting.num_outputs * PUBLISHED_LR / setting.lr
+        scaled = self.published / setting.num_outputs
+        if setting.sgd_lr is not None:
+            scaled *= PUBLISHED_LR / setting.sgd_lr
         self.alpha = scaled if config.alpha is None else config.alpha
         self._looked = False
 
@@ -75,9 +77,12 @@ class DER(Method):
             loss = loss + self.alpha * logit_distance(net(replayed), past.logits)
         return loss, logits
 
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "alpha": self.alpha}
+
     def _look(self, net: Network, inputs: Tensor) -> None:
-        """Once, say whether the last layer's steps are too large."""
-        if self._looked:
+        """Once, say whether the last layer's steps are too large: after a task, when BatchNorm's averages hold."""
+        if self._looked or self.setting.sgd_lr is None or not bool(self.old.any()):
             return
         self._looked = True
         modules = list(net.modules()) if isinstance(net, nn.Module) else []
@@ -85,14 +90,17 @@ class DER(Method):
         for module in modules:
             module.training = False  # a look leaves BatchNorm's averages as they are
         with torch.no_grad():
-            largest = steepness(net.features(inputs))
+            features = net.features(inputs)
         for module, mode in zip(modules, modes, strict=True):
             module.training = mode
-        if self.setting.lr * self.alpha * largest > 1:
+        if not bool(features.isfinite().all()):
+            return  # the training diverges, which is said elsewhere
+        largest = steepness(features)
+        if self.setting.sgd_lr * self.alpha * largest > 1:
             log.warning(
                 "warning: optim.lr=%g times method.alpha=%.3g times the largest eigenvalue of the features' second "
                 "moment, %.3g, is more than 1: replayed outputs will swing; lower one of the two",
-                self.setting.lr, self.alpha, largest,
+                self.setting.sgd_lr, self.alpha, largest,
             )  # fmt: skip
 
     def after_step(self, net: Network, batch: Batch, logits: Tensor) -> None:

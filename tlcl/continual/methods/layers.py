@@ -33,7 +33,7 @@ def fixed_point(values: Tensor) -> Tensor:
 def generalised_cross_validation(
     values: Tensor, moments: Tensor, total: float, examples: int, ridges: Tensor
 ) -> Tensor:
-    """The mean squared error of leaving one example out, for each ridge (Golub, Heath & Wahba 1979, equation 1.4).
+    """About the mean squared error of leaving one example out, for each ridge (Golub, Heath & Wahba 1979, eq. 1.4).
 
     (1/n) |Y - H Y|^2 / (1 - (1 + tr H) / n)^2, with H of the ridge regression, one degree of freedom more for the
     mean, and every example weighing alike.
@@ -62,8 +62,8 @@ class Layers(Method):
     After LayUP (Ahrens et al. 2023, "Read between the layers": the last layer alone forgets what earlier ones
     tell) and RanPAC (McDonnell et al. 2023). The vectors are those of `Blocks.vectors`, standardised by their own
     mean and deviation, the targets one output a class; the ridge has the smallest error by generalised
-    cross-validation, which is leave-one-out in closed form, so that no example is given away. With `projection`
-    so many columns relu(x W) come beside, W ~ N(0, 1 / D) fixed.
+    cross-validation, leave-one-out with the mean leverage for each example's own, so that none is given away. With
+    `projection` so many columns relu(x W) come beside, W ~ N(0, 1 / D) fixed; heat maps leave them out.
 
     It keeps sums alone, of whole numbers (`fixed_point`): exact, so that any order of images, tasks and classes and
     any batches, give the same sums to the bit, up to 33 million images. The numbers of the paper are those of
@@ -84,7 +84,8 @@ class Layers(Method):
     def place(cls, config: Any, net: Blocks) -> str:
         names, wanted = list(net.names[:-1]), config.blocks
         if wanted != ALL:
-            if not isinstance(wanted, list) or not wanted or not set(wanted) <= {*names, FEATURES}:
+            listed = isinstance(wanted, list) and wanted and all(isinstance(one, str) for one in wanted)
+            if not listed or not set(wanted) <= {*names, FEATURES}:
                 raise UserError(
                     f"method.blocks={wanted} must be {ALL} or a list of {', '.join((*names, FEATURES))}"
                 )
@@ -125,7 +126,7 @@ class Layers(Method):
         mean = self.class_sums.sum(0) / examples
         scatter = self.gram - examples * torch.outer(mean, mean)
         deviation = (scatter.diagonal() / examples).clamp_min(0).sqrt()
-        scale = torch.where(deviation > 0.5 / UNIT, 1 / deviation, 0)  # less than rounding tells nothing
+        scale = torch.where(deviation > 0.5, 1 / deviation, 0)  # less than rounding tells nothing
         gram = scatter * torch.outer(scale, scale)
         moments = (self.class_sums.T - torch.outer(mean, self.counts)) * scale[:, None]
         share = self.counts / examples

@@ -18,7 +18,9 @@ def gains_figure(race: Mapping[str, Any]) -> Figure:
     axes.axhline(0, color=INK, linewidth=1, linestyle="--")
     places = [*range(1, 1 + len(depths)), *(len(depths) + 1.5 + number for number in range(len(others)))]
     for place, row in zip(places, [*depths, *others], strict=True):
-        told, early = row["better"], row["asked"] < race["images"]
+        # Races of before have no such record.
+        told = row.get("better", row["p"] < 0.05 and row["low"] > 0)
+        early = row["asked"] < race["images"]
         colour = ORANGE if row["setting"] == race["chosen"] else BLUE
         axes.errorbar(
             place, 100 * row["gain"],

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from tlcl.reports.tables.spread import mean_std
@@ -65,15 +66,16 @@ def rows_of(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def differences(cells: list[dict[str, Any]], others: Mapping[str, str]) -> dict[tuple[str, str, str], Differences]:
     """(source, target, method) -> labels a class -> how much more accurate it is than another method.
 
-    Paired by repetition and seed; p is adjusted for all that are compared in a direction.
+    Paired by repetition, each the mean over its seeds; p is adjusted for all that are compared in a direction.
 
     Args:
         others: method -> the one that it is compared with.
     """
-    known = {
-        (cell["source"], cell["target"], cell["method"], cell["shots"], cell["repetition"], cell["seed"]):
-        cell["test_acc"] for cell in cells
-    }  # fmt: skip
+    by_seed: dict[tuple[Any, ...], dict[int, float]] = {}
+    for cell in cells:
+        place = tuple(cell[key] for key in ("source", "target", "method", "shots", "repetition"))
+        by_seed.setdefault(place, {})[cell["seed"]] = cell["test_acc"]
+    known = {place: fmean(accuracies.values()) for place, accuracies in by_seed.items()}
     found: dict[tuple[str, str, str], Differences] = {}
     for source, target in sorted({key[:2] for key in known}):
         pairs = {}

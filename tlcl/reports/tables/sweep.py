@@ -22,8 +22,9 @@ FURTHER = ("average_incremental_accuracy", "forgetting", "backward_transfer", "s
 
 # between which validation chooses nothing: their figures are answers to different questions
 CONDITIONS = (
-    "data", "data@source", "data.train_size", "data.train", "data.test", "data.root", "data.shift",
-    "data.images_per_class", "source.train_size", "source.train", "experiment", "continual",
+    "data", "data@source", "data.train_size", "data.train", "data.test", "data.root", "data.domain",
+    "data.shift", "data.images_per_class", "source.train_size", "source.train", "source.root", "source.domain",
+    "experiment", "continual",
     "adaptation.target_labels",
 )  # fmt: skip
 
