@@ -12,6 +12,7 @@ from benchmarks.depth_claim import IMAGES, SEEDS, SETTINGS, pair
 from tlcl.reports.plots.style import BLUE, GREEN, INK, ORANGE
 
 PICTURE = Path(__file__).with_name("depth_claim.png")
+NEAR = 1.5  # times as many labels, whose figures would lie on each other
 COLOURS = dict(zip(SETTINGS, (GREEN, BLUE, ORANGE), strict=True))
 
 
@@ -27,15 +28,23 @@ def read(folder: Path) -> tuple[list[dict[str, Any]], dict[str, dict[str, float]
     return cases, far
 
 
+def shown(sizes: list[int]) -> list[str]:
+    """What stands below each number of labels; nothing where the next one is too near."""
+    following = [*sizes[1:], float("inf")]
+    return [f"{one:,}" if after > NEAR * one else "" for one, after in zip(sizes, following, strict=True)]
+
+
 def picture(folder: Path) -> Figure:
-    """A row a network, a panel a set, nearest first: gain over the head alone against the number of labels."""
+    """A panel a set, nearest first, three in a row: gain over the head alone against the number of labels."""
     cases, far = read(folder)
     networks = sorted({case["network"] for case in cases})
-    figure = Figure(figsize=(14, 2.9 * len(networks) + 0.5), layout="constrained", dpi=110)
-    grid = figure.subplots(len(networks), len(IMAGES), squeeze=False, sharey=True)
-    for row, network in zip(grid, networks, strict=True):
+    across, down = 3, -(-len(IMAGES) // 3)
+    figure = Figure(figsize=(10, 2.3 * down * len(networks) + 0.6), layout="constrained", dpi=110)
+    grid = figure.subplots(down * len(networks), across, squeeze=False, sharey=True)
+    for number, network in enumerate(networks):
         distances = far[file_name(network)]
-        for axes, name in zip(row, sorted(IMAGES, key=lambda name: distances[name]), strict=True):
+        panels = grid[down * number : down * (number + 1)]
+        for axes, name in zip(panels.flat, sorted(IMAGES, key=lambda name: distances[name]), strict=True):
             mine = [case for case in cases if (case["network"], case["images"]) == (network, name)]
             sizes = sorted({case["labels"] for case in mine})
             axes.axhline(0, color=INK, linewidth=1, linestyle="--")
@@ -46,15 +55,16 @@ def picture(folder: Path) -> Figure:
                 axes.fill_between(sizes, [100 * one.low for one in pairs], [100 * one.high for one in pairs],
                                   color=COLOURS[setting], alpha=0.15, linewidth=0)  # fmt: skip
             axes.set_xscale("log")
-            axes.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=8)
+            axes.set_xticks(sizes, shown(sizes), fontsize=9)
             axes.xaxis.minorticks_off()
-            axes.set_title(f"{name}\nMMD {distances[name]:.2f}", fontsize=9)
+            axes.set_title(f"{name} (distance {distances[name]:.2f})", fontsize=10)
             axes.spines[["top", "right"]].set_visible(False)
-        row[0].set_ylabel(f"{network}\npoints over the head", fontsize=9)
+        for row in panels:
+            row[0].set_ylabel(f"{network}:\npoints over the head", fontsize=9)
     for axes in grid[-1]:
         axes.set_xlabel("labels", fontsize=9)
     lines, names = grid[0][0].get_legend_handles_labels()
-    title = f"retrained (band: 95 %, {len(SEEDS)} seeds)"
+    title = f"retrained (band: 95 %, {len(SEEDS)} seeds); distance from ImageNet: MMD of the features"
     figure.legend(lines, names, loc="outside lower center", ncols=3, frameon=False, title=title)
     return figure
 
