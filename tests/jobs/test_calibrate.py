@@ -113,10 +113,11 @@ def test_a_fitted_head_is_calibrated_by_cross_validation(tmp_path: Path) -> None
     assert "each held out once" in found["held_out"]
 
 
-def test_other_kinds_of_runs_have_the_table_alone(tmp_path: Path) -> None:
+def test_a_method_whose_scores_have_a_temperature_needs_no_second_one(tmp_path: Path) -> None:
+    """What is recorded is what `predict` says again: divided once."""
     path = go(composed(tmp_path, *SMALL[:2], "continual=class_incremental", "method=slda", "trainer.select=last"))
-    assert "calibration" not in summary(path)
-    assert not (path / "calibration.json").exists()
+    assert summary(path)["calibration"]["temperature"] != 1
+    assert json.loads((path / "calibration.json").read_text())["temperature"] is None
     with open(path / "test_predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     tested = predictions(path)

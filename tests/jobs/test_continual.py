@@ -26,6 +26,7 @@ from tlcl.jobs.outcome import duplicates
 from tlcl.models.inference import predict
 from tlcl.sweeps import compare
 from tlcl.tracking.accuracy_matrix import read_matrix
+from tlcl.tracking.calibration import read_calibration
 from tlcl.tracking.records import read_lines
 
 
@@ -116,9 +117,12 @@ def test_answers_are_as_sure_as_they_are_right(tmp_path: Path, method: str, held
         assert found["test_nll_after"] < found["test_nll_before"]
         assert summary["test_loss"] == pytest.approx(found["test_nll_after"], rel=1e-4)
     net, _, config = load_run(path)
-    again = predict(net, load_digits().test.images, batch_size=100, precision=config.trainer.precision)
-    assert np.allclose(again.numpy(), stored["probabilities"], atol=2e-2)
-    assert (again.argmax(1).numpy() == stored["probabilities"].argmax(1)).mean() > 0.99
+    given = predict(net, load_digits().test.images, batch_size=100, precision=config.trainer.precision)
+    again = read_calibration(path).calibrated(given.numpy())
+    assert np.allclose(again, stored["probabilities"], atol=2e-2)
+    assert (again.argmax(1) == stored["probabilities"].argmax(1)).mean() > 0.99
+    images = found["images"]
+    assert len(read_calibration(path).scores) == (images if images >= 20 else 0)
 
 
 @pytest.mark.parametrize("group", ["paper", "paper_500"])

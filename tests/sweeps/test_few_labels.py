@@ -22,6 +22,7 @@ from tlcl.reports.few_labels import compared, tables
 from tlcl.reports.tables.few_labels import differences, published, read_cells, rows_of
 from tlcl.sweeps import few_labels
 
+RAW = "ccsa distances=raw"  # what the experiment compares
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 
@@ -172,7 +173,7 @@ def test_one_method_or_several(tmp_path: Path) -> None:
     (one,) = few_labels.planned_trainings(parse_config(one_method(tmp_path, "ccsa", "seed=3")), tmp_path)
     assert one[:2] == ("ccsa", 3)
     several = few_labels.planned_trainings(parse_config(composed(tmp_path, "compare.seeds=[0,5]")), tmp_path)
-    assert [planned[:2] for planned in several] == [("ccsa", 0), ("fine_tune", 0), ("ccsa", 5), ("fine_tune", 5)]
+    assert [planned[:2] for planned in several] == [(RAW, 0), ("fine_tune", 0), (RAW, 5), ("fine_tune", 5)]
     assert [planned[2].seed for planned in several] == [0, 0, 5, 5]
     config = one_method(tmp_path, "ccsa")
     config.adaptation = None
@@ -223,10 +224,10 @@ def test_runs_every_cell_once_and_writes_the_table(tmp_path: Path, monkeypatch: 
     cells = read_cells(path)
     rows = list(csv.DictReader((path / "few_labels.csv").open()))
     assert [(row["source"], row["shots"], row["method"], row["runs"]) for row in rows][:4] == [
-        ("mnist", "1", "ccsa", "2"), ("mnist", "1", "fine_tune", "2"),
-        ("mnist", "3", "ccsa", "2"), ("mnist", "3", "fine_tune", "2"),
+        ("mnist", "1", RAW, "2"), ("mnist", "1", "fine_tune", "2"),
+        ("mnist", "3", RAW, "2"), ("mnist", "3", "fine_tune", "2"),
     ]  # fmt: skip
-    mine = [c["test_acc"] for c in cells if (c["source"], c["shots"], c["method"]) == ("mnist", 3, "ccsa")]
+    mine = [c["test_acc"] for c in cells if (c["source"], c["shots"], c["method"]) == ("mnist", 3, RAW)]
     assert float(rows[2]["accuracy"]) == pytest.approx(np.mean(mine))
     assert float(rows[2]["accuracy_std"]) == pytest.approx(np.std(mine, ddof=1))
     assert float(rows[2]["published"]) == 0.901
@@ -237,10 +238,10 @@ def test_runs_every_cell_once_and_writes_the_table(tmp_path: Path, monkeypatch: 
     page = (path / "report.html").read_text()
     assert "ccsa, published" in page
     assert page.count("mean ± standard deviation over 2 runs") == 2
-    assert page.count("ccsa less fine_tune, points") == 2
+    assert page.count("ccsa distances=raw less fine_tune, points") == 2
     assert "data:image/png" in page
     again = few_labels.run_cell(
-        parse_config(one_method(tmp_path, "ccsa", "trainer.epochs=8")),
+        parse_config(one_method(tmp_path, "ccsa", "adaptation.distances=raw", "trainer.epochs=8")),
         load_split(find_splits(splits_config(tmp_path / "splits", shots=[1]))[0]), path, torch.device("cpu"),
     )  # fmt: skip
     assert again["test_acc"] == cells[0]["test_acc"]
@@ -258,7 +259,9 @@ def test_a_cell_that_diverges_is_named_and_tried_again(tmp_path: Path, monkeypat
     monkeypatch.setattr(few_labels, "run_cell", diverges)
     path = go(composed(tmp_path), few_labels.run)
     summary = json.loads((path / "summary.json").read_text())
-    assert list(summary["stopped"]) == ["mnist_to_usps_rep0_n1_ccsa_seed0", "usps_to_mnist_rep0_n1_ccsa_seed0"]
+    assert list(summary["stopped"]) == [
+        f"{pair}_rep0_n1_ccsa_distances=raw_seed0" for pair in ("mnist_to_usps", "usps_to_mnist")
+    ]
     assert {row["method"] for row in summary["table"]} == {"fine_tune"}
     assert "not finite" in (path / "report.html").read_text()
     monkeypatch.setattr(few_labels, "run_cell", original)

@@ -120,22 +120,25 @@ def save_method(
     """Keep what answers beside the network: as the last layer's weights where that says it all, else on its own.
 
     Args:
-        temperature: by which its scores are divided, in the last layer's weights too: all that is made of the run
-            gives the same probabilities.
+        temperature: by which the method's own scores are divided, in the last layer's weights too; a network that
+            answers by itself stays as it was trained.
     """
     layer = method.as_last_layer()
-    if layer is None and type(method).predict is Method.predict and temperature != 1:
-        layer = (net.classifier.weight, net.classifier.bias)
     if layer is not None:
         with torch.no_grad():
             net.classifier.weight.copy_(layer[0] / temperature)
             net.classifier.bias.copy_(layer[1] / temperature)
-    elif type(method).predict is not Method.predict:
+    elif not answers_itself(method):
         with atomic_open(directory.path / METHOD_STATE) as file:
             place = frozen.place if frozen else None
             state = {name: value for name, value in method.state_dict().items() if name not in method.accumulators}
             kept = {"place": place, "state": state, "temperature": temperature}
             torch.save(kept, file)
+
+
+def answers_itself(method: Method) -> bool:
+    """Whether the network answers as it was trained, without a rule of the method's own."""
+    return method.as_last_layer() is None and type(method).predict is Method.predict
 
 
 def trained_classifier(config: Config, labels: Labels, net: Blocks, run_dir: Path) -> Blocks | SplitNetwork:

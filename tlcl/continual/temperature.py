@@ -15,6 +15,8 @@ from tlcl.continual.stream import Stream
 from tlcl.data.datamodule import EVAL_BATCH
 from tlcl.seeding import generator
 from tlcl.statistics.calibration import fit_score_temperature
+from tlcl.statistics.conformal import true_class_scores
+from tlcl.tracking.calibration import Calibration
 
 FEWEST = 20  # images; fewer say little of how sure answers may be
 SHARE, MOST = 0.1, 2000  # of the training images that a closed form is fitted without, to ask about them
@@ -51,6 +53,19 @@ def temperature_of(held_out: HeldOutScores) -> Temperature:
         return Temperature(1.0, reason, images, held_out.which)
     value = fit_score_temperature(held_out.scores.double().numpy(), held_out.labels.numpy())
     return Temperature(value, None, images, held_out.which)
+
+
+def calibration_of(held_out: HeldOutScores, fitted: Temperature, itself: bool) -> Calibration:
+    """What is kept of it for new images.
+
+    Args:
+        itself: whether the network answers by itself: its answers are then divided by the temperature each time;
+            the scores of a method are when they are made.
+    """
+    probabilities = (held_out.scores / (1.0 if itself else fitted.value)).softmax(1).double().numpy()
+    scores = tuple(true_class_scores(probabilities, held_out.labels.numpy()).tolist()) if fitted.images else ()
+    reason = fitted.reason or (None if itself else "the method's scores are divided by one when they are made")
+    return Calibration(fitted.value if reason is None else None, reason, fitted.images, fitted.which, scores)
 
 
 def held_out_features(

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from tlcl.config.schema import Config
 from tlcl.continual.inputs import IMAGES, check_inputs, frozen_outputs
-from tlcl.continual.learner import method_for, prepare, save_method
+from tlcl.continual.learner import answers_itself, method_for, prepare, save_method
 from tlcl.continual.loop import TaskLoop, task_figures
 from tlcl.continual.methods.registry import method_class
 from tlcl.continual.metrics import summarise
 from tlcl.continual.state import History, begun_on
-from tlcl.continual.temperature import HeldOutScores, Temperature, held_out_features, temperature_of
+from tlcl.continual.temperature import HeldOutScores, calibration_of, held_out_features, temperature_of
 from tlcl.data.sources.registry import load_source
 from tlcl.errors import UserError
 from tlcl.jobs.fit import loggers_for
@@ -27,6 +27,7 @@ from tlcl.prefix_cache.activations import Held
 from tlcl.reports.plots.continual import save_matrix_plots
 from tlcl.statistics.calibration import negative_log_likelihood, reliability
 from tlcl.tracking.accuracy_matrix import write_matrix
+from tlcl.tracking.calibration import write_calibration
 from tlcl.tracking.checkpoint import LAST, PREVIOUS
 from tlcl.tracking.data_record import Parts
 from tlcl.tracking.records import RunDirectory
@@ -138,11 +139,14 @@ class Continual(Job):
 
     def test(self) -> Tensor:
         labels = self.source.test.labels
-        self.temperature = self._temperature()
+        held_out = self._held_out()
+        self.temperature = temperature_of(held_out)
         raw = self.loop.scores(self.test_inputs, torch.arange(len(labels)))
         scores = self._possible(raw, labels)
         self.task_given = self._task_given(raw, labels)
         save_method(self.directory, self.net, self.learner.method, self.learner.frozen, self.temperature.value)
+        itself = answers_itself(self.learner.method)
+        write_calibration(self.directory, calibration_of(held_out, self.temperature, itself))
         self.probabilities = (scores / self.temperature.value).softmax(1)
         self._unscaled = scores.softmax(1)
         return self.probabilities
@@ -162,24 +166,23 @@ class Continual(Job):
         answers = scores.masked_fill(~rivals[labels], -torch.inf).argmax(1)
         return float((answers == labels).double().mean())
 
-    def _temperature(self) -> Temperature:
-        """From the validation images of all tasks, or of a closed form from a tenth of the training images."""
+    def _held_out(self) -> HeldOutScores:
+        """Of the validation images of all tasks; for a closed form without any, of a tenth of the training images."""
         config, labels = self.config, self.source.pool.labels
         held = torch.cat([task.split.val for task in self.stream.tasks])
         if len(held) or not self.learner.method.closed_form:
-            inputs = self.loop.inputs
-            scores = torch.empty(0, self.classes)
+            scores = torch.empty(0, self.stream.num_outputs)
             if len(held):
-                scores = self._possible(self.loop.scores(inputs, held), labels[held])
-            return temperature_of(HeldOutScores(scores, labels[held], "validation images of all tasks"))
+                scores = self._possible(self.loop.scores(self.loop.inputs, held), labels[held])
+            return HeldOutScores(scores, labels[held], "validation images of all tasks")
         shape = tuple(self.source.pool.images.shape[1:])
         try:
             network, method = method_for(config, self.net, self.stream.competing, shape, self.learner.frozen)
         except UserError as error:  # a second one takes more memory than there is
-            return Temperature(1.0, str(error), 0, "training images")
+            return HeldOutScores(torch.empty(0, self.stream.num_outputs), labels[:0], f"training images ({error})")
         log.info("how sure the answers may be: the method is fitted without a tenth of the images")
         held_out = held_out_features(method, network, self.stream, self.loop.inputs, self.device, config.seed)
-        return temperature_of(held_out._replace(scores=self._possible(held_out.scores, held_out.labels)))
+        return held_out._replace(scores=self._possible(held_out.scores, held_out.labels))
 
     @property
     def trained(self) -> frozenset[str]:
