@@ -167,7 +167,7 @@ class Continual(Job):
         return float((answers == labels).double().mean())
 
     def _held_out(self) -> HeldOutScores:
-        """Of the validation images of all tasks; for a closed form without any, of a tenth of the training images."""
+        """Of the validation images of all tasks; of a closed form without any, a tenth of the training images."""
         config, labels = self.config, self.source.pool.labels
         held = torch.cat([task.split.val for task in self.stream.tasks])
         if len(held) or not self.learner.method.closed_form:
