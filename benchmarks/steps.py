@@ -16,11 +16,14 @@ from tlcl.errors import TrainingError
 from tlcl.statistics.accuracy import accuracy_interval
 
 
-def perform(folder: Path, typed: str, files: Mapping[str, Path] | None = None) -> dict[str, Any]:
+def perform(
+    folder: Path, typed: str, files: Mapping[str, Path] | None = None, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """What is typed after `tlcl train`, into a run directory, or what is left of it; returns its summary.
 
     Args:
         files: what KEY=NAME stands for, see `with_files`.
+        environment: in place of this process's own.
 
     Raises:
         TrainingError: it ended before it was complete.
@@ -28,7 +31,7 @@ def perform(folder: Path, typed: str, files: Mapping[str, Path] | None = None) -
     summary = folder / "summary.json"
     if not _complete(summary):
         new = [*with_files(typed, files or {}), f"run_dir={folder}", "trainer.progress=false"]
-        _run(folder, [f"+resume={folder}"] if (folder / "config.yaml").is_file() else new)
+        _run(folder, [f"+resume={folder}"] if (folder / "config.yaml").is_file() else new, environment)
     return dict(json.loads(summary.read_text()))
 
 
@@ -42,9 +45,10 @@ def _complete(summary: Path) -> bool:
     return summary.is_file() and json.loads(summary.read_text())["status"] == "complete"
 
 
-def _run(folder: Path, words: list[str]) -> None:
+def _run(folder: Path, words: list[str], environment: Mapping[str, str] | None = None) -> None:
     progress(f"tlcl train {shlex.join(words)}")
-    ended = subprocess.run([sys.executable, "-m", "tlcl.train", *words], stdout=subprocess.DEVNULL, check=False)
+    command = [sys.executable, "-m", "tlcl.train", *words]
+    ended = subprocess.run(command, stdout=subprocess.DEVNULL, env=environment, check=False)
     if ended.returncode:
         raise TrainingError(f"{folder.name} ended with exit code {ended.returncode}")
 
