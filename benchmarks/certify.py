@@ -23,8 +23,9 @@ from typing import Any
 
 from benchmarks.common import progress, with_files
 from benchmarks.figure import Figure, Value
-from benchmarks.register import FIGURES, ROOT, here_and_now, names, read, sha256
+from benchmarks.register import FIGURES, ROOT, here_and_now, names, read
 from tlcl.errors import UserError
+from tlcl.models.weights import file_sha256
 from tlcl.system.files import atomic_write_text
 
 CERTIFIED, PAGE = FIGURES / "certified", ROOT / "docs" / "certified.md"
@@ -59,7 +60,7 @@ def measured_anew(figure: Figure, data: Path | None, folder: Path) -> float:
     assert figure.certify is not None
     files = {name: (data / name if data is not None else Path(name)) for name in (*figure.data, *figure.weights)}
     for name, digest in {**figure.data, **figure.weights}.items():
-        if not files[name].is_file() or sha256(files[name]) != digest:
+        if not files[name].is_file() or file_sha256(files[name]) != digest:
             raise UserError(f"{files[name]} is not the file that {figure.name} was measured on")
     words = with_files(figure.certify["run"], files)
     run = folder / "run"

@@ -7,15 +7,17 @@ fall. Each is a run below --out; a finished one is not run again, one that was s
 """
 
 import argparse
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Benchmark
+from benchmarks.common import Benchmark, with_files
 from benchmarks.figure import Figure, Value
-from benchmarks.register import hashes, measured_in, sha256, write
+from benchmarks.register import hashes, measured_in, write
 from benchmarks.steps import accuracy, methods_table, perform
+from tlcl.models.weights import file_sha256
 
 TARS = ("cifar10/train.tar", "cifar10/test.tar")
 IMAGES = "data=image_folder data.train=train.tar data.test=test.tar data.size=32"
@@ -91,10 +93,9 @@ def figures(network: Network, data: Path, weights: Path, out: Path) -> Iterator[
     tars = (*TARS, *network.tars)
     files |= {Path(tar).name: data / tar for tar in tars}
     common: dict[str, Any] = {"seeds": (0,), "data": hashes(data, tars)}
-    common["weights"] = {f"weights/{weights.name}": sha256(weights)} if network.weights == "FILE" else {}
-    again = typed["head"]
-    for name, place in (("FILE", f"weights/{weights.name}"), *((Path(tar).name, tar) for tar in TARS)):
-        again = again.replace(f"={name}", f"={place}")
+    common["weights"] = {f"weights/{weights.name}": file_sha256(weights)} if network.weights == "FILE" else {}
+    places = {"FILE": Path("weights", weights.name), **{Path(tar).name: Path(tar) for tar in TARS}}
+    again = shlex.join(with_files(typed["head"], places))
 
     def done(name: str) -> dict[str, Any]:
         return perform(folder / name, typed[name], files)

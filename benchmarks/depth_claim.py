@@ -43,7 +43,7 @@ from tlcl.statistics.paired import Difference, holm, paired_difference
 from tlcl.system.figures import signed_interval
 from tlcl.system.files import atomic_write_text
 
-LABELS, SEEDS, ALL, MOST = (50, 200, 800), (0, 1, 2), 0, 2500
+LABELS, SEEDS, MOST = (50, 200, 800), (0, 1, 2), 2500
 IMAGES = ("ants and bees", "PACS photo", "PACS art painting", "PACS cartoon", "PACS sketch", "CIFAR-10")
 SETTINGS = {"1": "last block", "2": "last two", "all": "everything"}
 DISTANCE_IMAGES = 1000

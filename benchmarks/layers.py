@@ -7,19 +7,18 @@ A finished run is not run again.
 
 import argparse
 import os
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.common import Benchmark
+from benchmarks.common import Benchmark, with_files
 from benchmarks.figure import Cell, Figure, Table, Value
+from benchmarks.own_photos import right_answers
 from benchmarks.register import hashes, measured_in, write
 from benchmarks.steps import accuracy, perform
 from tlcl.statistics.paired import Difference, paired_difference, together
 from tlcl.system.figures import signed_interval
-from tlcl.tracking.predictions import read_predictions
 
 TARS = ("cifar10/train.tar", "cifar10/test.tar")
 COMMON = (
@@ -37,13 +36,6 @@ def typed(method: str) -> str:
     return f"{COMMON} method={method} {METHODS[method]}".strip()
 
 
-def right(run_dir: Path) -> np.ndarray:
-    """bool (N,), which test images are right."""
-    tested = read_predictions(run_dir)
-    assert tested is not None
-    return np.asarray(tested.probabilities.argmax(1) == tested.labels)
-
-
 def figure(data: Path, out: Path, methods: list[str]) -> Figure:
     """A row a method: accuracy, points less than the first, how sure it is, seconds."""
     files = {Path(tar).name: data / tar for tar in TARS}
@@ -53,8 +45,9 @@ def figure(data: Path, out: Path, methods: list[str]) -> Figure:
             done[method] = perform(out / method, typed(method), files, {**os.environ, "TLCL_CACHE": cache})
     pairs: dict[str, Difference] = {}
     if FIRST in done:
-        first = right(out / FIRST)
-        pairs = together({name: paired_difference(first, right(out / name)) for name in done if name != FIRST})
+        first = right_answers(out / FIRST)
+        rest = [name for name in done if name != FIRST]
+        pairs = together({name: paired_difference(first, right_answers(out / name)) for name in rest})
     rows: list[tuple[Cell, ...]] = []
     for name, summary in done.items():
         pair = pairs.get(name)
@@ -65,9 +58,8 @@ def figure(data: Path, out: Path, methods: list[str]) -> Figure:
     columns = ("method", "all classes", f"less {FIRST} (95 %)", "with the task given", "mean confidence", "time")
     values = {name: accuracy(summary) for name, summary in done.items()}
     values |= {f"{name}_seconds": Value(summary["seconds"], "seconds") for name, summary in done.items()}
-    commands, again = tuple(f"tlcl train {typed(name)}" for name in done), typed(methods[0])
-    for tar in TARS:
-        again = again.replace(f"={Path(tar).name}", f"={tar}")
+    commands = tuple(f"tlcl train {typed(name)}" for name in done)
+    again = shlex.join(with_files(typed(methods[0]), {Path(tar).name: Path(tar) for tar in TARS}))
     return Figure(
         "layers_cifar10", commands, (0,), hashes(data, TARS), values=values, parts=(Table(columns, tuple(rows)),),
         measured=measured_in(out / methods[0]),

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import Benchmark, archives, file_name, markdown, progress
+from benchmarks.own_photos import right_answers
 from tlcl.errors import TrainingError
 from tlcl.reports.tables.spread import mean_std
 from tlcl.statistics.paired import mean_difference
 from tlcl.system.figures import points_spread, signed_interval
 from tlcl.system.files import atomic_write_text
-from tlcl.tracking.predictions import read_predictions
 
 DOMAINS = ("photo", "art_painting", "cartoon", "sketch")
 PAIRS = tuple(permutations(DOMAINS, 2))
@@ -87,9 +87,7 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
     if ended.returncode:
         raise TrainingError(f"{shlex.join(command)} ended with exit code {ended.returncode}")
     seconds = time.perf_counter() - began
-    summary, tested = json.loads((folder / "summary.json").read_text()), read_predictions(folder)
-    assert tested is not None
-    right = tested.probabilities.argmax(1) == tested.labels
+    summary, right = json.loads((folder / "summary.json").read_text()), right_answers(folder)
     shutil.rmtree(folder)
     last = summary["last_epoch"]
     return {

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from benchmarks.common import Benchmark, facts, progress
 from benchmarks.figure import Figure, parts_of
-from benchmarks.register import here_and_now, sha256, write
+from benchmarks.register import here_and_now, write
 from tlcl.errors import UserError
+from tlcl.models.weights import file_sha256
 
 
 def load(name: str) -> Benchmark:
@@ -30,7 +31,7 @@ def typed(benchmark: Benchmark, arguments: Sequence[str]) -> str:
 def record(benchmark: Benchmark, section: str, arguments: Sequence[str]) -> Path:
     """A benchmark's section into `benchmark_NAME.json`, with the hashes of the files that it read."""
     options = benchmark.parser().parse_args(arguments)
-    digests = {name: sha256(path) for name, path in benchmark.files(options).items()}
+    digests = {name: file_sha256(path) for name, path in benchmark.files(options).items()}
     weights = {name: one for name, one in digests.items() if name.startswith("weights/")}
     data = {name: one for name, one in digests.items() if name not in weights}
     return write(Figure(

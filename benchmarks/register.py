@@ -4,7 +4,6 @@ The README, docs/measured.md and benchmarks/RESULTS.md are rendered from it (`be
 measures some of it anew.
 """
 
-import hashlib
 import json
 import os
 import subprocess
@@ -18,25 +17,16 @@ import torch
 
 from benchmarks.common import PACKAGES, installed, processor
 from benchmarks.figure import Cell, Figure, Table, Value
+from tlcl.models.weights import file_sha256
 from tlcl.system.files import atomic_write_text
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "figures"
-HASHED = 1 << 20  # bytes that are read at once
-
-
-def sha256(path: Path) -> str:
-    """Of a file's content."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(HASHED):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 def hashes(folder: Path, names: Sequence[str]) -> dict[str, str]:
     """Name -> sha256 of files below a folder."""
-    return {name: sha256(folder / name) for name in names}
+    return {name: file_sha256(folder / name) for name in names}
 
 
 def here_and_now() -> dict[str, Any]:

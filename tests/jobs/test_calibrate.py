@@ -15,11 +15,11 @@ from tlcl.config.parse import parse_config
 from tlcl.data.datamodule import ImageDataModule
 from tlcl.data.sources.registry import load_source
 from tlcl.finetuning.fitted_head import choose_penalty
-from tlcl.jobs.calibrate import FEWEST, HeldOut, calibrate, calibration_record
+from tlcl.jobs.calibrate import HeldOut, calibrate, calibration_record
 from tlcl.jobs.finished import class_probabilities, load_run
 from tlcl.models.build import build_model
 from tlcl.models.inference import in_batches
-from tlcl.statistics.calibration import fit_temperature, negative_log_likelihood, reliability
+from tlcl.statistics.calibration import FEWEST, fit_temperature, negative_log_likelihood, reliability
 
 SMALL = ["model=small_cnn", "model.input_size=16", "data.train_size=300", "data.val_size=80", "thaw.depth=4"]
 

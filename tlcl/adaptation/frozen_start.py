@@ -1,7 +1,6 @@
 """Both domains' outputs of the blocks that nothing trains, computed once in the images' place."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -45,8 +44,7 @@ def serve_frozen(config: Config, net: Blocks, data: PairedDataModule, device: to
     versions = [Versions.of(one, config.seed, cropped=crops_in(one, trainable)) for one in configs]
     if place is None or config.data.cache_prefix == "off" or None in versions:
         return None
-    keeping = replace(Keeping.of(config), dtype="float32" if config.data.cache_dtype == "float32" else "bfloat16")
-    held: list[Held] = []
+    keeping, held = Keeping.of(config), list[Held]()
     for domain, which in zip(data.domains, versions, strict=True):
         assert which is not None
         blocks = FrozenBlocks(

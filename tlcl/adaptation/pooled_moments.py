@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
+from tlcl.adaptation.source_averages import averaging
 from tlcl.models.blocks import FEATURES, INPUTS, Blocks
 from tlcl.models.inference import whole_batches
 from tlcl.system.memory import available_memory
@@ -102,17 +103,12 @@ def _in_order(net: Blocks, inputs: Tensor, start: str, stop: str | None) -> list
         assert isinstance(layer, _BatchNorm)
         called[layer] = None
 
-    hooks = [layer.register_forward_pre_hook(note) for layer in _averaging(net)]
+    hooks = [layer.register_forward_pre_hook(note) for layer in averaging(net)]
     try:
         net(inputs[:2], start=start, stop=stop)
     finally:
         _remove(hooks)
     return list(called)
-
-
-def _averaging(net: nn.Module) -> list[_BatchNorm]:
-    layers = [module for module in net.modules() if isinstance(module, _BatchNorm)]
-    return [layer for layer in layers if layer.running_mean is not None]
 
 
 def _pool(net: Blocks, layer: _BatchNorm, batches: Batches, start: str, stop: str | None) -> None:

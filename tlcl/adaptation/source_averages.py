@@ -27,7 +27,7 @@ class SourceAverages(nn.Module):
         super().__init__()
         self.register_buffer("begun", torch.zeros((), dtype=torch.bool))
         self.names: list[str] = []
-        for number, layer in enumerate(_averaging(net)):
+        for number, layer in enumerate(averaging(net)):
             for name, value in (("mean", layer.running_mean), ("var", layer.running_var)):
                 assert value is not None
                 self.register_buffer(f"{name}{number}", value.detach().clone())
@@ -49,7 +49,7 @@ class SourceAverages(nn.Module):
     @contextmanager
     def in_place(self, net: nn.Module) -> Iterator[None]:
         """Meanwhile these are the network's averages: what it sees in training moves these."""
-        layers = _averaging(net)
+        layers = averaging(net)
         kept = [(layer.running_mean, layer.running_var) for layer in layers]
         ours = self.values()
         try:
@@ -67,13 +67,14 @@ class SourceAverages(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-def _averaging(net: nn.Module) -> list[_BatchNorm]:
+def averaging(net: nn.Module) -> list[_BatchNorm]:
+    """The BatchNorm layers that keep averages, in the order of the modules."""
     layers = [module for module in net.modules() if isinstance(module, _BatchNorm)]
     return [layer for layer in layers if layer.running_mean is not None]
 
 
 def _values(net: nn.Module) -> Iterator[torch.Tensor]:
-    for layer in _averaging(net):
+    for layer in averaging(net):
         assert layer.running_mean is not None
         assert layer.running_var is not None
         yield layer.running_mean

@@ -77,6 +77,14 @@ class Stream:
         return seen.expand(len(labels), -1)
 
 
+def of_one_task(tasks: Sequence[Task], outputs: int) -> Tensor:
+    """bool (K, K): which of K outputs belong to a task together."""
+    together = torch.zeros(outputs, outputs, dtype=torch.bool)
+    for task in tasks:
+        together[torch.tensor(task.outputs)[:, None], torch.tensor(task.outputs)] = True
+    return together
+
+
 def task_sizes(classes_per_task: Any, num_classes: int) -> list[int]:
     """The number of classes of each task.
 
@@ -184,9 +192,7 @@ def build_stream(
     outputs_total = sizes[0] if domain else len(names)
     competing = torch.ones(outputs_total, outputs_total, dtype=torch.bool)
     if config.scenario == TASK:
-        competing.zero_()
-        for task in tasks:
-            competing[torch.tensor(task.outputs)[:, None], torch.tensor(task.outputs)] = True
+        competing = of_one_task(tasks, outputs_total)
     if domain:
         source = _relabel(source, order, sizes[0])
     return Stream(source, tuple(tasks), names, competing, known_task=config.scenario == TASK)

@@ -14,11 +14,10 @@ from tlcl.continual.methods.base import Method, Network, TaskData
 from tlcl.continual.stream import Stream
 from tlcl.data.datamodule import EVAL_BATCH
 from tlcl.seeding import generator
-from tlcl.statistics.calibration import fit_score_temperature
+from tlcl.statistics.calibration import fit_score_temperature, too_few
 from tlcl.statistics.conformal import true_class_scores
 from tlcl.tracking.calibration import Calibration
 
-FEWEST = 20  # images; fewer say little of how sure answers may be
 SHARE, MOST = 0.1, 2000  # of the training images that a closed form is fitted without, to ask about them
 
 
@@ -48,8 +47,7 @@ class Temperature(NamedTuple):
 def temperature_of(held_out: HeldOutScores) -> Temperature:
     """The temperature that fits the held-out images best; 1 where they are too few."""
     images = len(held_out.labels)
-    if images < FEWEST:
-        reason = f"{images} held-out images are too few, it takes {FEWEST}"
+    if reason := too_few(images):
         return Temperature(1.0, reason, images, held_out.which)
     value = fit_score_temperature(held_out.scores.double().numpy(), held_out.labels.numpy())
     return Temperature(value, None, images, held_out.which)

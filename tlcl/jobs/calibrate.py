@@ -5,11 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from tlcl.statistics.calibration import fit_temperature, negative_log_likelihood, reliability
+from tlcl.statistics.calibration import fit_temperature, negative_log_likelihood, reliability, too_few
 from tlcl.statistics.conformal import true_class_scores
 from tlcl.tracking.calibration import Calibration
-
-FEWEST = 20  # images; fewer say little of how sure answers may be
 
 
 class HeldOut(NamedTuple):
@@ -29,12 +27,10 @@ class HeldOut(NamedTuple):
 def calibrate(held_out: HeldOut) -> Calibration:
     """The temperature that fits these images best, or why there is none, and their scores."""
     given, labels, images = held_out.probabilities.numpy(), held_out.labels.numpy(), len(held_out.labels)
-    temperature, reason = None, None
-    if images < FEWEST:
-        reason = f"{images} held-out images are too few, it takes {FEWEST}"
-    elif (given.argmax(1) == labels).all():
+    temperature, reason = None, too_few(images)
+    if reason is None and (given.argmax(1) == labels).all():
         reason = f"the answers to all {images:,} held-out images are right, so that none says how sure is too sure"
-    else:
+    if reason is None:
         temperature = fit_temperature(given, labels)
     scores = tuple(true_class_scores(given, labels).tolist())
     return Calibration(temperature, reason, images, held_out.which, scores)

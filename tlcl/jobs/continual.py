@@ -16,6 +16,7 @@ from tlcl.continual.loop import TaskLoop, task_figures
 from tlcl.continual.methods.registry import method_class
 from tlcl.continual.metrics import summarise
 from tlcl.continual.state import History, begun_on
+from tlcl.continual.stream import of_one_task
 from tlcl.continual.temperature import HeldOutScores, calibration_of, held_out_features, temperature_of
 from tlcl.data.sources.registry import load_source
 from tlcl.errors import UserError
@@ -160,9 +161,7 @@ class Continual(Job):
         assert self.config.continual is not None
         if self.config.continual.scenario != "class_incremental":
             return None
-        rivals = torch.zeros(self.stream.num_outputs, self.stream.num_outputs, dtype=torch.bool)
-        for task in self.stream.tasks:
-            rivals[torch.tensor(task.outputs)[:, None], torch.tensor(task.outputs)] = True
+        rivals = of_one_task(self.stream.tasks, self.stream.num_outputs)
         answers = scores.masked_fill(~rivals[labels], -torch.inf).argmax(1)
         return float((answers == labels).double().mean())
 

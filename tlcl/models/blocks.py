@@ -54,6 +54,11 @@ def beside(places: Sequence[str]) -> str:
     return "".join(f"{place}{BESIDE}" for place in places)
 
 
+def are_vectors(place: str) -> bool:
+    """Whether the outputs of a place are one vector an image, whatever the network."""
+    return place == FEATURES or BESIDE in place
+
+
 def places_of(place: str) -> list[str]:
     """Those whose vectors stand side by side there; of any other place it alone."""
     return [name for name in place.split(BESIDE) if name]

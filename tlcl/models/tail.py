@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tlcl.models.blocks import BESIDE, FEATURES, Blocks, beside, places_of
+from tlcl.models.blocks import FEATURES, Blocks, are_vectors, beside, places_of
 from tlcl.models.chunks import run
 from tlcl.models.inference import autocast
 from tlcl.models.layouts import NHWC
@@ -102,7 +102,7 @@ class SplitNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """uint8 (B, C, H, W) -> scores (B, K)."""
         inputs = images if self.place is None else self._first(images, self.place)
-        vectors = self.place is not None and (self.place == FEATURES or BESIDE in self.place)
+        vectors = self.place is not None and are_vectors(self.place)
         scores: Tensor = self.rest(inputs.float() if vectors else inputs)
         return scores
 

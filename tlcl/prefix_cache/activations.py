@@ -19,7 +19,7 @@ from tlcl.config.schema import Config
 from tlcl.data.image_tensors import ImageSubset
 from tlcl.data.versions import Versions
 from tlcl.distributed.collectives import in_group
-from tlcl.models.blocks import BESIDE, FEATURES, Blocks, places_of
+from tlcl.models.blocks import BESIDE, FEATURES, Blocks, are_vectors, places_of
 from tlcl.models.inference import outputs, whole_batches
 from tlcl.prefix_cache.shares import ALONE, Shares
 from tlcl.system.mapped_file import build_mapped, open_mapped
@@ -63,7 +63,7 @@ class Keeping:
 
     def where(self, place: str, size: int) -> str:
         """`memory`, `file` or `nowhere` for `size` bytes of the outputs of `place`."""
-        if self.mode == "disk" or (self.mode == "auto" and _are_vectors(place)):
+        if self.mode == "disk" or (self.mode == "auto" and are_vectors(place)):
             return "file"
         if size <= self.budget:
             return "memory"
@@ -168,8 +168,8 @@ class FrozenBlocks:
         shape, kept = tuple(sample.shape[1:]), sample.dtype
         if dtype == "bfloat16":
             kept = torch.bfloat16
-        elif _are_vectors(place):
-            kept = torch.float32
+        elif are_vectors(place):
+            kept = torch.float32  # closed-form methods add them up
         both = sample.is_contiguous()  # one pixel has both formats, and kept as channels_last it would pass it on
         channels_last = sample.ndim == 4 and not both and sample.is_contiguous(memory_format=torch.channels_last)
         if channels_last:
@@ -206,11 +206,6 @@ class FrozenBlocks:
             drawn = self.versions.render((source[part] for part in slices), number)
             return islice(drawn, self.shares.rank, None, self.shares.world)
         return self.versions.render((source[part] for part in self.shares.mine(slices)), number)
-
-
-def _are_vectors(place: str) -> bool:
-    """Whether outputs are one vector an image: small, and closed-form methods add them up."""
-    return place == FEATURES or BESIDE in place
 
 
 def activations(blocks: FrozenBlocks, places: Sequence[str], keeping: Keeping) -> dict[str, Held]:

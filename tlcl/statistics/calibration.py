@@ -10,10 +10,16 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import log_softmax, softmax
 
+FEWEST = 20  # images; fewer say little of how sure answers may be
 BINS = 15  # as Guo et al. have them
 TEMPERATURES = 0.01, 100.0  # the range that is searched
 WIDE = 1e4  # times the spread of an image's scores, and its inverse: the range of temperatures of scores
 LEAST_LIKELY = 1e-12  # a probability of zero of the true class would be an infinite loss
+
+
+def too_few(images: int) -> str | None:
+    """Why so many held-out images say too little of how sure answers may be; None where they say enough."""
+    return f"{images} held-out images are too few, it takes {FEWEST}" if images < FEWEST else None
 
 
 def _logits(probabilities: ArrayLike) -> np.ndarray:

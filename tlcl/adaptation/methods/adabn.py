@@ -3,10 +3,10 @@
 from typing import Any
 
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from tlcl.adaptation.methods.source_only import SourceOnly
 from tlcl.adaptation.pooled_moments import pool_batch_norm
+from tlcl.adaptation.source_averages import averaging
 from tlcl.config.adaptation import AdaptationConfig
 from tlcl.config.registry import register
 from tlcl.errors import UserError
@@ -29,8 +29,7 @@ class AdaBN(SourceOnly):
 
     def __init__(self, config: Any, net: Blocks) -> None:
         super().__init__(config, net)
-        layers = [module for module in net.modules() if isinstance(module, _BatchNorm)]
-        if not any(layer.running_mean is not None for layer in layers):
+        if not averaging(net):
             raise UserError(
                 "adaptation=adabn changes the averages of BatchNorm layers alone, and this model has none; use a "
                 "model that has, e.g. model=resnet18, or a method that aligns outputs, e.g. adaptation=coral"
