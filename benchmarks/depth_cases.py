@@ -1,11 +1,10 @@
 """Cases of the question how deep to retrain: network, images, number of labels, seed, fixed before any was run.
 
 Each setting is trained on all the labels of a case, from the same fitted head, and answers about the same test
-images; nothing is chosen by them. A finished case is a file; the same command goes on where it was stopped.
+images; nothing is chosen by them. A finished case is kept; the same command goes on where it was stopped.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import archives, file_name, progress
+from benchmarks.cases import answers, keep, read, rights
+from benchmarks.common import archives, progress
 from tlcl.config.candidates import candidates
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
@@ -35,7 +35,6 @@ from tlcl.jobs.shared_start import SharedStart
 from tlcl.models.blocks import FEATURES
 from tlcl.models.build import build_model
 from tlcl.prefix_cache.activations import FrozenBlocks, Keeping, activations
-from tlcl.system.files import atomic_write_text
 
 MOST_TESTED, SHARE_TESTED = 1000, 0.4
 PIXELS = 112
@@ -86,9 +85,8 @@ class Case:
     seed: int
 
     @property
-    def file(self) -> str:
-        words = f"{self.network} {self.images} {self.labels} seed{self.seed}"
-        return f"{file_name(words)}.json"
+    def name(self) -> str:
+        return f"{self.network}, {self.images}, {self.labels} labels, seed {self.seed}"
 
 
 @cache
@@ -188,7 +186,7 @@ def prepared(case: Case, data: Path, weights: Path) -> Prepared:
 
 
 def measure(case: Case, data: Path, weights: Path, settings: Sequence[Any]) -> dict[str, Any]:
-    """Every setting's answers about the test images, as a string of 0 and 1, and its seconds."""
+    """Every setting's answers about the test images, and its seconds."""
     ready = prepared(case, data, weights)
     start, config = ready.start, ready.config
     assert config.depth is not None
@@ -211,36 +209,35 @@ def measure(case: Case, data: Path, weights: Path, settings: Sequence[Any]) -> d
 def _answered(logits: torch.Tensor, labels: torch.Tensor, seconds: float, epochs: int) -> dict[str, Any]:
     right = logits.argmax(1) == labels
     return {
-        "right": "".join("1" if hit else "0" for hit in right.tolist()), "acc": float(right.double().mean()),
-        "seconds": round(seconds, 2), "epochs": epochs,
+        "right": answers(right.numpy()), "acc": float(right.double().mean()), "seconds": round(seconds, 2),
+        "epochs": epochs,
     }  # fmt: skip
 
 
 def run(
-    cases: Sequence[Case], data: Path, weights: Path, out: Path, settings: Sequence[Any], minutes: float
+    cases: Sequence[Case], data: Path, weights: Path, kept: Path, settings: Sequence[Any], minutes: float
 ) -> None:
     """Measure what is not measured yet, for so many minutes at most."""
-    out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     for number, case in enumerate(cases):
-        file = out / case.file
-        if file.is_file():
+        if case.name in read(kept):
             continue
         if time.monotonic() - began > 60 * minutes:
             progress(f"stopped after {minutes:g} minutes, before case {number + 1} of {len(cases)}")
             return
         began_here = time.monotonic()
         found = measure(case, data, weights, settings)
-        atomic_write_text(file, json.dumps(found) + "\n")
+        keep(kept, case.name, found)
         words = ", ".join(f"{name} {100 * one['acc']:.1f}" for name, one in found["settings"].items())
-        progress(f"{number + 1} of {len(cases)}: {case} {time.monotonic() - began_here:.0f} s: {words}")
+        progress(f"{number + 1} of {len(cases)}: {case.name} {time.monotonic() - began_here:.0f} s: {words}")
 
 
-def read(out: Path, cases: Sequence[Case]) -> list[dict[str, Any]]:
+def measured_cases(kept: Path, cases: Sequence[Case]) -> list[dict[str, Any]]:
     """Those of the cases that are measured."""
-    return [json.loads((out / case.file).read_text()) for case in cases if (out / case.file).is_file()]
+    known = read(kept)
+    return [known[case.name] for case in cases if case.name in known]
 
 
-def rights(found: dict[str, Any], setting: str) -> np.ndarray:
+def right(found: dict[str, Any], setting: str) -> np.ndarray:
     """bool (n,), which test images are right."""
-    return np.array([bit == "1" for bit in found["settings"][setting]["right"]])
+    return rights(found["settings"][setting]["right"], found["tested"])

@@ -7,7 +7,6 @@ distance (of the order of the sets), adjusted for their number by Holm's procedu
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
@@ -18,7 +17,9 @@ import numpy as np
 import torch
 from scipy.stats import page_trend_test, spearmanr
 
-from benchmarks.common import Benchmark, file_name, markdown, progress
+from benchmarks.cases import CASES as KEPT
+from benchmarks.cases import keep, measured, read
+from benchmarks.common import Benchmark, progress
 from benchmarks.depth_cases import (
     NETWORKS,
     PIXELS,
@@ -26,11 +27,13 @@ from benchmarks.depth_cases import (
     config_of,
     files_of,
     labels_there,
+    measured_cases,
     pool,
-    read,
-    rights,
+    right,
     run,
 )
+from benchmarks.figure import Cell, Figure, Table, Value
+from benchmarks.register import here_and_now, write
 from tlcl.adaptation.distance import mmd_distance
 from tlcl.adaptation.evaluate import responses
 from tlcl.data.image_tensors import ImageTensors
@@ -39,12 +42,15 @@ from tlcl.finetuning.trainer import choose_device
 from tlcl.jobs.pretrain import start_weights
 from tlcl.models.blocks import FEATURES
 from tlcl.models.build import build_model
+from tlcl.models.weights import file_sha256
 from tlcl.statistics.paired import Difference, holm, paired_difference
-from tlcl.system.figures import signed_interval
-from tlcl.system.files import atomic_write_text
 
 LABELS, SEEDS, MOST = (50, 200, 800), (0, 1, 2), 2500
 IMAGES = ("ants and bees", "PACS photo", "PACS art painting", "PACS cartoon", "PACS sketch", "CIFAR-10")
+FIGURES = {
+    "ResNet-18 up to layer3": "depth_claim_resnet18_layer3",
+    "EfficientNet-Lite0": "depth_claim_efficientnet_lite0",
+}
 SETTINGS = {"1": "last block", "2": "last two", "all": "everything"}
 DISTANCE_IMAGES = 1000
 
@@ -63,11 +69,11 @@ def cases(data: Path, networks: Sequence[str], cache_dir: str) -> list[Case]:
     ]  # fmt: skip
 
 
-def measure_distances(data: Path, weights: Path, network: str, out: Path) -> dict[str, float]:
+def measure_distances(data: Path, weights: Path, network: str, kept: Path) -> dict[str, float]:
     """The MMD of each set's features to those of ImageNet images, on the network as it was pretrained."""
-    file = out / f"{file_name(f'distances {network}')}.json"
-    if file.is_file():
-        return dict(json.loads(file.read_text()))
+    known = read(kept).get(distances(network))
+    if known is not None:
+        return dict(known["mmd"])
     config = config_of(Case(network, IMAGES[0], 0, 0), weights)
     device = choose_device(config)
     net, backbone = build_model(config.model, 2, 0)
@@ -81,8 +87,12 @@ def measure_distances(data: Path, weights: Path, network: str, out: Path) -> dic
         theirs = responses(net, images.images, FEATURES, device, "32-true")
         found[name] = mmd_distance(ours.vectors.numpy(), theirs.vectors.numpy())
         progress(f"distance of {name}: {found[name]:.3f}")
-    atomic_write_text(file, json.dumps(found, indent=2) + "\n")
+    keep(kept, distances(network), {"mmd": found})
     return found
+
+
+def distances(network: str) -> str:
+    return f"{network}, distances"
 
 
 def _some(images: ImageTensors) -> ImageTensors:
@@ -96,8 +106,8 @@ def deepest(found: dict[str, Any], setting: str) -> str:
 
 def pair(found: Sequence[dict[str, Any]], setting: str) -> Difference:
     """The gain over the head alone, of all seeds of one set and number of labels."""
-    heads = np.array([rights(one, "head") for one in found])
-    return paired_difference(heads, np.array([rights(one, deepest(one, setting)) for one in found]))
+    heads = np.array([right(one, "head") for one in found])
+    return paired_difference(heads, np.array([right(one, deepest(one, setting)) for one in found]))
 
 
 def gain(one: dict[str, Any], setting: str) -> float:
@@ -144,56 +154,65 @@ def _mean_gain(found: Sequence[dict[str, Any]], name: str, size: int, setting: s
     return float(np.mean([gain(one, setting) for one in mine]))
 
 
-def table(found: Sequence[dict[str, Any]], far: dict[str, float]) -> str:
-    lines = []
+def gains_table(found: Sequence[dict[str, Any]], far: dict[str, float]) -> Table:
+    """A row a set and number of labels, nearest set first."""
+    lines: list[tuple[Cell, ...]] = []
     for name in sorted(far, key=lambda name: far[name]):
         for size in sorted({one["labels"] for one in found if one["images"] == name}):
             mine = [one for one in found if (one["images"], one["labels"]) == (name, size)]
-            head = np.mean([one["settings"]["head"]["acc"] for one in mine])
+            head = Value(float(np.mean([one["settings"]["head"]["acc"] for one in mine])))
             pairs = [pair(mine, setting) for setting in SETTINGS]
-            cells = [signed_interval(one.difference, one.low, one.high) for one in pairs]
-            lines.append((name, f"{far[name]:.2f}", f"{size:,}", str(len(mine)), f"{100 * head:.1f}", *cells))
-    return markdown(("images", "MMD", "labels", "seeds", "head alone, %", *SETTINGS.values()), lines)
+            cells = [Value(one.difference, "signed", one.low, one.high) for one in pairs]
+            lines.append((name, f"{far[name]:.2f}", f"{size:,}", str(len(mine)), head, *cells))
+    return Table(("images", "MMD", "labels", "seeds", "head alone, %", *SETTINGS.values()), tuple(lines))
+
+
+def trends_table(trended: Sequence[dict[str, Any]]) -> Table:
+    rows = tuple(
+        (f"{one['setting']}, with {one['with']}", str(one["rows"]), Value(one["rise"], "signed"),
+         f"{one['p']:.2g}", f"{one['holm']:.2g}")
+        for one in trended
+    )  # fmt: skip
+    return Table(("gain over the head alone", "rows", "last less first, points", "p", "p, Holm"), rows)
+
+
+def figure(network: str, options: argparse.Namespace) -> Figure:
+    """What is measured of one network so far, for the register."""
+    cache_dir = config_of(Case(network, IMAGES[0], 0, 0), options.weights).cache_dir
+    plan = cases(options.data, [network], cache_dir)
+    far = measure_distances(options.data, options.weights, network, options.kept)
+    run(plan, options.data, options.weights, options.kept, [1, 2, "all"], options.minutes)
+    found = measured_cases(options.kept, plan)
+    digests = {name: file_sha256(path) for name, path in files_of(options).items()}
+    weights = {f"weights/{options.weights.name}"} if "ResNet" in network else set()
+    return Figure(
+        FIGURES[network], (f"python -m benchmarks.depth_claim --data data --weights FILE --network '{network}'",),
+        SEEDS, {name: one for name, one in digests.items() if not name.startswith("weights/")},
+        {name: digests[name] for name in weights}, measured=here_and_now() | measured(found),
+        parts=(f"{len(found)} of {len(plan)} cases.", gains_table(found, far), trends_table(trends(found, far))),
+    )  # fmt: skip
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the archives")
     parser.add_argument("--weights", type=Path, required=True, help="ResNet-18's ImageNet weights up to layer3")
     parser.add_argument("--network", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
-    parser.add_argument("--out", type=Path, default=Path("runs/depth_claim"), help="what is measured is kept there")
+    parser.add_argument("--kept", type=Path, default=KEPT / "depth_claim.jsonl", help="what is measured goes there")
     parser.add_argument("--minutes", type=float, default=1e9, help="no case is begun after so many")
 
 
 def section(options: argparse.Namespace) -> str:
-    cache_dir = config_of(Case(options.network[0], IMAGES[0], 0, 0), options.weights).cache_dir
     parts = []
     for network in options.network:
-        plan = cases(options.data, [network], cache_dir)
-        far = measure_distances(options.data, options.weights, network, _there(options.out))
-        run(plan, options.data, options.weights, options.out, [1, 2, "all"], options.minutes)
-        found = read(options.out, plan)
-        trended = trends(found, far)
-        lines = [
-            (f"{one['setting']}, with {one['with']}", str(one["rows"]), f"{100 * one['rise']:+.1f}",
-             f"{one['p']:.2g}", f"{one['holm']:.2g}")
-            for one in trended
-        ]  # fmt: skip
-        parts += [
-            f"### {network}", f"{len(found)} of {len(plan)} cases.", table(found, far),
-            markdown(("gain over the head alone", "rows", "last less first, points", "p", "p, Holm"), lines),
-        ]  # fmt: skip
+        one = figure(network, options)
+        write(one)
+        parts += [f"### {network}", one.text()]
     return "\n\n".join(parts)
 
 
-def _there(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 BENCHMARK = Benchmark(
-    "benchmarks.depth_claim", "More labels, farther targets, more layers?", __doc__, add_options, section,
-    ("--minutes", "1"), files_of, lambda _: SEEDS,
-)  # fmt: skip
+    "benchmarks.depth_claim", "More labels, farther targets, more layers?", __doc__, add_options, section, ()
+)
 
 if __name__ == "__main__":
     BENCHMARK.main()

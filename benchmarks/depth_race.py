@@ -7,22 +7,21 @@ best. The grid's seconds are those of every setting in every fold, by the race's
 """
 
 import argparse
-import json
-import shutil
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.cases import CASES as KEPT
+from benchmarks.cases import keep, read
 from benchmarks.common import Benchmark, markdown, progress
-from benchmarks.depth_cases import NETWORKS, Case, files_of, prepared, read, rights, run
+from benchmarks.depth_cases import NETWORKS, Case, files_of, prepared, right, run
 from tlcl.jobs.race import Race
 from tlcl.jobs.race_record import race_record
 from tlcl.statistics.accuracy import accuracy_interval
-from tlcl.system.files import atomic_write_text
 from tlcl.tracking.records import RunDirectory
 
 NETWORK = next(iter(NETWORKS))
@@ -43,42 +42,44 @@ CASES = tuple(
 )  # fmt: skip
 
 
-def race_of(case: Case, data: Path, weights: Path, out: Path) -> dict[str, Any]:
+def race_of(case: Case, data: Path, weights: Path) -> dict[str, Any]:
     """What the race comes to, and its seconds."""
     began = time.perf_counter()
     ready = prepared(case, data, weights)
-    config, folder = ready.config, out / "race" / case.file.removesuffix(".json")
-    shutil.rmtree(folder, ignore_errors=True)
+    config = ready.config
     assert config.depth is not None
     config.depth.settings, config.depth.curve = [str(setting) for setting in SETTINGS], []
-    with RunDirectory(folder, resume=False) as directory:
+    with tempfile.TemporaryDirectory() as folder, RunDirectory(Path(folder, "race"), resume=False) as directory:
         directory.begin(config)
         race = Race(config, directory, ready.first, ready.start)
         race.run()
         found = race_record(race, race.images)
-    taken = [asdict(one) for one in race.done]
-    shutil.rmtree(folder)
-    return {"record": found, "trainings": taken, "seconds": time.perf_counter() - began}
+    trainings = [{"setting": one.setting, "seconds": one.seconds} for one in race.done]
+    return {"record": found, "trainings": trainings, "seconds": round(time.perf_counter() - began, 2)}
 
 
-def run_races(data: Path, weights: Path, out: Path, minutes: float) -> None:
-    """Race on what is not raced on yet."""
+def run_races(data: Path, weights: Path, kept: Path, minutes: float) -> None:
+    """Race on what is measured and not raced on yet."""
     began = time.monotonic()
     for number, case in enumerate(CASES):
-        file = out / f"race_{case.file}"
-        if file.is_file() or not (out / case.file).is_file():
+        known = read(kept)
+        if raced(case) in known or case.name not in known:
             continue
         if time.monotonic() - began > 60 * minutes:
             return
-        found = race_of(case, data, weights, out)
-        atomic_write_text(file, json.dumps(found) + "\n")
-        progress(f"race {number + 1} of {len(CASES)}: {case}: {found['record']['chosen'] or 'head'}")
+        found = race_of(case, data, weights)
+        keep(kept, raced(case), found)
+        progress(f"race {number + 1} of {len(CASES)}: {case.name}: {found['record']['chosen'] or 'head'}")
+
+
+def raced(case: Case) -> str:
+    return f"race: {case.name}"
 
 
 def regret(found: dict[str, Any], chosen: str) -> tuple[float, float]:
     """Points that the best setting has more than the chosen one: on all test images, and cross-fitted in halves."""
     names = list(found["settings"])
-    answers = np.array([rights(found, name) for name in names]).astype(float)
+    answers = np.array([right(found, name) for name in names]).astype(float)
     mine = names.index(chosen)
     whole = answers.mean(1)
     halves = (answers[:, ::2], answers[:, 1::2])
@@ -86,25 +87,23 @@ def regret(found: dict[str, Any], chosen: str) -> tuple[float, float]:
     return float(whole.max() - whole[mine]), float(np.mean(crossed))
 
 
-def rows_of(out: Path) -> list[dict[str, Any]]:
+def rows_of(kept: Path) -> list[dict[str, Any]]:
     """A row a case that is measured and raced on."""
-    rows = []
+    known, rows = read(kept), []
     for case in CASES:
-        file = out / f"race_{case.file}"
-        for found in read(out, [case]) if file.is_file() else []:
-            race = json.loads(file.read_text())
-            record = race["record"]
-            chosen = record["chosen"] or "head"
-            seconds: dict[str, list[float]] = {}
-            for training in race["trainings"]:
-                seconds.setdefault(training["setting"], []).append(training["seconds"])
-            raced = sum(map(sum, seconds.values()))
-            grid = record["folds"] * sum(float(np.mean(one)) for one in seconds.values())
-            whole, crossed = regret(found, chosen)
-            gain = found["settings"][chosen]["acc"] - found["settings"]["head"]["acc"]
-            always = {name: regret(found, name) for name in found["settings"]}
-            rows.append({"case": case, "chosen": chosen, "regret": whole, "crossed": crossed, "gain": gain,
-                         "share": raced / grid, "seconds": race["seconds"], "always": always})  # fmt: skip
+        if raced(case) not in known:
+            continue
+        found, race = known[case.name], known[raced(case)]
+        chosen = race["record"]["chosen"] or "head"
+        seconds: dict[str, list[float]] = {}
+        for training in race["trainings"]:
+            seconds.setdefault(training["setting"], []).append(training["seconds"])
+        grid = race["record"]["folds"] * sum(float(np.mean(one)) for one in seconds.values())
+        whole, crossed = regret(found, chosen)
+        gain = found["settings"][chosen]["acc"] - found["settings"]["head"]["acc"]
+        always = {name: regret(found, name) for name in found["settings"]}
+        rows.append({"case": case, "chosen": chosen, "regret": whole, "crossed": crossed, "gain": gain,
+                     "share": sum(map(sum, seconds.values())) / grid, "always": always})  # fmt: skip
     return rows
 
 
@@ -134,7 +133,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the archives")
     parser.add_argument("--weights", type=Path, required=True, help="ResNet-18's ImageNet weights up to layer3")
-    parser.add_argument("--out", type=Path, default=Path("runs/depth_race"), help="what is measured is kept there")
+    parser.add_argument("--kept", type=Path, default=KEPT / "depth_race.jsonl", help="what is measured goes there")
     parser.add_argument("--minutes", type=float, default=1e9, help="no case is begun after so many")
 
 
@@ -144,9 +143,9 @@ def section(options: argparse.Namespace) -> str:
         left = options.minutes - (time.monotonic() - began) / 60
         if left <= 0:
             break
-        run([case], options.data, options.weights, options.out, SETTINGS, left)
-        run_races(options.data, options.weights, options.out, left)
-    rows = rows_of(options.out)
+        run([case], options.data, options.weights, options.kept, SETTINGS, left)
+        run_races(options.data, options.weights, options.kept, left)
+    rows = rows_of(options.kept)
     table = markdown(
         ("images", "labels", "seed", "recommended", "gain", "regret", "cross-fitted", "share of the grid"),
         [(row["case"].images, str(row["case"].labels), str(row["case"].seed), row["chosen"],

@@ -29,13 +29,16 @@ def hashes(folder: Path, names: Sequence[str]) -> dict[str, str]:
     return {name: file_sha256(folder / name) for name in names}
 
 
+def commit() -> str:
+    """Of the code that runs; empty outside of a checkout."""
+    asked = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def here_and_now() -> dict[str, Any]:
     """What `Figure.measured` holds."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
     return {
-        "date": date.today().isoformat(), "commit": commit, "processor": processor(),
+        "date": date.today().isoformat(), "commit": commit(), "processor": processor(),
         "threads": torch.get_num_threads(), "processors": os.cpu_count(), "versions": installed(),
     }  # fmt: skip
 
@@ -44,9 +47,9 @@ def measured_in(run_dir: Path) -> dict[str, Any]:
     """What `Figure.measured` holds of a finished run, from its own records; it ran on this machine."""
     environment = json.loads((run_dir / "environment.json").read_text())
     ended = datetime.fromtimestamp((run_dir / "summary.json").stat().st_mtime).date()
-    commit = str(environment["git_commit"] or "")[:7]
+    at = str(environment["git_commit"] or "")[:7]
     return {
-        "date": ended.isoformat(), "commit": f"{commit} with changes" if environment["git_dirty"] else commit,
+        "date": ended.isoformat(), "commit": f"{at} with changes" if environment["git_dirty"] else at,
         "processor": processor(), "threads": environment["threads"], "processors": environment["processors"],
         "versions": {name: one for name, one in environment["versions"].items() if name in PACKAGES},
     }  # fmt: skip

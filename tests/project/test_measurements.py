@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test, rankdata
 
-from benchmarks import depth_claim, depth_race
+from benchmarks import cases, depth_claim, depth_race
 from benchmarks.chain import METHODS, NETWORKS, steps
 from benchmarks.steps import methods_table, perform
 from tlcl.statistics.paired import holm
@@ -21,7 +21,7 @@ FAR = {name: 0.1 * (number + 1) for number, name in enumerate(SETS)}
 
 
 def answers(right: int) -> dict[str, Any]:
-    return {"right": "1" * right + "0" * (IMAGES - right), "acc": right / IMAGES}
+    return {"right": cases.answers(number < right for number in range(IMAGES)), "acc": right / IMAGES}
 
 
 def measured(gains: np.ndarray) -> list[dict[str, Any]]:
@@ -32,7 +32,7 @@ def measured(gains: np.ndarray) -> list[dict[str, Any]]:
             for seed in depth_claim.SEEDS:
                 right = 100 + int(gains[row, column]) + (seed - 1)  # seeds differ, their mean does not
                 settings = {"head": answers(100), **{depth: answers(right) for depth in ("1", "2", "4")}}
-                case = {"images": name, "labels": size, "seed": seed, "blocks": list("abcde")}
+                case = {"images": name, "labels": size, "seed": seed, "blocks": list("abcde"), "tested": IMAGES}
                 found.append(case | {"settings": settings})
     return found
 
@@ -73,15 +73,54 @@ def test_seeds_of_one_set_are_no_rows() -> None:
 
 def test_regret_by_hand() -> None:
     """Three settings on four images; halves are the images in turn."""
-    found = {"settings": {
-        "head": {"right": "1001"}, "1": {"right": "1011"}, "2": {"right": "0111"},
-    }}  # fmt: skip
+    rights = {"head": "1001", "1": "1011", "2": "0111"}
+    kept = {name: {"right": cases.answers(bit == "1" for bit in bits)} for name, bits in rights.items()}
+    found = {"settings": kept, "tested": 4}
     whole, crossed = depth_race.regret(found, "head")
     assert whole == pytest.approx(1 / 4)
     # Images 1 and 3: head 1/2, depth 1 has 1; on the others depth 1 has 1/2, head 1/2: nothing lost.
     # Images 2 and 4: head 1/2, depth 2 has 1; on the others depth 2 has 1/2, head 1/2: nothing lost.
     assert crossed == pytest.approx(0)
     assert depth_race.regret(found, "1") == (0, pytest.approx((0 + (1 / 2 - 1)) / 2))
+
+
+@pytest.mark.parametrize("images", [1, 8, 13])
+def test_answers_are_kept_to_the_bit(images: int) -> None:
+    right = np.random.default_rng(images).random(images) < 0.5
+    assert (cases.rights(cases.answers(right), images) == right).all()
+    assert cases.answers([True, False, False, True]) == "90"
+
+
+def test_cases_go_on_where_another_stopped(tmp_path: Path) -> None:
+    """Also beside another that keeps cases in the same file; a second measurement takes the first's place."""
+    kept = tmp_path / "cases" / "some.jsonl"
+    assert cases.read(kept) == {}
+    for name, acc in (("b", 0.5), ("a", 0.25), ("b", 0.75)):
+        cases.keep(kept, name, {"acc": acc})
+    found = cases.read(kept)
+    assert {name: one["acc"] for name, one in found.items()} == {"a": 0.25, "b": 0.75}
+    assert [json.loads(line)["case"] for line in kept.read_text().splitlines()] == ["a", "b"]
+    assert all({"commit", "date", "torch"} <= set(one) for one in found.values())
+    old = {"date": "2025-01-01", "commit": "abc"}
+    assert cases.measured([old, {"date": "2026-01-01", "commit": "def"}, old]) == {
+        "date": "2026-01-01", "commit": "abc, def",
+    }  # fmt: skip
+
+
+def test_the_race_is_counted_from_what_is_kept(tmp_path: Path) -> None:
+    """One case by hand: the head chosen, one point of two lost, 3 of 4 seconds."""
+    kept, case = tmp_path / "race.jsonl", depth_race.CASES[0]
+    settings = {"head": "0011", "1": "1011"}
+    answers = {name: {"right": cases.answers(bit == "1" for bit in bits), "acc": bits.count("1") / 4}
+               for name, bits in settings.items()}  # fmt: skip
+    cases.keep(kept, case.name, {"settings": answers, "tested": 4})
+    assert depth_race.rows_of(kept) == []
+    trainings = [{"setting": "1", "seconds": 2}, {"setting": "1", "seconds": 1}, {"setting": "2", "seconds": 3}]
+    record = {"chosen": None, "folds": 2}
+    cases.keep(kept, depth_race.raced(case), {"record": record, "trainings": trainings})
+    (row,) = depth_race.rows_of(kept)
+    assert (row["chosen"], row["gain"], row["regret"]) == ("head", 0, 0.25)
+    assert row["share"] == pytest.approx(6 / (2 * (1.5 + 3)))
 
 
 def test_the_methods_of_a_comparison(tmp_path: Path) -> None:
