@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test, rankdata
 
-from benchmarks import cases, depth_claim, depth_race
+from benchmarks import cases, depth_claim, depth_race, layers
 from benchmarks.chain import METHODS, NETWORKS, steps
-from benchmarks.steps import methods_table, perform
+from benchmarks.common import with_files
+from benchmarks.steps import accuracy, methods_table, perform
+from tlcl.config.compose import composed_config
+from tlcl.config.parse import parse_config
 from tlcl.statistics.paired import holm
 
 IMAGES = 200
@@ -149,3 +152,41 @@ def test_the_steps_of_the_chain_are_commands(network: str) -> None:
     typed = steps(NETWORKS[network])
     assert list(typed)[-4:] == ["head", "blocks", "tasks", "methods"]
     assert all(method in typed["methods"] for method in METHODS)
+
+
+def test_streams_are_compared_on_the_same_images(tmp_path: Path) -> None:
+    """Runs that are done already, by hand: 60 of 100 images right, then 40 of the same 60 and 10 others."""
+    stream = layers.STREAMS["cifar10"]
+    for path in stream.hashed:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(b"images")
+    rights = {"layers": np.arange(100) < 60, "er": (np.arange(100) < 40) | (np.arange(100) >= 90)}
+    for method, right in rights.items():
+        run = tmp_path / "runs" / method
+        run.mkdir(parents=True)
+        probabilities = np.eye(2)[1 - right.astype(int)]
+        np.savez(run / "test_predictions.npz", probabilities=probabilities, labels=np.zeros(100, dtype=int))
+        (run / "summary.json").write_text(json.dumps({
+            "status": "complete", "test_acc": right.mean(), "test_size": 100, "task_given_accuracy": None,
+            "forgetting": 0.25, "calibration": {"test_confidence_after": 0.5}, "seconds": 60,
+        }))  # fmt: skip
+        (run / "environment.json").write_text(json.dumps({
+            "git_commit": "0123456789", "git_dirty": False, "threads": 2, "processors": 2, "versions": {},
+        }))  # fmt: skip
+    found = layers.figure(stream, tmp_path, tmp_path / "runs", ["layers", "er"])
+    table = found.table()
+    assert table.cell(("layers",), "all classes") == accuracy({"test_acc": 0.6, "test_size": 100}).text()
+    assert table.cell(("er",), "less layers (95 %)").startswith("-10.0 (-19.6 to +")  # 10 better, 20 worse
+    assert (table.cell(("er",), "with the task given"), table.cell(("er",), "forgetting")) == ("", "25.0")
+    assert found.values["er"].value == 0.5
+    assert found.certify is not None
+    assert "data.train=cifar10/train.tar" in found.certify["run"]
+
+
+@pytest.mark.parametrize("stream", layers.STREAMS)
+def test_the_streams_are_commands(stream: str) -> None:
+    for method in layers.METHODS:
+        typed = with_files(layers.typed(layers.STREAMS[stream], method), {})
+        config = parse_config(composed_config(typed))
+        assert config.method is not None
+        assert config.method.name == method

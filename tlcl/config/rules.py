@@ -99,6 +99,7 @@ def check_how_deep(config: Config) -> None:
 def check_finetuning(config: Config) -> None:
     """That fine-tuning is given nothing that only other jobs have, and images to choose the checkpoint on."""
     _check_no_adaptation(config)
+    _check_no_stream(config)
     for group in ("method", "compare"):
         if getattr(config, group) is not None:
             raise UserError(f"{group} needs tasks; add continual=class_incremental, or leave out {group}")
@@ -182,6 +183,15 @@ def _check_no_adaptation(config: Config) -> None:
         raise UserError("adaptation needs a labelled source domain, e.g. data@source=rendered_digits")
 
 
+def _check_no_stream(config: Config) -> None:
+    for key, data in (("data", config.data), ("data@source", config.source)):
+        if data is not None and data.source == "domain_stream":
+            raise UserError(
+                f"{key}=domain_stream is for continual learning, e.g. +experiment=continual_pacs; {key}=domains is "
+                "one of the domains"
+            )
+
+
 def check_adaptation(config: Config) -> None:
     """That the optional groups of a job with a source domain fit each other.
 
@@ -189,6 +199,7 @@ def check_adaptation(config: Config) -> None:
         UserError: they do not; one sentence that names the key.
     """
     assert config.source is not None
+    _check_no_stream(config)
     _check_finetuning_only(config)
     for group in ("continual", "method"):
         if getattr(config, group) is not None:

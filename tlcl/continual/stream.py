@@ -138,10 +138,28 @@ def _relabel(source: Source, order: list[int], size: int) -> Source:
     place = torch.empty(len(order), dtype=torch.int64)
     place[torch.tensor(order)] = torch.arange(len(order)) % size
     names = tuple(f"place {number + 1}" for number in range(size))
+    if source.domains:  # the same classes in each task
+        names = tuple(name.removeprefix(f"{source.domains[0]}/") for name in source.pool.classes[:size])
     pool, test = (
         replace(part, labels=place[part.labels], classes=names) for part in (source.pool, source.test)
     )
     return replace(source, pool=pool, test=test)
+
+
+def _check_domains(source: Source, config: ContinualConfig) -> None:
+    """That each task is a domain.
+
+    Raises:
+        UserError: another scenario, number of classes or order.
+    """
+    size = len(source.pool.classes) // len(source.domains)
+    wanted = {"scenario": DOMAIN, "classes_per_task": size, "class_order": "given"}
+    for key, value in wanted.items():
+        if (given := getattr(config, key)) != value:
+            raise UserError(
+                f"continual.{key}={given} must be {value} with data=domain_stream: each task is a domain of {size} "
+                "classes, in the order of data.domains"
+            )
 
 
 def build_stream(
@@ -154,9 +172,12 @@ def build_stream(
 
     Raises:
         UserError: impossible sizes or orders, fewer than two tasks, tasks of unequal size in the
-            domain-incremental scenario, a class without training or test images.
+            domain-incremental scenario, tasks that are not the source's domains, a class without training or
+            test images.
     """
     names, labels = source.pool.classes, source.pool.labels
+    if source.domains:
+        _check_domains(source, config)
     sizes = task_sizes(config.classes_per_task, len(names))
     order = class_order(config.class_order, names, seed)
     if len(sizes) < 2:

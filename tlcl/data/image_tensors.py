@@ -110,6 +110,7 @@ class Source:
         test_origin: where the test images come from, as what follows "100 to test"; empty where that is known of
             the data set.
         val: int64 (V,), images of the pool that are for validation because the user said so; None: any may be.
+        domains: where the classes are those of several domains, each domain's one after another, `DOMAIN/CLASS`.
     """
 
     pool: ImageTensors
@@ -117,17 +118,19 @@ class Source:
     skipped: int = 0
     test_origin: str = ""
     val: Tensor | None = None
+    domains: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.pool.classes != self.test.classes:
             raise UserError(
                 "training and test data have different classes: "
-                + _difference(self.pool.classes, self.test.classes)
+                + difference("training", self.pool.classes, "test", self.test.classes)
             )
         if self.pool.images.shape[1:] != self.test.images.shape[1:]:
             raise UserError("training and test images have different shapes")
 
 
-def _difference(left: Sequence[str], right: Sequence[str]) -> str:
+def difference(first: str, left: Sequence[str], second: str, right: Sequence[str]) -> str:
+    """Which classes one of two data sets has alone: `only in photo ['ox'], only in sketch []`."""
     only_left, only_right = sorted(set(left) - set(right)), sorted(set(right) - set(left))
-    return f"only in training {only_left}, only in test {only_right}"
+    return f"only in {first} {only_left}, only in {second} {only_right}"

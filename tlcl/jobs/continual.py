@@ -23,11 +23,12 @@ from tlcl.errors import UserError
 from tlcl.jobs.fit import loggers_for
 from tlcl.jobs.job import Job, run_job
 from tlcl.jobs.pretrain import start_weights
+from tlcl.models.blocks import place_words
 from tlcl.models.weights import load_kept_head
 from tlcl.prefix_cache.activations import Held
 from tlcl.reports.plots.continual import save_matrix_plots
 from tlcl.statistics.calibration import negative_log_likelihood, reliability
-from tlcl.tracking.accuracy_matrix import write_matrix
+from tlcl.tracking.accuracy_matrix import task_names, write_matrix
 from tlcl.tracking.calibration import write_calibration
 from tlcl.tracking.checkpoint import LAST, PREVIOUS
 from tlcl.tracking.data_record import Parts
@@ -69,7 +70,8 @@ class Continual(Job):
         self.data = load_source(config.data, config.cache_dir)
         self.learner = prepare(config, self.data)
         self.stream, self.net, self.backbone = self.learner.stream, self.learner.net, self.learner.backbone
-        self.source, self.classes = self.stream.source, len(self.stream.names)
+        self.source = self.stream.source
+        self.classes = len(self.stream.names) // max(1, len(self.data.domains))  # a domain's are the others' too
         self.sizes = [len(task.test) for task in self.stream.tasks]
         self.tasks = [[self.stream.names[label] for label in task.members] for task in self.stream.tasks]
 
@@ -127,7 +129,7 @@ class Continual(Job):
             save_matrix_plots(self.directory.path)
         log.info(
             "task %d of %d (%s): %.1f %% on all classes so far, %.0f s", index + 1, len(self.tasks),
-            ", ".join(self.tasks[index]), 100 * figures["continual/cumulative_accuracy"], seconds,
+            task_names(self.tasks)[index], 100 * figures["continual/cumulative_accuracy"], seconds,
         )  # fmt: skip
 
     def _write_matrix(self, history: History, figures: dict[str, Any]) -> None:
@@ -203,7 +205,7 @@ class Continual(Job):
             "calibration": self._calibration(),
             "tasks": self.tasks,
             "epochs": None if closed_form else config.trainer.epochs,
-            "inputs": f"outputs of {self.given}, computed once" if self.learner.frozen else IMAGES,
+            "inputs": f"outputs of {place_words(self.given)}, computed once" if self.learner.frozen else IMAGES,
             "train_size": sum(len(task.split.train) for task in self.stream.tasks),
             "val_size": sum(len(task.split.val) for task in self.stream.tasks),
             "processes": 1 if closed_form else config.trainer.processes,

@@ -88,9 +88,14 @@ NAMED = 14  # tasks whose names fit below an axis
 
 
 def task_names(tasks: Sequence[Sequence[str]], length: int = 22) -> list[str]:
-    """A short name a task: its classes, or their number where they do not fit."""
+    """A short name a task: its domain, its classes, or their number where they do not fit.
+
+    Classes of a stream of domains are `DOMAIN/CLASS`; the name of a folder has no slash.
+    """
     names = []
     for number, classes in enumerate(tasks, start=1):
-        joined = ", ".join(classes)
+        domains = {name.partition("/")[0] for name in classes if "/" in name}
+        one = len(domains) == 1 and all("/" in name for name in classes)
+        joined = domains.pop() if one else ", ".join(classes)
         names.append(joined if len(joined) <= length else f"task {number} ({len(classes)} classes)")
     return names if len(tasks) <= NAMED else [str(number) for number in range(1, len(tasks) + 1)]

@@ -13,6 +13,7 @@ from PIL import Image
 from tests.conftest import composed, go
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
+from tlcl.continual.stream import Stream, build_stream
 from tlcl.data.image_tensors import Source
 from tlcl.data.sources.domains import names_of
 from tlcl.data.sources.registry import load_source, load_target
@@ -85,3 +86,101 @@ def test_from_one_domain_to_another(root: Path, tmp_path: Path) -> None:
     summary = json.loads((path / "summary.json").read_text())
     assert (summary["source"], summary["target"]) == ("photo", "sketch")
     assert (summary["source_train_size"], summary["train_size"], summary["test_size"]) == (12, 12, 4)
+
+
+def stream_config(root: Path, *more: str) -> Any:
+    given = ["+experiment=continual_pacs", f"data.root={root}", "data.domains=[]", "data.size=16", *more]
+    return parse_config(composed_config([*given, "continual.classes_per_task=2", "logger=none"]))
+
+
+def test_a_stream_of_domains_has_the_images_of_each(root: Path, tmp_path: Path) -> None:
+    """Pool and test set are those of the domains by themselves, one after another, as asked for."""
+    order = ["sketch", "art painting", "photo"]
+    stream: Source = load_source(stream_config(root, f"data.domains={order}".replace("'", '"')).data, str(tmp_path))
+    assert stream.domains == tuple(order)
+    assert stream.pool.classes == tuple(f"{domain}/{name}" for domain in order for name in ("cat", "dog"))
+    for side in ("pool", "test"):
+        apart = [getattr(load_source(config_of(root, domain), str(tmp_path)), side) for domain in order]
+        whole = getattr(stream, side)
+        assert torch.equal(whole.images, torch.cat([one.images for one in apart]))
+        labels = torch.cat([one.labels + 2 * number for number, one in enumerate(apart)])
+        assert torch.equal(whole.labels, labels)
+        assert whole.names == tuple(f"{name}/{file}" for name, one in zip(order, apart, strict=True)
+                                    for file in one.names)  # fmt: skip
+        assert torch.equal(whole.digests, torch.cat([one.digests for one in apart]))
+
+
+def test_each_task_is_a_domain_with_the_same_outputs(root: Path, tmp_path: Path) -> None:
+    config = stream_config(root)
+    source = load_source(config.data, str(tmp_path))
+    stream = build_stream(source, config.continual, train_size=None, val_size=6, seed=0)
+    names = [[stream.names[label] for label in task.members] for task in stream.tasks]
+    domains = ("art painting", "photo", "sketch")
+    assert names == [[f"{domain}/{name}" for name in ("cat", "dog")] for domain in domains]
+    assert stream.source.pool.classes == ("cat", "dog")
+    assert [task.outputs for task in stream.tasks] == [(0, 1)] * 3
+    is_dog = torch.tensor(["/dog/" in name for name in stream.source.pool.names])
+    assert torch.equal(stream.source.pool.labels == 1, is_dog)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("continual=class_incremental", "continual.scenario=class_incremental must be domain_incremental with"),
+        ("continual.classes_per_task=3", "continual.classes_per_task=3 must be 2 with data=domain_stream"),
+        ("continual.class_order=shuffled", "continual.class_order=shuffled must be given with"),
+        ("data.domains=[photo,clipart]", "data.domains names clipart, which is not in"),
+        ("data.domains=[photo,photo]", "data.domains names photo twice"),
+        ("data.domains=[photo]", "needs two domains at least"),
+        ("data.labels=none", "data.labels=none is for the target of an adaptation"),
+    ],
+)
+def test_no_other_stream(root: Path, tmp_path: Path, given: str, sentence: str) -> None:
+    config = parse_config(composed_config([
+        "+experiment=continual_pacs", f"data.root={root}", "data.domains=[]", "data.size=16",
+        "continual.classes_per_task=2", "logger=none", given,
+    ]))  # fmt: skip
+
+    def stream() -> Stream:
+        source = load_source(config.data, str(tmp_path))
+        assert config.continual is not None
+        return build_stream(source, config.continual, train_size=None, val_size=6, seed=0)
+
+    with pytest.raises(UserError) as raised:
+        stream()
+    assert sentence in str(raised.value)
+
+
+def test_domains_of_a_stream_have_the_same_classes(root: Path, tmp_path: Path) -> None:
+    other = tmp_path / "others"
+    for domain, names in (("a", ("cat", "dog")), ("b", ("cat", "ox"))):
+        for name in names:
+            (other / domain / name).mkdir(parents=True)
+            for number in range(5):
+                noise = np.random.default_rng(number).integers(0, 200, (16, 16, 3))
+                Image.fromarray(noise.astype(np.uint8)).save(other / domain / name / f"{number}.png")
+    with pytest.raises(UserError, match=r"here they differ: only in a \['dog'\], only in b \['ox'\]"):
+        load_source(stream_config(other).data, str(tmp_path))
+
+
+@pytest.mark.parametrize("group", ["data", "data@source"])
+def test_a_stream_is_for_continual_learning(root: Path, group: str) -> None:
+    given = ["data=digits", f"{group}=domain_stream", f"{group.removeprefix('data@')}.root={root}", "logger=none"]
+    adapted = ["adaptation=dann"] if group == "data@source" else []
+    with pytest.raises(UserError, match=f"{group}=domain_stream is for continual learning"):
+        parse_config(composed_config([*(given if adapted else given[1:]), *adapted]))
+
+
+def test_forgetting_from_domain_to_domain(root: Path, tmp_path: Path) -> None:
+    path = go(
+        composed(
+            tmp_path, "+experiment=continual_pacs", f"data.root={root}", "data.domains=[]", "data.size=16",
+            "model=small_cnn", "model.input_size=16", "thaw=all", "method=slda", "continual.classes_per_task=2",
+            "data.train_size=null", "data.val_size=6", "data.batch_size=4",
+        )
+    )  # fmt: skip
+    summary = json.loads((path / "summary.json").read_text())
+    assert summary["tasks"][0] == ["art painting/cat", "art painting/dog"]
+    assert (summary["test_size"], summary["classes"]) == (12, 2)
+    assert "<td>art painting</td>" in (path / "report.html").read_text()
+    assert "cat" in json.loads((path / "labels.json").read_text())["classes"]

@@ -229,27 +229,27 @@ def _rows(images: Tensor, names: list[str], found: Mapping[str, Result], plan: P
     )
 
 
-def joined(folder: Path, first: Tensor, second: Tensor, *digests: Tensor) -> Tensor:
-    """The images of both, uint8 (N + M, C, H, W), in a file of their own; in memory where it cannot be written.
+def joined(folder: Path, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """The images of all parts, uint8 (N, C, H, W), in a file of their own; in memory where it cannot be written.
 
     Args:
-        digests: of the images' pixels, by which the file is found again.
+        parts: images, and the digests of their pixels, by which the file is found again.
     """
-    shape = (len(first) + len(second), *first.shape[1:])
-    about = b"".join(part.numpy().tobytes() for part in digests)
+    shape = (sum(len(images) for images, _ in parts), *parts[0][0].shape[1:])
+    about = b"".join(digests.numpy().tobytes() for _, digests in parts)
     key = hashlib.blake2b(repr(shape).encode() + about, digest_size=16).hexdigest()
     pixels = folder / f"{key}.joined.bin"
     try:
         if not pixels.is_file() or pixels.stat().st_size != math.prod(shape):
             with atomic_open(pixels) as file:
-                for images in (first, second):
+                for images, _ in parts:
                     for image in images:
                         file.write(image.numpy().tobytes())
         return _mapped(pixels, shape)
     except OSError as error:
         _check_memory(math.prod(shape), folder, error)
         log.warning("decoded images are not cached: %s", error)
-        return torch.cat([first, second])
+        return torch.cat([images for images, _ in parts])
 
 
 def _check_memory(size: int, folder: Path, error: OSError) -> None:

@@ -1,7 +1,7 @@
 """`data=image_folder`: a user's own images, one folder a class."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -117,15 +117,18 @@ def _held_out(pool: Decoded, config: ImageFolderConfig) -> tuple[ImageTensors, I
 
 def _with_validation(images: ImageTensors, val: ImageTensors, decoding: Decoding) -> ImageTensors:
     """Both, those of validation last, below `val/`, whatever their folder is called."""
-    assert images.sizes is not None
-    assert val.sizes is not None
-    assert images.digests is not None
-    assert val.digests is not None
-    return replace(
-        images,
-        images=joined(decoding.folder, images.images, val.images, images.digests, val.digests),
-        labels=torch.cat([images.labels, val.labels]),
-        names=(*images.names, *(f"val/{name}" for name in val.names)),
-        sizes=torch.cat([images.sizes, val.sizes]),
-        digests=torch.cat([images.digests, val.digests]),
-    )
+    names = (*images.names, *(f"val/{name}" for name in val.names))
+    return together([images, val], names, decoding)
+
+
+def together(parts: Sequence[ImageTensors], names: tuple[str, ...], decoding: Decoding) -> ImageTensors:
+    """The images of files of several folders, which have the same classes, one after another."""
+    sizes, digests = [], []
+    for part in parts:
+        assert part.sizes is not None
+        assert part.digests is not None
+        sizes.append(part.sizes)
+        digests.append(part.digests)
+    pixels = joined(decoding.folder, [(part.images, own) for part, own in zip(parts, digests, strict=True)])
+    labels = torch.cat([part.labels for part in parts])
+    return ImageTensors(pixels, labels, parts[0].classes, names, torch.cat(sizes), torch.cat(digests))
