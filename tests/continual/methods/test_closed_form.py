@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tests.continual.conftest import finish_task, tiny_stream
 from tlcl.config.registry import GROUPS
 from tlcl.continual.methods.base import Setting
-from tlcl.continual.methods.ranpac import RIDGES
+from tlcl.continual.methods.ranpac import RIDGES, held_out
 from tlcl.continual.methods.registry import build_method
 from tlcl.seeding import generator
 
@@ -187,13 +187,34 @@ def test_ranpac_is_ridge_regression_on_the_projected_features() -> None:
         observe(method, features, labels, 6)
         end(method)
         x, y = projected(method, features), labels.numpy()
-        held = np.arange(len(y)) % 5 == 0
+        held = held_out(features).numpy()
+        assert 0 < held.sum() < len(held)
         fit_x, fit_y = np.concatenate([before_x, x[~held]]), np.concatenate([before_y, y[~held]])
         errors = [((ridge_scores(fit_x, fit_y, a, x[held]) - np.eye(K)[y[held]]) ** 2).mean() for a in RIDGES]
         assert float(method.ridge) == pytest.approx(RIDGES[int(np.argmin(errors))])
         before_x, before_y = np.concatenate([before_x, x]), np.concatenate([before_y, y])
         expected = ridge_scores(before_x, before_y, float(method.ridge), projected(method, inputs))
         np.testing.assert_allclose(predicted(method, inputs).numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_ranpac_holds_out_a_fifth_whatever_the_order() -> None:
+    """Sorted by class, as a folder has them, or shuffled: the same images, ridge and classifier."""
+    features, labels = data([300, 200, 250, 250])
+    held, order = held_out(features), labels.argsort()
+    assert float(held.double().mean()) == pytest.approx(0.2, abs=0.04)  # three deviations of a binomial
+    assert torch.equal(held_out(features[order]), held[order])
+    shuffled = fitted("ranpac", features, labels)
+    by_class = fitted("ranpac", features[order], labels[order], size=64)
+    assert torch.equal(shuffled.ridge, by_class.ridge)
+    torch.testing.assert_close(predicted(by_class, features), predicted(shuffled, features))
+
+
+@pytest.mark.parametrize("images", [1, 2, 4])
+def test_ranpac_of_a_few_images(images: int) -> None:
+    """Of so few none, or all, may be held out."""
+    for seed in range(20):
+        features, labels = data([images, 0, 0, 0], seed)
+        assert bool(predicted(fitted("ranpac", features, labels), features).isfinite().all())
 
 
 def test_ranpac_ridges_are_those_of_the_paper() -> None:

@@ -1,6 +1,7 @@
 """Ridge regression on random projections of frozen features."""
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -13,7 +14,14 @@ from tlcl.continual.methods.base import Method, Network, Setting, TaskData
 from tlcl.seeding import generator
 
 RIDGES = tuple(10.0**power for power in range(-8, 9))
-HELD_OUT = 5  # every fifth example of a task, from the first
+HELD_OUT = 5  # one in so many examples of a task
+
+
+def held_out(features: Tensor) -> Tensor:
+    """bool (B,), about one in `HELD_OUT` of features (B, D): by a hash of each, so that no order matters."""
+    digests = [blake2b(row.tobytes(), digest_size=8).digest() for row in features.float().cpu().numpy()]
+    held = [int.from_bytes(digest, "little") % HELD_OUT == 0 for digest in digests]
+    return torch.tensor(held, dtype=torch.bool, device=features.device)
 
 
 def ridge_solution(gram: Tensor, moments: Tensor, ridge: float) -> Tensor:
@@ -33,9 +41,9 @@ class RanPAC(Method):
 
     h = relu(z W) with a fixed W ~ N(0, 1) of `projection` columns; G = sum h h^T and C = sum h y^T over all
     examples so far; the answer is the largest of h^T (G + ridge I)^-1 C. The ridge, among 10^-8..10^8, is chosen
-    anew in each task: it has the least squared error on a fifth of the task's examples when the rest and all before
-    are fitted (the authors' code fits the rest alone). Default: 2,000 columns; the paper takes 10,000, which costs
-    25 times the memory and 125 times the time of the solution.
+    anew in each task: it has the least squared error on about a fifth of the task's examples (`held_out`) when the
+    rest and all before are fitted (the authors' code holds out the last fifth and fits the rest alone). Default:
+    2,000 columns; the paper takes 10,000, which costs 25 times the memory and 125 times the time of the solution.
     """
 
     closed_form: ClassVar[bool] = True
@@ -59,7 +67,6 @@ class RanPAC(Method):
         self.register_buffer("weights", torch.randn(setting.feature_size, columns, generator=random).double())
         self.register_buffer("ridge", torch.zeros((), dtype=torch.float64))
         self._held_out: list[tuple[Tensor, Tensor]] = []
-        self._observed = 0
 
     def project(self, features: Tensor) -> Tensor:
         """(B, D) -> (B, M), double: so that it is the same in training and under mixed precision."""
@@ -72,14 +79,13 @@ class RanPAC(Method):
     def observe_features(self, features: Tensor, labels: Tensor) -> None:
         projected = self.project(features)
         targets = nn.functional.one_hot(labels, self.moments.shape[1]).double()
-        held = torch.arange(self._observed, self._observed + len(labels), device=labels.device) % HELD_OUT == 0
-        self._observed += len(labels)
+        held = held_out(features)
         self._held_out.append((projected[held], targets[held]))
         self._accumulate(projected[~held], targets[~held])
 
     def end_task(self, net: Network, data: TaskData) -> None:
         projected, targets = (torch.cat(parts) for parts in zip(*self._held_out, strict=True))
-        self._held_out, self._observed = [], 0
+        self._held_out = []
         errors = []
         for ridge in RIDGES:
             answer = projected @ ridge_solution(self.gram, self.moments, ridge)
