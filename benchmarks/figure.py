@@ -129,7 +129,8 @@ class Figure:
         known = self.measured
         parts = [str(known.get("date", "")), f"commit {known['commit']}" if known.get("commit") else ""]
         if known.get("processor"):
-            parts.append(f"{known['threads']} threads of {known['processor']}")
+            threads = known["threads"]
+            parts.append(f"{threads} thread{'s' if threads > 1 else ''} of {known['processor']}")
         versions = known.get("versions", {})
         parts += [f"{name} {versions[name]}" for name in ("torch", *known.get("beside", ())) if name in versions]
         if self.seeds:

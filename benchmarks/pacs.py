@@ -1,16 +1,16 @@
 """Adaptation on photos: the 12 pairs of PACS' four domains, each method beside source only on the same test images.
 
-Each run is one command, `tlcl train +experiment=adapt_pacs`; what it answers is kept in a file below --out, so that
-the same command goes on where it was stopped. Methods that a label-free choice suits are tested at the epoch it
+Each run is one command, `tlcl train +experiment=adapt_pacs`; what it answers is kept, so that the same command goes
+on where it was stopped. Methods that a label-free choice suits are tested at the epoch it
 chooses and at the last one; what they bring is the mean over the pairs, with an interval over the pairs.
 """
 
 import argparse
 import json
 import shlex
-import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,16 +20,19 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import Benchmark, archives, file_name, markdown, progress
+from benchmarks.cases import CASES, answers, keep, measured, read, rights
+from benchmarks.common import Benchmark, progress
+from benchmarks.figure import Cell, Figure, Table, Value
 from benchmarks.own_photos import right_answers
+from benchmarks.register import here_and_now, write
 from tlcl.errors import TrainingError
+from tlcl.models.weights import file_sha256
 from tlcl.reports.tables.spread import mean_std
-from tlcl.statistics.paired import mean_difference
-from tlcl.system.figures import points_spread, signed_interval
-from tlcl.system.files import atomic_write_text
+from tlcl.statistics.paired import mean_difference, paired_difference
 
 DOMAINS = ("photo", "art_painting", "cartoon", "sketch")
 PAIRS = tuple(permutations(DOMAINS, 2))
+SHOWN = ("photo", "sketch")  # the pair that has a table of its own
 SEEDS = (0, 1, 2)
 BASE = "source_only"
 CHOSEN = "adaptation.validator=source_entropy trainer.select=best"
@@ -54,8 +57,8 @@ class Case:
     seed: int
 
     @property
-    def file(self) -> str:
-        return f"{file_name(' '.join((self.network, self.method, *self.pair, f'seed{self.seed}')))}.json"
+    def name(self) -> str:
+        return f"{self.network}, {self.method}, {self.pair[0]} to {self.pair[1]}, seed {self.seed}"
 
     def typed(self, data: str, weights: str) -> str:
         """What is typed after `tlcl train`."""
@@ -76,37 +79,36 @@ def cases(networks: Sequence[str], methods: Sequence[str], seeds: Sequence[int])
 
 
 def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
-    """Answers about the target's test images, as a string of 0 and 1, accuracies and seconds."""
-    folder = options.out / "run"
-    shutil.rmtree(folder, ignore_errors=True)
+    """Answers about the target's test images, accuracies and seconds."""
     typed = case.typed(str((options.data / "pacs").resolve()), str(options.weights.resolve()))
-    words = [*shlex.split(typed), f"run_dir={folder}", "trainer.progress=false"]
-    command = [sys.executable, "-m", "tlcl.train", *words]
-    began = time.perf_counter()
-    ended = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
-    if ended.returncode:
-        raise TrainingError(f"{shlex.join(command)} ended with exit code {ended.returncode}")
-    seconds = time.perf_counter() - began
-    summary, right = json.loads((folder / "summary.json").read_text()), right_answers(folder)
-    shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work, "run")
+        words = [*shlex.split(typed), f"run_dir={folder}", "trainer.progress=false"]
+        command = [sys.executable, "-m", "tlcl.train", *words]
+        began = time.perf_counter()
+        ended = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+        if ended.returncode:
+            raise TrainingError(f"{shlex.join(command)} ended with exit code {ended.returncode}")
+        seconds = time.perf_counter() - began
+        summary, right = json.loads((folder / "summary.json").read_text()), right_answers(folder)
     last = summary["last_epoch"]
     return {
-        "right": "".join("1" if one else "0" for one in right), "acc": summary["test_acc"],
+        "right": answers(right), "tested": len(right), "acc": summary["test_acc"],
         "last_acc": summary["test_acc"] if last is None else last["test_acc"],
         "source_acc": summary["source_test_acc"], "seconds": round(seconds, 1),
     }  # fmt: skip
 
 
-Found = Mapping[Case, Mapping[str, Any]]
+Found = Mapping[str, Mapping[str, Any]]
 
 
-def table(found: Found, network: str, asked: Sequence[int]) -> str:
+def table(found: Found, network: str, asked: Sequence[int]) -> Table:
     """A row a method that has every pair: mean accuracy over the pairs, and points more than source only.
 
     The interval is Student's over the 12 pairs; those that share a domain are not independent, so that it is rather
     too narrow.
     """
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for method in METHODS:
         seeds = [seed for seed in asked if all(_has(found, network, one, seed) for one in (method, BASE))]
         if not seeds:
@@ -116,26 +118,63 @@ def table(found: Found, network: str, asked: Sequence[int]) -> str:
         )
         gain = mean_difference(_by_pair(found, network, BASE, seeds, "last_acc"), last)
         each = [float(np.mean(_by_pair(found, network, method, [seed], "last_acc"))) for seed in seeds]
-        mean, spread = mean_std(each)
+        spread = mean_std(each)[1]
         rows.append((
-            method, str(len(seeds)), points_spread(mean, spread),
-            "" if method == BASE else signed_interval(gain.difference, gain.low, gain.high),
-            f"{100 * np.mean(chosen):.1f}" if METHODS[method] == CHOSEN else "", f"{np.sum(seconds) / 60:.0f}",
+            method, str(len(seeds)), Value(float(np.mean(last)), spread=spread),
+            "" if method == BASE else Value(gain.difference, "signed", gain.low, gain.high),
+            Value(float(np.mean(chosen))) if METHODS[method] == CHOSEN else "",
+            Value(float(np.sum(seconds)) / len(seeds), "seconds"),
         ))  # fmt: skip
     heading = (
-        "method", "seeds", "last epoch, %", f"less {BASE} (95 %)", "chosen without labels, %",
-        "minutes for 12 pairs",
+        "method", "seeds", "last epoch, %", f"less {BASE} (95 %)", "chosen without labels, %", "time for 12 pairs",
     )  # fmt: skip
-    return markdown(heading, rows) if rows else "No method has every pair yet."
+    return Table(heading, tuple(rows))
+
+
+def pair_table(found: Found, network: str, pair: tuple[str, str], asked: Sequence[int]) -> Table:
+    """Of one pair: a row a method, and points more than source only on the same test images and seeds."""
+    rows: list[tuple[Cell, ...]] = []
+    for method in METHODS:
+        mine, base = ([Case(network, one, pair, seed).name for seed in asked] for one in (method, BASE))
+        if not all(name in found for name in (*mine, *base)):
+            continue
+        mean, spread = mean_std([found[name]["acc"] for name in mine])
+        right, first = (np.array([_right(found[name]) for name in names]) for names in (mine, base))
+        gain = paired_difference(first, right)
+        told = "" if method == BASE else Value(gain.difference, "signed", gain.low, gain.high)
+        rows.append((method, Value(mean or 0.0, spread=spread), told))
+    return Table(("method", f"{pair[0]} to {pair[1]}, %", f"less {BASE} (95 %)"), tuple(rows))
+
+
+def _right(one: Mapping[str, Any]) -> np.ndarray:
+    return rights(one["right"], one["tested"])
 
 
 def _has(found: Found, network: str, method: str, seed: int) -> bool:
-    return all(Case(network, method, pair, seed) in found for pair in PAIRS)
+    return all(Case(network, method, pair, seed).name in found for pair in PAIRS)
 
 
 def _by_pair(found: Found, network: str, method: str, seeds: Sequence[int], key: str) -> list[float]:
     """Means over the seeds, one a pair."""
-    return [float(np.mean([found[Case(network, method, pair, seed)][key] for seed in seeds])) for pair in PAIRS]
+    return [
+        float(np.mean([found[Case(network, method, pair, seed).name][key] for seed in seeds])) for pair in PAIRS
+    ]
+
+
+def figure(network: str, found: Found, options: argparse.Namespace) -> Figure:
+    """What is measured of one network so far, for the register."""
+    mine = [one for name, one in found.items() if name.startswith(f"{network}, ")]
+    names = [f"pacs/{domain}.tar" for domain in DOMAINS]
+    given = [options.weights] if "FILE" in NETWORKS[network] else []
+    weights = {f"weights/{path.name}": file_sha256(path) for path in given}
+    return Figure(
+        f"adaptation_pacs_{network}",
+        (f"python -m benchmarks.pacs --data data --weights FILE --network {network}",
+         f"tlcl train {Case(network, 'dann', PAIRS[2], 0).typed('pacs', 'FILE')}"),
+        tuple(options.seeds), {name: file_sha256(options.data / name) for name in names}, weights,
+        measured=here_and_now() | measured(mine),
+        parts=(table(found, network, options.seeds), pair_table(found, network, SHOWN, options.seeds[:1])),
+    )  # fmt: skip
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -144,34 +183,32 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--network", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
-    parser.add_argument("--out", type=Path, default=Path("runs/pacs"), help="what is measured is kept there")
+    parser.add_argument("--kept", type=Path, default=CASES / "pacs.jsonl", help="what is measured goes there")
     parser.add_argument("--minutes", type=float, default=1e9, help="no run is begun after so many")
 
 
 def section(options: argparse.Namespace) -> str:
-    options.out.mkdir(parents=True, exist_ok=True)
-    began, found = time.monotonic(), {}
+    began = time.monotonic()
     for case in cases(options.network, options.methods, options.seeds):
-        file = options.out / case.file
-        if not file.is_file():
-            if time.monotonic() - began > 60 * options.minutes:
-                continue
-            measured = measure(case, options)
-            atomic_write_text(file, json.dumps(measured) + "\n")
-            progress(f"{case}: {100 * measured['last_acc']:.1f} % in {measured['seconds']:.0f} s")
-        found[case] = json.loads(file.read_text())
-    return "\n\n".join(f"### {network}\n\n{table(found, network, options.seeds)}" for network in options.network)
+        if case.name in read(options.kept):
+            continue
+        if time.monotonic() - began > 60 * options.minutes:
+            break
+        found = measure(case, options)
+        keep(options.kept, case.name, found)
+        progress(f"{case.name}: {100 * found['last_acc']:.1f} % in {found['seconds']:.0f} s")
+    texts, known = [], read(options.kept)
+    for network in options.network:
+        if not table(known, network, options.seeds).rows:
+            texts.append(f"### {network}\n\nNo method has every pair yet.")
+            continue
+        one = figure(network, known, options)
+        write(one)
+        texts.append(f"### {network}\n\n{one.text()}")
+    return "\n\n".join(texts)
 
 
-def files(options: argparse.Namespace) -> Mapping[str, Path]:
-    names = [f"pacs/{domain}.tar" for domain in DOMAINS]
-    return {f"weights/{options.weights.name}": options.weights, **archives(options.data, names)}
-
-
-BENCHMARK = Benchmark(
-    "benchmarks.pacs", "Adaptation on PACS", __doc__, add_options, section, ("--minutes", "0.1"), files,
-    lambda options: tuple(options.seeds),
-)  # fmt: skip
+BENCHMARK = Benchmark("benchmarks.pacs", "Adaptation on PACS", __doc__, add_options, section, ())
 
 if __name__ == "__main__":
     BENCHMARK.main()

@@ -61,12 +61,12 @@ def accuracy(summary: Mapping[str, Any]) -> Value:
 
 
 def over_seeds(row: Mapping[str, Any], key: str) -> Value | str:
-    """Mean, and standard deviation where there are several seeds; empty where a method has none."""
-    return "" if row[key] is None else Value(row[key], spread=row[f"{key}_std"])
+    """Mean, and standard deviation where there are several seeds; empty where a method, or the record, has none."""
+    return "" if row.get(key) is None else Value(row[key], spread=row[f"{key}_std"])
 
 
 def methods_table(file: Path) -> Table:
-    """Of a comparison's `compare.json`: accuracy on all classes so far after each task, forgetting, seconds.
+    """Of a comparison's `compare.json`: accuracy on all classes so far after each task, forgetting, confidence.
 
     What sees all classes at once has its last accuracy alone; a method without a finished run is left out.
     """
@@ -77,7 +77,7 @@ def methods_table(file: Path) -> Table:
         earlier = [Value(float(np.mean(values))) for values in list(zip(*row["curves"], strict=True))[:-1]]
         before: list[Cell] = [*earlier] if len(earlier) == tasks - 1 else [""] * (tasks - 1)
         forgetting = "" if len(earlier) < tasks - 1 else over_seeds(row, "forgetting")
-        last = over_seeds(row, "final_accuracy")
-        lines.append((row["method"], *before, last, forgetting, Value(row["seconds"], "seconds")))
+        last, sure = over_seeds(row, "final_accuracy"), over_seeds(row, "mean_confidence")
+        lines.append((row["method"], *before, last, forgetting, sure, Value(row["seconds"], "seconds")))
     after = [f"after {number + 1}" for number in range(tasks)]
-    return Table(("method", *after, "forgetting", "time"), tuple(lines))
+    return Table(("method", *after, "forgetting", "mean confidence", "time"), tuple(lines))

@@ -62,6 +62,8 @@ def test_the_figures_follow_from_the_predictions(finished: Path) -> None:
         assert measured.matrix[-1, column] == pytest.approx(right[part].mean())
     assert summary["final_accuracy"] == pytest.approx(right.mean())
     assert summary["test_acc"] == pytest.approx(right.mean())
+    sure = np.load(finished / "test_predictions.npz")["probabilities"].max(1)
+    assert summary["mean_confidence"] == pytest.approx(sure.mean())
     assert summary["duplicates_train_test"] == duplicates(load_digits())
     # A class that has not come is never the answer, so nothing is measured before it comes.
     assert np.isnan(measured.matrix[np.triu_indices(3, 1)]).all()

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import permutation_test, rankdata
+from scipy.stats import permutation_test, rankdata, ttest_rel
 
-from benchmarks import cases, depth_claim, depth_race, layers
+from benchmarks import cases, depth_claim, depth_race, layers, pacs
 from benchmarks.chain import METHODS, NETWORKS, steps
 from benchmarks.common import with_files
+from benchmarks.figure import Value
 from benchmarks.steps import accuracy, methods_table, perform
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
@@ -129,16 +130,18 @@ def test_the_race_is_counted_from_what_is_kept(tmp_path: Path) -> None:
 def test_the_methods_of_a_comparison(tmp_path: Path) -> None:
     rows = [
         {"method": "er", "curves": [[1.0, 0.8], [0.9, 0.6]], "final_accuracy": 0.7, "final_accuracy_std": 0.1,
-         "forgetting": 0.2, "forgetting_std": 0.05, "seconds": 61},
+         "forgetting": 0.2, "forgetting_std": 0.05, "mean_confidence": 0.65, "mean_confidence_std": 0.1,
+         "seconds": 61},
         {"method": "joint", "curves": [[0.95]], "final_accuracy": 0.95, "final_accuracy_std": None,
          "forgetting": None, "forgetting_std": None, "seconds": 9},
         {"method": "lwf", "curves": []},
     ]  # fmt: skip
     (tmp_path / "compare.json").write_text(json.dumps(rows))
     table = methods_table(tmp_path / "compare.json")
-    assert table.columns == ("method", "after 1", "after 2", "forgetting", "time")
+    assert table.columns == ("method", "after 1", "after 2", "forgetting", "mean confidence", "time")
     assert table.texts() == [
-        ["er", "95.0", "70.0 ± 10.0", "20.0 ± 5.0", "1 min 01 s"], ["joint", "", "95.0", "", "9 s"],
+        ["er", "95.0", "70.0 ± 10.0", "20.0 ± 5.0", "65.0 ± 10.0", "1 min 01 s"],
+        ["joint", "", "95.0", "", "", "9 s"],
     ]  # fmt: skip
 
 
@@ -190,3 +193,36 @@ def test_the_streams_are_commands(stream: str) -> None:
         config = parse_config(composed_config(typed))
         assert config.method is not None
         assert config.method.name == method
+
+
+def test_the_pairs_of_domains_by_hand() -> None:
+    """Two methods, one seed: dann is right on two images more of ten in every pair, in cartoons on four more."""
+    found: dict[str, Any] = {}
+    for pair in pacs.PAIRS:
+        for method, right in (("source_only", 4), ("dann", 8 if pair[1] == "cartoon" else 6)):
+            kept = cases.answers(number < right for number in range(10))
+            line = {"right": kept, "tested": 10, "acc": right / 10, "last_acc": right / 10, "source_acc": 1.0}
+            found[pacs.Case("lite0", method, pair, 0).name] = line | {"seconds": 30}
+    table = pacs.table(found, "lite0", (0,))
+    assert [row[0] for row in table.rows] == ["source_only", "dann"]
+    assert table.cell(("source_only",), "last epoch, %") == "40.0"
+    assert table.cell(("dann",), "last epoch, %") == "65.0"  # nine pairs at 60, three at 80
+    expected = ttest_rel([0.6] * 9 + [0.8] * 3, [0.4] * 12).confidence_interval(0.95)
+    gain = table.rows[1][3]
+    assert isinstance(gain, Value)
+    assert (gain.value, gain.low, gain.high) == pytest.approx((0.25, expected.low, expected.high))
+    assert table.cell(("dann",), "time for 12 pairs") == "6 min 00 s"
+    one = pacs.pair_table(found, "lite0", ("photo", "cartoon"), (0,))
+    assert one.cell(("dann",), "photo to cartoon, %") == "80.0"
+    assert one.cell(("dann",), "less source_only (95 %)").startswith("+40.0 (")
+    del found[pacs.Case("lite0", "dann", pacs.PAIRS[5], 0).name]
+    assert [row[0] for row in pacs.table(found, "lite0", (0,)).rows] == ["source_only"]
+
+
+@pytest.mark.parametrize("network", pacs.NETWORKS)
+@pytest.mark.parametrize("method", pacs.METHODS)
+def test_the_pairs_are_commands(network: str, method: str) -> None:
+    typed = pacs.Case(network, method, pacs.SHOWN, 0).typed("/pacs", "/weights.safetensors")
+    config = parse_config(composed_config(with_files(typed, {})))
+    assert config.adaptation is not None
+    assert config.adaptation.name == method

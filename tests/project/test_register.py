@@ -14,7 +14,7 @@ from benchmarks.register import FIGURES, ROOT, hashes, names, read, write
 from tlcl.errors import UserError
 
 # Headings of figures/pages whose figures were typed before there was a register; none is added.
-TYPED = {"How much to retrain", "The same on embedded data"}
+TYPED = {"The same on embedded data"}
 # Commands, code, what the register fills in, addresses, licences, and the level of an interval.
 NOT_MEASURED = r"```.*?```|`[^`]*`|\{\{.*?\}\}|\]\([^)]*\)|Apache-2\.0|AGPL-3\.0|95 %"
 UNITS = r"(?:%|points|seconds|s\b|minutes|hours|MiB|GiB|times)"

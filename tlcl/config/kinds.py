@@ -151,7 +151,7 @@ KINDS = (
         methods="method",
         compared=(
             "final_accuracy", "task_given_accuracy", "average_incremental_accuracy", "average_accuracy",
-            "forgetting", "backward_transfer", "forward_transfer",
+            "forgetting", "backward_transfer", "forward_transfer", "mean_confidence",
         ),
     ),
     Kind(

@@ -201,6 +201,7 @@ class Continual(Job):
             "scenario": config.continual.scenario,
             **self.figures,
             "task_given_accuracy": self.task_given,
+            "mean_confidence": float(self.probabilities.max(1).values.double().mean()),
             "validation": validation,
             "calibration": self._calibration(),
             "tasks": self.tasks,

@@ -36,6 +36,7 @@ COLUMNS = {
     "average_incremental_accuracy": "average incremental",
     "forgetting": "forgetting",
     "forward_transfer": "forward transfer",
+    "mean_confidence": "mean confidence",
     "test_acc": "target",
     "source_test_acc": "source",
 }
