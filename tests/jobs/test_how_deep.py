@@ -23,7 +23,8 @@ from tlcl.jobs.race import folds_of
 from tlcl.jobs.shared_start import SharedStart
 from tlcl.models.build import build_model
 from tlcl.prefix_cache.activations import Keeping
-from tlcl.reports.how_deep import asked_by, command_of, table_lines, verdict
+from tlcl.reports.asked import asked_by
+from tlcl.reports.how_deep import command_of, table_lines, verdict
 from tlcl.reports.plots.how_deep import gains_figure
 from tlcl.tracking.records import read_lines
 

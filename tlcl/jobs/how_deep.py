@@ -19,7 +19,8 @@ from tlcl.jobs.race_record import race_record
 from tlcl.jobs.shared_start import SharedStart
 from tlcl.models.build import build_model
 from tlcl.prefix_cache.activations import Keeping
-from tlcl.reports.how_deep import asked_by, command_of, table_lines, verdict
+from tlcl.reports.asked import asked_by
+from tlcl.reports.how_deep import command_of, table_lines, verdict
 from tlcl.reports.render import render
 from tlcl.tracking.data_record import DATA, data_record, data_set, refuse_changed, share_record
 from tlcl.tracking.records import RunDirectory

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tlcl.reports.asked import compare_command
 from tlcl.reports.finetune import ALTERNATIVES as FINETUNING_ALTERNATIVES
 from tlcl.reports.finetune import RECORDS as FINETUNING_RECORDS
 from tlcl.reports.next_steps import adaptation_step, recorded_path, resume_commands, use_commands
@@ -9,7 +10,6 @@ from tlcl.reports.page import base_context, embedded_plots, missing_records, ren
 from tlcl.reports.verdict import adaptation_verdict, largest_class
 from tlcl.tracking.finished_run import FinishedRun
 
-COMPARE = ("compare the methods", "tlcl train +experiment=adapt_compare")
 CAPTIONS = {
     "embedding": "t-SNE of the aligned block's outputs for test images of both domains, before and after: above by "
     "domain, below by class. Aligned domains overlap, and each class is one cloud of both.",
@@ -37,13 +37,14 @@ def write_adaptation_report(run_dir: Path) -> Path:
     untested = {"test_predictions.npz"} if run.complete and run.summary.get("test_acc") is None else set()
     records = {name: what for name, what in RECORDS.items() if name not in untested}
     summary, tested, path = run.summary, run.predictions, recorded_path(run)
+    compare = compare_command(run_dir, "adaptation", "adaptation", "adapt_compare")
     context = {
         **base_context(run_dir, missing_records(run, records)),
         "plots": embedded_plots(run_dir, CAPTIONS, ALTERNATIVES),
         "epochs": len(run.metrics),
         "validators": VALIDATORS,
         **tested_context(tested),
-        "commands": [*use_commands(path), COMPARE] if summary else resume_commands(path),
+        "commands": [*use_commands(path), ("compare the methods", compare)] if summary else resume_commands(path),
     }
     if summary:
         guess = {} if tested is None else largest_class(tested.labels, tested.classes)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tlcl.continual.metrics import cumulative_accuracy
+from tlcl.reports.asked import compare_command
 from tlcl.reports.next_steps import continual_step, recorded_path, resume_commands, use_commands
 from tlcl.reports.page import (
     base_context,
@@ -20,7 +21,6 @@ from tlcl.reports.verdict import continual_verdict, largest_class
 from tlcl.tracking.accuracy_matrix import MATRIX, task_names
 from tlcl.tracking.finished_run import FinishedRun
 
-COMPARE = ("compare the methods", "tlcl train +experiment=continual_compare")
 CAPTIONS = {
     "cumulative": "Accuracy on the test images of all classes so far, and of the newest task alone: "
     "the gap between the lines is what was forgotten.",
@@ -77,6 +77,7 @@ def write_continual_report(run_dir: Path) -> Path:
                 }
             )
     path = recorded_path(run)
+    compare = compare_command(run_dir, "method", "default", "continual_compare")
     context: dict[str, Any] = {
         **base_context(run_dir, missing_records(run, RECORDS)),
         "plots": embedded_plots(run_dir, CAPTIONS, ALTERNATIVES),
@@ -85,7 +86,7 @@ def write_continual_report(run_dir: Path) -> Path:
         "figures": [(name, about, summary.get(key)) for key, (name, about) in FIGURES.items()],
         "rows": worst_first(per_class(*tested[:3])) if tested is not None else [],
         "pairs": confused_pairs(*tested[:3]) if tested is not None else [],
-        "commands": [use_commands(path)[0], COMPARE] if summary else resume_commands(path),
+        "commands": [use_commands(path)[0], ("compare the methods", compare)] if summary else resume_commands(path),
     }
     told = None not in [summary.get(key) for key in ("final_accuracy", "test_size", "method")]
     if measured is not None and told:

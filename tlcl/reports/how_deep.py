@@ -1,19 +1,17 @@
 """Table, sentence, pictures and page of how deep to retrain, from the records alone."""
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tlcl.reports.asked import asked_by, key_of, overrides, program
 from tlcl.reports.next_steps import recorded_path, resume_commands
 from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page
 from tlcl.reports.plots.how_deep import gains_figure, learning_curve
 from tlcl.reports.plots.style import save_figures
 from tlcl.system.figures import count, duration, points, signed_interval, three_digits
 from tlcl.tracking.finished_run import FinishedRun
-from tlcl.tracking.records import read_object
-from tlcl.tracking.sweep_records import JOB
 
 RECORDS = {
     "config.yaml": "the config",
@@ -38,7 +36,6 @@ WHY = {
     "stopped": "not trainable",
 }
 OURS = ("run_dir", "name", "depth", "thaw", "trainer.epochs", "trainer.select")  # keys that are not handed on
-OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w.@/]*=|~\w)")
 
 
 def interval_words(row: Mapping[str, Any]) -> str:
@@ -110,23 +107,13 @@ def _what(row: Mapping[str, Any]) -> str:
     return str(row["words"])
 
 
-def asked_by(root: Path) -> list[str]:
-    """The words of the command that asked; of a job of a sweep, as if it had been given by itself."""
-    job = read_object(root / JOB)
-    if job:
-        return ["tlcl", "train", *map(str, job["overrides"])]
-    return shlex.split(str(read_object(root / "environment.json").get("command", "")))
-
-
 def command_of(summary: Mapping[str, Any], asked: Sequence[str]) -> str:
     """The command that trains what is recommended, from the one that asked.
 
     Args:
-        asked: see `asked_by`.
+        asked: see `tlcl.reports.asked.asked_by`.
     """
-    given = [word for word in asked if OVERRIDE.match(word)]
-    program = ["python", "-m", "tlcl.train"] if asked[:1] == ["python"] else ["tlcl", "train"]
-    race = summary["race"]
+    given, race = overrides(asked), summary["race"]
     row = next((row for row in race["settings"] if row["setting"] == race["chosen"]), None)
     if row is None:
         own, taken = ["thaw=head_only"], list(OURS)
@@ -139,11 +126,11 @@ def command_of(summary: Mapping[str, Any], asked: Sequence[str]) -> str:
         ]  # fmt: skip
     experiment = ["+experiment=own_images"] if "+experiment=how_deep" in given else []
     kept = [word for word in given if not _is_one_of(word, taken)]
-    return shlex.join([*program, *experiment, *kept, *own])
+    return shlex.join([*program(asked), *experiment, *kept, *own])
 
 
 def _is_one_of(word: str, keys: Sequence[str]) -> bool:
-    key = word.lstrip("+~").partition("=")[0]
+    key = key_of(word)
     return word == "+experiment=how_deep" or key in keys or key.startswith(("depth.", "thaw.", "hydra"))
 
 

@@ -62,7 +62,10 @@ def adaptation_step(summary: Mapping[str, Any]) -> str:
         return "label a few dozen images by hand, as data.test=FOLDER: only they tell how good it is"
     if summary["source_test_acc"] - summary["test_acc"] > 0.1:
         return "the target is far behind the source: compare the methods, or label a few images (adaptation=ccsa)"
-    return "the target is close to the source: see the mistakes below, and compare with adaptation=source_only"
+    return (
+        "the target is answered nearly as well as the source: see the mistakes below, and compare with "
+        "adaptation=source_only"
+    )
 
 
 def _interval(summary: Mapping[str, Any]) -> tuple[float, float]:

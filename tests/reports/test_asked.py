@@ -1,0 +1,71 @@
+"""From the command that asked for a run, the one that compares methods on the same data."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tlcl.config.compose import composed_config
+from tlcl.config.parse import parse_config
+from tlcl.reports.asked import compare_command
+
+
+def recorded(folder: Path, command: str) -> Path:
+    (folder / "environment.json").write_text(json.dumps({"command": command}))
+    return folder
+
+
+def continual(folder: Path) -> str:
+    return compare_command(folder, "method", "default", "continual_compare")
+
+
+def test_data_network_and_settings_stay(tmp_path: Path) -> None:
+    asked = (
+        "tlcl train +experiment=continual_pacs 'data.root=/my domains' method=er method.buffer_size=90 seed=3 "
+        "optim.lr=0.02 run_dir=runs/one logger=none"
+    )
+    command = continual(recorded(tmp_path, asked))
+    assert command == (
+        "tlcl train +experiment=continual_pacs 'data.root=/my domains' optim.lr=0.02 logger=none '~method' "
+        "compare=default"
+    )
+    config = parse_config(composed_config(shlex.split(command)[2:]))
+    assert config.method is None
+    assert config.compare is not None
+    assert (config.data.source, config.optim.lr) == ("domain_stream", 0.02)
+
+
+def test_without_an_experiment(tmp_path: Path) -> None:
+    asked = "tlcl train data=digits continual=class_incremental method=er trainer.select=last logger=none"
+    command = continual(recorded(tmp_path, asked))
+    config = parse_config(composed_config(shlex.split(command)[2:]))
+    assert config.method is None
+    assert config.compare is not None
+    assert config.data.source == "digits"
+
+
+def test_of_an_adaptation(tmp_path: Path) -> None:
+    asked = "python -m tlcl.train +experiment=adapt_digits adaptation=ccsa adaptation.target_labels=3 logger=none"
+    command = compare_command(recorded(tmp_path, asked), "adaptation", "adaptation", "adapt_compare")
+    assert command == "python -m tlcl.train +experiment=adapt_digits logger=none '~adaptation' compare=adaptation"
+    config = parse_config(composed_config(shlex.split(command)[3:]))
+    assert config.adaptation is None
+    assert config.compare is not None
+
+
+def test_of_a_job_of_a_sweep(tmp_path: Path) -> None:
+    given = ["+experiment=continual_digits", "method=lwf", "thaw.depth=1", "hydra.sweep.dir=runs/sweep"]
+    (tmp_path / "job.json").write_text(json.dumps({"number": 0, "overrides": given}))
+    command = continual(recorded(tmp_path, "tlcl train -m method=lwf,er"))
+    assert command == "tlcl train +experiment=continual_digits thaw.depth=1 '~method' compare=default"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["", "tlcl train", "tlcl train +experiment=continual_compare logger=none", "tlcl train +resume=latest",
+     "tlcl train +experiment=continual_pacs data.root=A ~method compare=default"],
+)  # fmt: skip
+def test_where_the_command_does_not_say(tmp_path: Path, asked: str) -> None:
+    """From Python, of a comparison's own runs, or of a run that was resumed."""
+    assert continual(recorded(tmp_path, asked)) == "tlcl train +experiment=continual_compare"

@@ -1,0 +1,55 @@
+"""The command that asked for a run, from its records, and the command that asks for others like it."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from tlcl.tracking.records import read_object
+from tlcl.tracking.sweep_records import JOB
+
+OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w.@/]*=|~\w)")
+OWN = ("run_dir", "name", "seed")  # keys of one run alone
+COMPARED = re.compile(r"compare\b|experiment=\w+_compare\b|resume=")  # a comparison, or its run, asked
+
+
+def asked_by(root: Path) -> list[str]:
+    """The words of the command that asked; of a job of a sweep, as if it had been given by itself."""
+    job = read_object(root / JOB)
+    if job:
+        return ["tlcl", "train", *map(str, job["overrides"])]
+    return shlex.split(str(read_object(root / "environment.json").get("command", "")))
+
+
+def overrides(asked: Sequence[str]) -> list[str]:
+    """Those of a command's words that change the config."""
+    return [word for word in asked if OVERRIDE.match(word)]
+
+
+def program(asked: Sequence[str]) -> list[str]:
+    """What is typed before them."""
+    return ["python", "-m", "tlcl.train"] if asked[:1] == ["python"] else ["tlcl", "train"]
+
+
+def key_of(word: str) -> str:
+    """`data.root` of `+data.root=PACS`."""
+    return word.lstrip("+~").partition("=")[0]
+
+
+def compare_command(root: Path, group: str, compare: str, otherwise: str) -> str:
+    """The command that compares methods on the data, network and settings of a run.
+
+    Args:
+        group: of the method, `method` or `adaptation`.
+        compare: which comparison.
+        otherwise: the experiment to name where the records do not say how the run was asked for.
+    """
+    asked = asked_by(root)
+    given = overrides(asked)
+    if not given or any(COMPARED.match(word.lstrip("+")) for word in given):
+        return f"tlcl train +experiment={otherwise}"
+    kept = [
+        word for word in given
+        if (key := key_of(word)) not in (group, *OWN) and not key.startswith((f"{group}.", "hydra"))
+    ]  # fmt: skip
+    return shlex.join([*program(asked), *kept, f"~{group}", f"compare={compare}"])
