@@ -1,18 +1,19 @@
 """The cases that a benchmark of many hours has measured so far, in the repository, a line each.
 
-The same command goes on from there on any machine, in as many parts as it takes; several may run beside each other.
+The same command goes on from there on any machine, in as many parts as it takes. Several may run beside each other
+if they measure different ones.
 """
 
 import json
+import tempfile
 from collections.abc import Iterable, Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.common import installed
-from benchmarks.register import FIGURES, commit
+from benchmarks.common import file_name
+from benchmarks.register import FIGURES, here_and_now
 from tlcl.system.files import atomic_write_text, one_at_a_time
 
 CASES = FIGURES / "cases"
@@ -36,18 +37,20 @@ def read(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def keep(file: Path, case: str, found: Mapping[str, Any]) -> None:
-    """One more case, in the place of one of the same name, with the commit, the day and torch's version."""
+    """One more case, in the place of one of the same name, with when and on what it was measured."""
+    here = here_and_now()
+    when = {key: here[key] for key in ("date", "commit", "processor", "threads", "processors", "versions")}
     file.parent.mkdir(parents=True, exist_ok=True)
-    with one_at_a_time(file.with_suffix(".lock"), lambda: None):
+    lock = Path(tempfile.gettempdir(), f"{file_name(str(file.resolve()))}.lock")
+    with one_at_a_time(lock, lambda: None):
         known = read(file)
-        when = {"commit": commit(), "date": date.today().isoformat(), "torch": installed()["torch"]}
-        known[case] = {**found, **when}
+        known[case] = {**found, "measured": when}
         lines = [json.dumps({"case": name, **known[name]}) for name in sorted(known)]
         atomic_write_text(file, "".join(f"{line}\n" for line in lines))
 
 
-def measured(found: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """What `Figure.measured` says of cases: the last day, and every commit."""
-    kept = list(found)
-    commits = sorted({one["commit"] for one in kept})
-    return {"date": max(one["date"] for one in kept), "commit": ", ".join(commits)}
+def measured(found: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What `Figure.measured` says of cases: of the last one, and every commit and processor."""
+    kept = sorted((one["measured"] for one in found), key=lambda one: str(one["date"]))
+    every = {key: ", ".join(dict.fromkeys(str(one[key]) for one in kept)) for key in ("commit", "processor")}
+    return {**kept[-1], **every}

@@ -62,7 +62,9 @@ def measured_anew(figure: Figure, data: Path | None, folder: Path) -> float:
     for name, digest in {**figure.data, **figure.weights}.items():
         if not files[name].is_file() or file_sha256(files[name]) != digest:
             raise UserError(f"{files[name]} is not the file that {figure.name} was measured on")
-    words = with_files(figure.certify["run"], files)
+    folders = {str(one) for name in files for one in Path(name).parents if one.name}
+    places = {**files, **{name: (data / name if data is not None else Path(name)) for name in folders}}
+    words = with_files(figure.certify["run"], places)
     run = folder / "run"
     words += [f"run_dir={run}", "logger=none", "trainer.progress=false"]
     command = [sys.executable, "-m", "tlcl.train", *words]

@@ -7,6 +7,7 @@ distance (of the order of the sets), adjusted for their number by Holm's procedu
 """
 
 import argparse
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
@@ -23,6 +24,7 @@ from benchmarks.common import Benchmark, progress
 from benchmarks.depth_cases import (
     NETWORKS,
     PIXELS,
+    SETS,
     Case,
     config_of,
     files_of,
@@ -176,18 +178,22 @@ def trends_table(trended: Sequence[dict[str, Any]]) -> Table:
     return Table(("gain over the head alone", "rows", "last less first, points", "p", "p, Holm"), rows)
 
 
-def figure(network: str, options: argparse.Namespace) -> Figure:
+def figure(network: str, options: argparse.Namespace) -> Figure | None:
     """What is measured of one network so far, for the register."""
     cache_dir = config_of(Case(network, IMAGES[0], 0, 0), options.weights).cache_dir
     plan = cases(options.data, [network], cache_dir)
     far = measure_distances(options.data, options.weights, network, options.kept)
-    run(plan, options.data, options.weights, options.kept, [1, 2, "all"], options.minutes)
+    left = (options.until - time.monotonic()) / 60
+    run(plan, options.data, options.weights, options.kept, [1, 2, "all"], left)
     found = measured_cases(options.kept, plan)
+    if not found:
+        return None
+    archives = {path for name in IMAGES for path in SETS[name].archives} | {"imagenet_samples/samples.tar"}
     digests = {name: file_sha256(path) for name, path in files_of(options).items()}
     weights = {f"weights/{options.weights.name}"} if "ResNet" in network else set()
     return Figure(
         FIGURES[network], (f"python -m benchmarks.depth_claim --data data --weights FILE --network '{network}'",),
-        SEEDS, {name: one for name, one in digests.items() if not name.startswith("weights/")},
+        tuple(sorted({one["seed"] for one in found})), {name: digests[name] for name in sorted(archives)},
         {name: digests[name] for name in weights}, measured=here_and_now() | measured(found),
         parts=(f"{len(found)} of {len(plan)} cases.", gains_table(found, far), trends_table(trends(found, far))),
     )  # fmt: skip
@@ -202,11 +208,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def section(options: argparse.Namespace) -> str:
-    parts = []
+    options.until, parts = time.monotonic() + 60 * options.minutes, []
     for network in options.network:
         one = figure(network, options)
-        write(one)
-        parts += [f"### {network}", one.text()]
+        if one is not None:
+            write(one)
+        parts += [f"### {network}", "No case yet." if one is None else one.text()]
     return "\n\n".join(parts)
 
 

@@ -164,6 +164,7 @@ def _by_pair(found: Found, network: str, method: str, seeds: Sequence[int], key:
 def figure(network: str, found: Found, options: argparse.Namespace) -> Figure:
     """What is measured of one network so far, for the register."""
     mine = [one for name, one in found.items() if name.startswith(f"{network}, ")]
+    seeds = tuple(seed for seed in options.seeds if _has(found, network, BASE, seed))
     names = [f"pacs/{domain}.tar" for domain in DOMAINS]
     given = [options.weights] if "FILE" in NETWORKS[network] else []
     weights = {f"weights/{path.name}": file_sha256(path) for path in given}
@@ -171,9 +172,9 @@ def figure(network: str, found: Found, options: argparse.Namespace) -> Figure:
         f"adaptation_pacs_{network}",
         (f"python -m benchmarks.pacs --data data --weights FILE --network {network}",
          f"tlcl train {Case(network, 'dann', PAIRS[2], 0).typed('pacs', 'FILE')}"),
-        tuple(options.seeds), {name: file_sha256(options.data / name) for name in names}, weights,
+        seeds, {name: file_sha256(options.data / name) for name in names}, weights,
         measured=here_and_now() | measured(mine),
-        parts=(table(found, network, options.seeds), pair_table(found, network, SHOWN, options.seeds[:1])),
+        parts=(table(found, network, seeds), pair_table(found, network, SHOWN, seeds[:1])),
     )  # fmt: skip
 
 

@@ -30,9 +30,14 @@ def hashes(folder: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def commit() -> str:
-    """Of the code that runs; empty outside of a checkout."""
-    asked = ["git", "rev-parse", "--short", "HEAD"]
-    return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    """Of the code that runs, and whether it has been changed since; empty outside of a checkout."""
+    at = _git("rev-parse", "--short", "HEAD")
+    return f"{at} with changes" if _git("status", "--porcelain", "--", "benchmarks", "conf", "tlcl") else at
+
+
+def _git(*asked: str) -> str:
+    ended = subprocess.run(["git", *asked], cwd=ROOT, capture_output=True, text=True, check=False)
+    return ended.stdout.strip()
 
 
 def here_and_now() -> dict[str, Any]:

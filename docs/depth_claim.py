@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.depth_claim import FIGURES, SEEDS, SETTINGS
+from benchmarks.depth_claim import FIGURES, IMAGES, SEEDS, SETTINGS
 from benchmarks.figure import Table, Value
 from benchmarks.register import names, read
 from tlcl.reports.plots.style import BLUE, GREEN, INK, ORANGE
@@ -32,12 +32,14 @@ def picture() -> Figure:
     """A panel a set, nearest first, three in a row: gain over the head alone against the number of labels."""
     tables = {network: read(name).table() for network, name in FIGURES.items() if name in names()}
     sets = {network: dict.fromkeys(str(row[0]) for row in table.rows) for network, table in tables.items()}
-    across, down = 3, -(-max(map(len, sets.values())) // 3)
+    across, down = 3, -(-len(IMAGES) // 3)
     figure = Figure(figsize=(10, 2.3 * down * len(tables) + 0.6), layout="constrained", dpi=110)
     grid = figure.subplots(down * len(tables), across, squeeze=False, sharey=True)
     for number, (network, table) in enumerate(tables.items()):
         panels = grid[down * number : down * (number + 1)]
-        for axes, name in zip(panels.flat, sets[network], strict=True):
+        for axes in panels.flat[len(sets[network]) :]:  # of what is not measured yet
+            axes.set_axis_off()
+        for axes, name in zip(panels.flat, sets[network], strict=False):
             mine = [row for row in table.rows if row[0] == name]
             sizes = [int(str(row[2]).replace(",", "")) for row in mine]
             axes.axhline(0, color=INK, linewidth=1, linestyle="--")

@@ -104,11 +104,10 @@ def test_cases_go_on_where_another_stopped(tmp_path: Path) -> None:
     found = cases.read(kept)
     assert {name: one["acc"] for name, one in found.items()} == {"a": 0.25, "b": 0.75}
     assert [json.loads(line)["case"] for line in kept.read_text().splitlines()] == ["a", "b"]
-    assert all({"commit", "date", "torch"} <= set(one) for one in found.values())
-    old = {"date": "2025-01-01", "commit": "abc"}
-    assert cases.measured([old, {"date": "2026-01-01", "commit": "def"}, old]) == {
-        "date": "2026-01-01", "commit": "abc, def",
-    }  # fmt: skip
+    assert all({"commit", "date", "processor", "versions"} <= set(one["measured"]) for one in found.values())
+    old, new = ({"date": f"202{year}-01-01", "commit": at, "processor": "A", "threads": year}
+                for year, at in ((5, "abc"), (6, "def")))  # fmt: skip
+    assert cases.measured([{"measured": one} for one in (old, new, old)]) == {**new, "commit": "abc, def"}
 
 
 def test_the_race_is_counted_from_what_is_kept(tmp_path: Path) -> None:
@@ -211,7 +210,7 @@ def test_the_pairs_of_domains_by_hand() -> None:
     gain = table.rows[1][3]
     assert isinstance(gain, Value)
     assert (gain.value, gain.low, gain.high) == pytest.approx((0.25, expected.low, expected.high))
-    assert table.cell(("dann",), "time for 12 pairs") == "6 min 00 s"
+    assert table.cell(("dann",), "time for 12 pairs") == "6 min"
     one = pacs.pair_table(found, "lite0", ("photo", "cartoon"), (0,))
     assert one.cell(("dann",), "photo to cartoon, %") == "80.0"
     assert one.cell(("dann",), "less source_only (95 %)").startswith("+40.0 (")

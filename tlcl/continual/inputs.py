@@ -12,7 +12,7 @@ from tlcl.continual.methods.registry import method_class
 from tlcl.data.image_tensors import Source
 from tlcl.data.versions import Versions, crops_in
 from tlcl.errors import UserError
-from tlcl.models.blocks import Blocks
+from tlcl.models.blocks import Blocks, place_words
 from tlcl.models.tail import last_frozen
 from tlcl.prefix_cache.activations import FrozenBlocks, Held, Keeping, activations
 
@@ -73,7 +73,7 @@ def check_inputs(config: Config, given: str, before: str | None) -> None:
     """
     if before in (None, given):
         return
-    began = f"the run began on outputs of {before}, computed once"
+    began = f"the run began on outputs of {place_words(before or given)}, computed once"
     if config.trainer.shared:
         raise UserError(f"{began}, with which one process works alone; add trainer.devices=1 trainer.strategy=auto")
     raise UserError(f"{began}, and now they cannot be kept; make room in cache_dir={config.cache_dir}")

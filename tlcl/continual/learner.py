@@ -80,7 +80,7 @@ def check(config: Config, stream: Stream) -> None:
             f"task {lone[0].index + 1} has one training image, and BatchNorm cannot train on a batch of one; raise "
             "data.train_size or continual.classes_per_task"
         )
-    if config.continual.head == "kept" and scenario == DOMAIN:
+    if config.continual.head == "kept" and scenario == DOMAIN and not stream.source.domains:
         raise UserError("continual.head=kept: in the domain_incremental scenario the outputs are no classes")
 
 

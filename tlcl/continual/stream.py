@@ -137,9 +137,7 @@ def _relabel(source: Source, order: list[int], size: int) -> Source:
     """Labels become places within a task, 0..size-1 (van de Ven & Tolias 2019, "Three scenarios")."""
     place = torch.empty(len(order), dtype=torch.int64)
     place[torch.tensor(order)] = torch.arange(len(order)) % size
-    names = tuple(f"place {number + 1}" for number in range(size))
-    if source.domains:  # the same classes in each task
-        names = tuple(name.removeprefix(f"{source.domains[0]}/") for name in source.pool.classes[:size])
+    names = source.domain_classes or tuple(f"place {number + 1}" for number in range(size))
     pool, test = (
         replace(part, labels=place[part.labels], classes=names) for part in (source.pool, source.test)
     )
@@ -152,7 +150,7 @@ def _check_domains(source: Source, config: ContinualConfig) -> None:
     Raises:
         UserError: another scenario, number of classes or order.
     """
-    size = len(source.pool.classes) // len(source.domains)
+    size = len(source.domain_classes)
     wanted = {"scenario": DOMAIN, "classes_per_task": size, "class_order": "given"}
     for key, value in wanted.items():
         if (given := getattr(config, key)) != value:
@@ -208,7 +206,8 @@ def build_stream(
         for label in members:
             if not bool((source.test.labels == label).any()):
                 raise UserError(
-                    f"the class {names[label]!r} has no test image; every class needs some in data.source"
+                    f"the class {names[label]!r} has no test image; every class needs some: add images of it, or "
+                    "raise data.test_fraction"
                 )
     outputs_total = sizes[0] if domain else len(names)
     competing = torch.ones(outputs_total, outputs_total, dtype=torch.bool)

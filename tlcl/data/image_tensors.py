@@ -120,6 +120,12 @@ class Source:
     val: Tensor | None = None
     domains: tuple[str, ...] = ()
 
+    @property
+    def domain_classes(self) -> tuple[str, ...]:
+        """The classes that every domain has; empty where there are none."""
+        size = len(self.pool.classes) // max(1, len(self.domains))
+        return tuple(name.partition("/")[2] for name in self.pool.classes[:size]) if self.domains else ()
+
     def __post_init__(self) -> None:
         if self.pool.classes != self.test.classes:
             raise UserError(

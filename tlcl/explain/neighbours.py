@@ -73,7 +73,8 @@ def training_images(config: Config, run_dir: Path | None = None) -> list[Trainin
         # A continual stream splits as fine-tuning does, and its tasks are all of it.
         pool, chosen = source.pool, split_of(source, config.data, config.seed).train
         images, names = ImageSubset(pool.images, chosen), _names(pool, chosen)
-        return [TrainingImages("", images, pool.labels[chosen], pool.classes, names)]
+        classes = source.domain_classes or pool.classes  # what the network answers
+        return [TrainingImages("", images, pool.labels[chosen] % len(classes), classes, names)]
     domains = load_domains(config)
     if run_dir is not None:
         pools = {"source's training": domains[0].pool, "target's training": domains[1].pool}

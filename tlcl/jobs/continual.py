@@ -50,7 +50,8 @@ class Continual(Job):
         for config in configs:
             learner = prepare(config, source)
             if config.continual is not None and config.continual.head == "kept":
-                load_kept_head(learner.net, learner.backbone, config.model.weights, learner.stream.names)
+                classes = learner.stream.source.pool.classes
+                load_kept_head(learner.net, learner.backbone, config.model.weights, classes)
 
     @classmethod
     def shares(cls, config: Config) -> bool:
@@ -71,7 +72,7 @@ class Continual(Job):
         self.learner = prepare(config, self.data)
         self.stream, self.net, self.backbone = self.learner.stream, self.learner.net, self.learner.backbone
         self.source = self.stream.source
-        self.classes = len(self.stream.names) // max(1, len(self.data.domains))  # a domain's are the others' too
+        self.classes = len(self.data.domain_classes or self.stream.names)
         self.sizes = [len(task.test) for task in self.stream.tasks]
         self.tasks = [[self.stream.names[label] for label in task.members] for task in self.stream.tasks]
 
@@ -83,7 +84,7 @@ class Continual(Job):
         assert self.config.continual is not None
         origin, head = start_weights(self.config, self.net, self.backbone), self.config.continual.head
         if head == "kept":
-            load_kept_head(self.net, self.backbone, self.config.model.weights, self.stream.names)
+            load_kept_head(self.net, self.backbone, self.config.model.weights, self.source.pool.classes)
         return {**vars(origin), "head": head}
 
     def _inputs(self) -> tuple[Tensor, Tensor, int | None]:

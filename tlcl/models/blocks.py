@@ -65,9 +65,9 @@ def places_of(place: str) -> list[str]:
 
 
 def place_words(place: str) -> str:
-    """A place as people read it: `layer3`, `layer3 and layer4`, or `9 blocks, stem to features`."""
+    """A place as people read it: `layer3`, `layer3 and layer4`, or `9 places, stem to features`."""
     names = places_of(place)
-    return " and ".join(names) if len(names) <= 2 else f"{len(names)} blocks, {names[0]} to {names[-1]}"
+    return " and ".join(names) if len(names) <= 2 else f"{len(names)} places, {names[0]} to {names[-1]}"
 
 
 @dataclass(frozen=True)

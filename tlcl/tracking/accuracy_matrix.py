@@ -66,7 +66,7 @@ def write_matrix(
     atomic_write_text(run_dir / f"{MATRIX}.json", json.dumps(content, indent=2) + "\n")
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = [" ".join(names) for names in tasks]
+    names = domains_of(tasks) or [" ".join(names) for names in tasks]
     writer.writerow(["after training", *(f"accuracy on {name}" for name in names)])
     for name, row in zip(names, _plain(rows), strict=False):
         writer.writerow([to_cell(name), *("" if value is None else f"{value:.6f}" for value in row)])
@@ -87,15 +87,24 @@ def read_matrix(run_dir: Path) -> Measured | None:
 NAMED = 14  # tasks whose names fit below an axis
 
 
-def task_names(tasks: Sequence[Sequence[str]], length: int = 22) -> list[str]:
-    """A short name a task: its domain, its classes, or their number where they do not fit.
+def domains_of(tasks: Sequence[Sequence[str]]) -> list[str]:
+    """The domain of each task of a stream of domains, whose classes are `DOMAIN/CLASS`; empty of another stream.
 
-    Classes of a stream of domains are `DOMAIN/CLASS`; the name of a folder has no slash.
+    Other classes may have a slash too: tasks are domains only if each has one of its own and all have the same
+    classes in it.
     """
-    names = []
+    parts = [[name.partition("/") for name in classes] for classes in tasks]
+    domains = [{first for first, _, _ in task} for task in parts]
+    classes = {tuple(rest for _, _, rest in task) for task in parts}
+    alike = len(classes) == 1 and len(next(iter(classes))) > 1 and "" not in next(iter(classes))
+    names = [next(iter(one)) for one in domains if len(one) == 1]
+    return names if alike and len(set(names)) == len(tasks) > 1 else []
+
+
+def task_names(tasks: Sequence[Sequence[str]], length: int = 22) -> list[str]:
+    """A short name a task: its domain, its classes, or their number where they do not fit."""
+    names, domains = [], domains_of(tasks)
     for number, classes in enumerate(tasks, start=1):
-        domains = {name.partition("/")[0] for name in classes if "/" in name}
-        one = len(domains) == 1 and all("/" in name for name in classes)
-        joined = domains.pop() if one else ", ".join(classes)
+        joined = domains[number - 1] if domains else ", ".join(classes)
         names.append(joined if len(joined) <= length else f"task {number} ({len(classes)} classes)")
     return names if len(tasks) <= NAMED else [str(number) for number in range(1, len(tasks) + 1)]

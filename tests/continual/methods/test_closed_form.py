@@ -213,8 +213,12 @@ def test_ranpac_holds_out_a_fifth_whatever_the_order() -> None:
 def test_ranpac_of_a_few_images(images: int) -> None:
     """Of so few none, or all, may be held out."""
     for seed in range(20):
-        features, labels = data([images, 0, 0, 0], seed)
-        assert bool(predicted(fitted("ranpac", features, labels), features).isfinite().all())
+        features, labels = data([images, images, 0, 0], seed)
+        method, held = fitted("ranpac", features, labels), held_out(features)
+        assert bool(predicted(method, features).isfinite().all())
+        if held.all() or not held.any():
+            mean = (projected(method, features) ** 2).sum(0).mean()
+            assert float(method.ridge) == pytest.approx(mean)
 
 
 def test_ranpac_ridges_are_those_of_the_paper() -> None:

@@ -1,7 +1,10 @@
 """One domain of a folder of domains: folders and archives, the sentence about one that is not there, a run."""
 
 import json
+import os
+import shutil
 import tarfile
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ from tlcl.data.image_tensors import Source
 from tlcl.data.sources.domains import names_of
 from tlcl.data.sources.registry import load_source, load_target
 from tlcl.errors import UserError
+from tlcl.explain.neighbours import training_images
+from tlcl.security.untrusted import recorded_config
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +136,7 @@ def test_each_task_is_a_domain_with_the_same_outputs(root: Path, tmp_path: Path)
         ("continual.class_order=shuffled", "continual.class_order=shuffled must be given with"),
         ("data.domains=[photo,clipart]", "data.domains names clipart, which is not in"),
         ("data.domains=[photo,photo]", "data.domains names photo twice"),
-        ("data.domains=[photo]", "needs two domains at least"),
+        ("data.domains=[photo]", "needs two domains at least; data.domains=['photo'] has 1"),
         ("data.labels=none", "data.labels=none is for the target of an adaptation"),
     ],
 )
@@ -163,6 +168,33 @@ def test_domains_of_a_stream_have_the_same_classes(root: Path, tmp_path: Path) -
         load_source(stream_config(other).data, str(tmp_path))
 
 
+def test_what_is_no_domain_is_left_out_or_named(root: Path, tmp_path: Path) -> None:
+    """What systems leave behind is none; another folder is named, with the key that says which are meant."""
+    other = tmp_path / "others"
+    shutil.copytree(root, other)
+    for name in ("__MACOSX", "@eaDir", ".git"):
+        (other / name).mkdir(exist_ok=True)
+    assert list(names_of(other)) == ["art painting", "photo", "sketch"]
+    (other / "lists").mkdir()
+    with pytest.raises(UserError, match=r"the domain lists: .*; data\.domains=\[\.\.\.\] names those"):
+        load_source(stream_config(other).data, str(tmp_path))
+
+
+def test_names_of_domains_have_one_form(root: Path, tmp_path: Path) -> None:
+    """As a Mac writes them, or with a byte that is no letter: found by either spelling, and printable."""
+    other = tmp_path / "others"
+    decomposed = unicodedata.normalize("NFD", "málaga")
+    for name in (decomposed, os.fsdecode(b"caf\xe9")):
+        shutil.copytree(root / "photo", other / name)
+    known = list(names_of(other))
+    assert "málaga" in known
+    assert all(name.encode() for name in known)
+    order = f'data.domains=["{decomposed}","{next(name for name in known if name.startswith("caf"))}"]'
+    assert load_source(stream_config(other, order).data, str(tmp_path)).domains[0] == "málaga"
+    one = config_of(other, decomposed)
+    assert load_source(one, str(tmp_path)).pool.classes == ("cat", "dog")
+
+
 @pytest.mark.parametrize("group", ["data", "data@source"])
 def test_a_stream_is_for_continual_learning(root: Path, group: str) -> None:
     given = ["data=digits", f"{group}=domain_stream", f"{group.removeprefix('data@')}.root={root}", "logger=none"]
@@ -183,4 +215,29 @@ def test_forgetting_from_domain_to_domain(root: Path, tmp_path: Path) -> None:
     assert summary["tasks"][0] == ["art painting/cat", "art painting/dog"]
     assert (summary["test_size"], summary["classes"]) == (12, 2)
     assert "<td>art painting</td>" in (path / "report.html").read_text()
-    assert "cat" in json.loads((path / "labels.json").read_text())["classes"]
+    assert json.loads((path / "labels.json").read_text())["classes"] == ["cat", "dog"]
+    assert (path / "accuracy_matrix.csv").read_text().startswith(
+        "after training,accuracy on art painting,accuracy on photo,accuracy on sketch\n"
+    )
+    (domains,) = training_images(parse_config(recorded_config(path)), path)
+    assert domains.classes == ("cat", "dog")
+    is_dog = torch.tensor(["/dog/" in name for name in domains.names])
+    assert torch.equal(domains.labels == 1, is_dog)
+
+
+def test_a_model_of_one_domain_goes_through_all(root: Path, tmp_path: Path) -> None:
+    """Its trained head stays: the classes are the same."""
+    shared = ["data.size=16", "model=small_cnn", "model.input_size=16", "data.train_size=null", "data.val_size=4",
+              "data.batch_size=4", "thaw=all"]  # fmt: skip
+    first = go(
+        composed(tmp_path / "first", "data=domains", f"data.root={root}", "data.domain=photo", "trainer.epochs=1",
+                 "model.weights=none", *shared)
+    )  # fmt: skip
+    path = go(
+        composed(
+            tmp_path / "then", "+experiment=continual_pacs", f"data.root={root}", "data.domains=[photo,sketch]",
+            "continual.classes_per_task=2", "continual.head=kept", f"model.weights={first}", "trainer.epochs=1",
+            *shared,
+        )
+    )  # fmt: skip
+    assert json.loads((path / "summary.json").read_text())["weights"]["head"] == "kept"

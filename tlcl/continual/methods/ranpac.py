@@ -86,12 +86,15 @@ class RanPAC(Method):
     def end_task(self, net: Network, data: TaskData) -> None:
         projected, targets = (torch.cat(parts) for parts in zip(*self._held_out, strict=True))
         self._held_out = []
-        errors = []
-        for ridge in RIDGES:
-            answer = projected @ ridge_solution(self.gram, self.moments, ridge)
-            errors.append(float((answer - targets).square().mean().nan_to_num(torch.inf)))
-        self.ridge.fill_(RIDGES[min(range(len(RIDGES)), key=errors.__getitem__)])
+        if len(projected) and bool(self.gram.any()):
+            errors = []
+            for ridge in RIDGES:
+                answer = projected @ ridge_solution(self.gram, self.moments, ridge)
+                errors.append(float((answer - targets).square().mean().nan_to_num(torch.inf)))
+            self.ridge.fill_(RIDGES[min(range(len(RIDGES)), key=errors.__getitem__)])
         self._accumulate(projected, targets)
+        if not self.ridge:  # of a few images none, or all, are held out: as much as a column has on average
+            self.ridge.copy_(self.gram.diagonal().mean())
         self.solution.copy_(ridge_solution(self.gram, self.moments, float(self.ridge)))
 
     def predict(self, net: Network, inputs: Tensor) -> Tensor:

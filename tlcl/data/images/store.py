@@ -110,9 +110,8 @@ def open_rows(folder: Path, key: str, shape: tuple[int, int, int]) -> Rows | Non
             os.utime(pixels)
         bad = tuple((str(name), str(reason)) for name, reason in known["bad"])
         images = _mapped(pixels, (count, *shape))
-        for row in range(0, count, max(1, count // SAMPLED)):
-            if pixel_digest(images[row].numpy().tobytes()) != digests[row].numpy().tobytes():
-                raise ValueError
+        if not _sound(images, digests):
+            raise ValueError
         return Rows(
             images, tuple(known["names"]), tuple(known["contents"]), sizes, digests,
             brightest, bad,
@@ -120,6 +119,12 @@ def open_rows(folder: Path, key: str, shape: tuple[int, int, int]) -> Rows | Non
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         log.warning("the cached images %s are damaged and are decoded again", about)
         return None
+
+
+def _sound(images: Tensor, digests: Tensor) -> bool:
+    """Whether a sample of the images has the digests that they should have."""
+    rows = range(0, len(images), max(1, len(images) // SAMPLED))
+    return all(pixel_digest(images[row].numpy().tobytes()) == digests[row].numpy().tobytes() for row in rows)
 
 
 def build_rows(folder: Path, plan: Plan) -> Rows:
@@ -240,11 +245,15 @@ def joined(folder: Path, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     key = hashlib.blake2b(repr(shape).encode() + about, digest_size=16).hexdigest()
     pixels = folder / f"{key}.joined.bin"
     try:
-        if not pixels.is_file() or pixels.stat().st_size != math.prod(shape):
+        known = torch.cat([digests for _, digests in parts])
+        there = pixels.is_file() and pixels.stat().st_size == math.prod(shape)
+        if not there or not _sound(_mapped(pixels, shape), known):
             with atomic_open(pixels) as file:
                 for images, _ in parts:
                     for image in images:
                         file.write(image.numpy().tobytes())
+        with suppress(OSError):
+            os.utime(pixels)
         return _mapped(pixels, shape)
     except OSError as error:
         _check_memory(math.prod(shape), folder, error)

@@ -8,6 +8,7 @@ import torch
 
 from tlcl.config.registry import register
 from tlcl.data.image_tensors import ImageTensors, Source, difference
+from tlcl.data.sources.class_names import composed
 from tlcl.data.sources.domains import DomainsConfig, as_folder, names_of
 from tlcl.data.sources.image_folder import ImageFilesConfig, decoding_of, load_image_folder, together
 from tlcl.errors import UserError
@@ -26,7 +27,7 @@ def domains_of(config: DomainStreamConfig) -> list[str]:
         UserError: fewer than two, one twice, or one that is not there.
     """
     known = list(names_of(Path(config.root).expanduser()))
-    domains = list(config.domains) or known
+    domains = [composed(name) for name in config.domains] or known
     for name in domains:
         if name not in known:
             there = ", ".join(known) or "none"
@@ -36,7 +37,8 @@ def domains_of(config: DomainStreamConfig) -> list[str]:
         if domains.count(name) > 1:
             raise UserError(f"data.domains names {name} twice; name each domain once")
     if len(domains) < 2:
-        raise UserError(f"data=domain_stream needs two domains at least; data.root={config.root} has {len(known)}")
+        given = f"data.domains={list(config.domains)}" if config.domains else f"data.root={config.root}"
+        raise UserError(f"data=domain_stream needs two domains at least; {given} has {len(domains)}")
     return domains
 
 
@@ -53,10 +55,13 @@ def load_domain_stream(config: DomainStreamConfig, cache_dir: str | Path) -> Sou
         raise UserError("data.labels=none is for the target of an adaptation; all else learns from labels")
     shared = {one.name: getattr(config, one.name) for one in fields(ImageFilesConfig)}
     domains = domains_of(config)
-    parts = [
-        load_image_folder(as_folder(DomainsConfig(**shared, root=config.root, domain=name)), cache_dir)
-        for name in domains
-    ]
+    parts: list[Source] = []
+    for name in domains:
+        try:
+            one = DomainsConfig(**shared, root=config.root, domain=name)
+            parts.append(load_image_folder(as_folder(one), cache_dir))
+        except UserError as error:
+            raise UserError(f"the domain {name}: {error}; data.domains=[...] names those that are meant") from None
     for name, part in zip(domains, parts, strict=True):
         if part.pool.classes != parts[0].pool.classes:
             there = difference(domains[0], parts[0].pool.classes, name, part.pool.classes)

@@ -5,8 +5,11 @@ from pathlib import Path
 
 from tlcl.config.registry import register
 from tlcl.data.image_tensors import Source
+from tlcl.data.images.walk import is_litter
+from tlcl.data.sources.class_names import composed
 from tlcl.data.sources.image_folder import ImageFilesConfig, ImageFolderConfig, load_image_folder
 from tlcl.errors import UserError
+from tlcl.system.text import plain
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
 
@@ -18,7 +21,9 @@ class DomainsConfig(ImageFilesConfig):
 
 
 def names_of(root: Path) -> dict[str, Path]:
-    """Domain -> its folder or archive, in alphabetical order; what is hidden, and other files, are no domains.
+    """Domain -> its folder or archive, in alphabetical order; litter (`is_litter`) and other files are no domains.
+
+    Names are in one form, as those of classes are.
 
     Raises:
         UserError: there is no such folder.
@@ -33,9 +38,9 @@ def names_of(root: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in entries:
         ending = next((end for end in ARCHIVES if path.name.lower().endswith(end)), "")
-        if not path.name.startswith(".") and (ending or path.is_dir()):
-            found.setdefault(path.name[: len(path.name) - len(ending)], path)
-    return found
+        if not is_litter(path.name) and (ending or path.is_dir()):
+            found.setdefault(composed(plain(path.name[: len(path.name) - len(ending)])), path)
+    return dict(sorted(found.items()))
 
 
 def as_folder(config: DomainsConfig) -> ImageFolderConfig:
@@ -45,12 +50,12 @@ def as_folder(config: DomainsConfig) -> ImageFolderConfig:
         UserError: there is no such domain.
     """
     root = Path(config.root).expanduser()
-    known = names_of(root)
-    if config.domain not in known:
+    known, domain = names_of(root), composed(config.domain)
+    if domain not in known:
         there = ", ".join(known) or "none"
-        raise UserError(f"data.domain={config.domain} is not in data.root={config.root}; there are: {there}")
+        raise UserError(f"data.domain={domain} is not in data.root={config.root}; there are: {there}")
     shared = {one.name: getattr(config, one.name) for one in fields(ImageFilesConfig)}
-    return ImageFolderConfig(**{**shared, "source": "image_folder"}, train=str(known[config.domain]))
+    return ImageFolderConfig(**{**shared, "source": "image_folder"}, train=str(known[domain]))
 
 
 @register("data", "domains", DomainsConfig)
