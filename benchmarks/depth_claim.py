@@ -182,9 +182,10 @@ def figure(network: str, options: argparse.Namespace) -> Figure | None:
     """What is measured of one network so far, for the register."""
     cache_dir = config_of(Case(network, IMAGES[0], 0, 0), options.weights).cache_dir
     plan = cases(options.data, [network], cache_dir)
+    wanted = [case for case in plan if case.seed in options.seeds]
     far = measure_distances(options.data, options.weights, network, options.kept)
     left = (options.until - time.monotonic()) / 60
-    run(plan, options.data, options.weights, options.kept, [1, 2, "all"], left)
+    run(wanted, options.data, options.weights, options.kept, [1, 2, "all"], left)
     found = measured_cases(options.kept, plan)
     if not found:
         return None
@@ -203,6 +204,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the archives")
     parser.add_argument("--weights", type=Path, required=True, help="ResNet-18's ImageNet weights up to layer3")
     parser.add_argument("--network", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), choices=SEEDS, help="these alone")
     parser.add_argument("--kept", type=Path, default=KEPT / "depth_claim.jsonl", help="what is measured goes there")
     parser.add_argument("--minutes", type=float, default=1e9, help="no case is begun after so many")
 

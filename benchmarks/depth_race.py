@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cases import CASES as KEPT
-from benchmarks.cases import keep, read
-from benchmarks.common import Benchmark, markdown, progress
-from benchmarks.depth_cases import NETWORKS, Case, files_of, prepared, right, run
+from benchmarks.cases import keep, measured, read
+from benchmarks.common import Benchmark, progress
+from benchmarks.depth_cases import NETWORKS, SETS, Case, files_of, prepared, right, run
+from benchmarks.figure import Cell, Figure, Table, Value
+from benchmarks.register import here_and_now, write
 from tlcl.jobs.race import Race
 from tlcl.jobs.race_record import race_record
+from tlcl.models.weights import file_sha256
 from tlcl.statistics.accuracy import accuracy_interval
 from tlcl.tracking.records import RunDirectory
 
@@ -58,10 +61,10 @@ def race_of(case: Case, data: Path, weights: Path) -> dict[str, Any]:
     return {"record": found, "trainings": trainings, "seconds": round(time.perf_counter() - began, 2)}
 
 
-def run_races(data: Path, weights: Path, kept: Path, minutes: float) -> None:
+def run_races(cases: Sequence[Case], data: Path, weights: Path, kept: Path, minutes: float) -> None:
     """Race on what is measured and not raced on yet."""
     began = time.monotonic()
-    for number, case in enumerate(CASES):
+    for case in cases:
         known = read(kept)
         if raced(case) in known or case.name not in known:
             continue
@@ -69,7 +72,7 @@ def run_races(data: Path, weights: Path, kept: Path, minutes: float) -> None:
             return
         found = race_of(case, data, weights)
         keep(kept, raced(case), found)
-        progress(f"race {number + 1} of {len(CASES)}: {case.name}: {found['record']['chosen'] or 'head'}")
+        progress(f"race: {case.name}: {found['record']['chosen'] or 'head'}")
 
 
 def raced(case: Case) -> str:
@@ -107,58 +110,84 @@ def rows_of(kept: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def summary(rows: Sequence[dict[str, Any]]) -> str:
+def summary(rows: Sequence[dict[str, Any]]) -> Table:
     """The figures that were aimed at."""
     deeper = [row for row in rows if row["chosen"] != "head"]
     wrong = sum(row["gain"] < 0 for row in deeper)
     low, high = accuracy_interval(wrong, len(rows))
-    lines = [
-        ("mean regret, points", f"{100 * np.mean([row['regret'] for row in rows]):.2f}", "0.7 at most"),
-        ("the same, cross-fitted", f"{100 * np.mean([row['crossed'] for row in rows]):.2f}", ""),
-        ("deeper recommended", f"{len(deeper)} of {len(rows)}", ""),
-        ("of these, worse than the head on the test images",
-         f"{wrong} ({100 * wrong / len(rows):.0f} % of all, 95 % interval {100 * low:.0f} to {100 * high:.0f} %)",
-         "5 % at most"),
-        ("seconds of trainings, share of the grid's", f"{100 * np.mean([row['share'] for row in rows]):.0f} %",
-         "25 % at most"),
+
+    def mean(key: str) -> Value:
+        return Value(float(np.mean([row[key] for row in rows])))
+
+    lines: list[tuple[Cell, ...]] = [
+        ("mean regret, points", mean("regret"), "0.7 at most"),
+        ("the same, cross-fitted", mean("crossed"), ""),
+        ("cases with deeper recommended", Value(len(deeper), "count"), ""),
+        ("of all cases, % in which it is worse than the head on the test images",
+         Value(wrong / len(rows), low=low, high=high), "5 at most"),
+        ("seconds of trainings, % of the grid's", mean("share"), "25 at most"),
     ]  # fmt: skip
     for name in ("head", "1", "2"):
-        mean = np.mean([row["always"][name][0] for row in rows])
-        crossed = np.mean([row["always"][name][1] for row in rows])
         words = f"always {'the head alone' if name == 'head' else f'depth {name}'}: mean regret"
-        lines.append((words, f"{100 * mean:.2f} (cross-fitted {100 * crossed:.2f})", ""))
-    return markdown(("", "measured", "aim"), lines)
+        whole, crossed = (Value(float(np.mean([row["always"][name][part] for row in rows]))) for part in (0, 1))
+        lines += [(words, whole, ""), (f"{words}, cross-fitted", crossed, "")]
+    return Table(("", "measured", "aim"), tuple(lines))
+
+
+def cases_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """A row a case."""
+    lines = tuple(
+        (row["case"].images, f"{row['case'].labels:,}", str(row["case"].seed), row["chosen"],
+         Value(row["gain"], "signed"), Value(row["regret"]), Value(row["crossed"], "signed"), Value(row["share"]))
+        for row in rows
+    )  # fmt: skip
+    columns = (
+        "images", "labels", "seed", "recommended", "gain over the head", "regret", "cross-fitted",
+        "% of the grid's seconds",
+    )  # fmt: skip
+    return Table(columns, lines)
+
+
+def figure(rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> Figure:
+    """What is measured so far, for the register."""
+    known = read(options.kept)
+    digests = {name: file_sha256(path) for name, path in files_of(options).items()}
+    weights = {name: one for name, one in digests.items() if name.startswith("weights/")}
+    used = {path for row in rows for path in SETS[row["case"].images].archives}
+    return Figure(
+        "depth_race", ("python -m benchmarks.depth_race --data data --weights FILE",),
+        tuple(sorted({row["case"].seed for row in rows})), {name: digests[name] for name in sorted(used)}, weights,
+        measured=here_and_now() | measured([known[row["case"].name] for row in rows]),
+        parts=(f"{len(rows)} of {len(CASES)} cases.", summary(rows), cases_table(rows)),
+    )  # fmt: skip
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the archives")
     parser.add_argument("--weights", type=Path, required=True, help="ResNet-18's ImageNet weights up to layer3")
     parser.add_argument("--kept", type=Path, default=KEPT / "depth_race.jsonl", help="what is measured goes there")
+    parser.add_argument("--images", nargs="+", default=list(SETS), choices=list(SETS), help="measure these alone")
     parser.add_argument("--minutes", type=float, default=1e9, help="no case is begun after so many")
 
 
 def section(options: argparse.Namespace) -> str:
     began = time.monotonic()
-    for case in CASES:  # truth and race of a case together, so that what is there early can be read
+    wanted = [case for case in CASES if case.images in options.images]
+    for case in wanted:  # truth and race of a case together, so that what is there early can be read
         left = options.minutes - (time.monotonic() - began) / 60
         if left <= 0:
             break
         run([case], options.data, options.weights, options.kept, SETTINGS, left)
-        run_races(options.data, options.weights, options.kept, left)
+        run_races([case], options.data, options.weights, options.kept, left)
     rows = rows_of(options.kept)
-    table = markdown(
-        ("images", "labels", "seed", "recommended", "gain", "regret", "cross-fitted", "share of the grid"),
-        [(row["case"].images, str(row["case"].labels), str(row["case"].seed), row["chosen"],
-          f"{100 * row['gain']:+.1f}", f"{100 * row['regret']:.1f}", f"{100 * row['crossed']:+.1f}",
-          f"{100 * row['share']:.0f} %") for row in rows],
-    )  # fmt: skip
-    return "\n\n".join([f"{len(rows)} of {len(CASES)} cases.", summary(rows), table]) if rows else "No case yet."
+    if not rows:
+        return "No case yet."
+    found = figure(rows, options)
+    write(found)
+    return found.text()
 
 
-BENCHMARK = Benchmark(
-    "benchmarks.depth_race", "How deep: the race beside the grid", __doc__, add_options, section,
-    ("--minutes", "1"), files_of, lambda _: tuple(sorted({case.seed for case in CASES})),
-)  # fmt: skip
+BENCHMARK = Benchmark("benchmarks.depth_race", "The race beside the grid", __doc__, add_options, section, ())
 
 if __name__ == "__main__":
     BENCHMARK.main()

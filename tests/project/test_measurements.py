@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test, rankdata, ttest_rel
 
-from benchmarks import cases, depth_claim, depth_race, layers, pacs
-from benchmarks.chain import METHODS, NETWORKS, steps
+from benchmarks import cases, depth_claim, depth_race, digits, layers, pacs
+from benchmarks.chain import METHODS, NETWORKS, TARS, figures, steps
 from benchmarks.common import with_files
 from benchmarks.figure import Value
 from benchmarks.steps import accuracy, methods_table, perform
+from tests.reports.test_paired import run_in
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
+from tlcl.statistics.accuracy import accuracy_interval
 from tlcl.statistics.paired import holm
 
 IMAGES = 200
@@ -124,6 +126,17 @@ def test_the_race_is_counted_from_what_is_kept(tmp_path: Path) -> None:
     (row,) = depth_race.rows_of(kept)
     assert (row["chosen"], row["gain"], row["regret"]) == ("head", 0, 0.25)
     assert row["share"] == pytest.approx(6 / (2 * (1.5 + 3)))
+    row["always"] = {name: (0.25, 0.1) for name in ("head", "1", "2")}
+    table = depth_race.summary([row, row | {"chosen": "1", "gain": -0.1, "regret": 0.05, "share": 0.2}])
+    assert table.cell(("mean regret, points",), "measured") == "15.0"
+    assert table.cell(("cases with deeper recommended",), "measured") == "1"
+    assert table.rows[3][1] == Value(0.5, "points", *accuracy_interval(1, 2))
+    assert table.cell(("seconds of trainings, % of the grid's",), "measured") == "43.3"  # of 2/3 and 1/5
+    assert depth_race.cases_table([row]).texts()[0][-4:] == ["+0.0", "25.0", row_text(row["crossed"]), "66.7"]
+
+
+def row_text(crossed: float) -> str:
+    return f"{100 * crossed:+.1f}"
 
 
 def test_the_methods_of_a_comparison(tmp_path: Path) -> None:
@@ -149,6 +162,69 @@ def test_a_finished_step_is_not_run_again(tmp_path: Path) -> None:
     assert perform(tmp_path, "no=such command")["test_acc"] == 0.5
 
 
+def finished_run(folder: Path, **summary: Any) -> None:
+    """A run that is done already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    known = {"status": "complete", "test_size": 100, "seconds": 60.0, **summary}
+    (folder / "summary.json").write_text(json.dumps(known))
+    (folder / "environment.json").write_text(json.dumps({
+        "git_commit": "0123456789", "git_dirty": False, "threads": 2, "processors": 2, "versions": {},
+    }))  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_figures_of_the_chain(name: str, tmp_path: Path) -> None:
+    """Of steps that are done: each is where the table of the page looks for it, with its interval."""
+    network, out, weights = NETWORKS[name], tmp_path / "runs", tmp_path / "weights.safetensors"
+    weights.write_bytes(b"weights")
+    for tar in (*TARS, *network.tars):
+        (tmp_path / tar).parent.mkdir(exist_ok=True)
+        (tmp_path / tar).write_bytes(b"images")
+    for step, accurate in (("pretrain", 0.4), ("head", 0.75), ("blocks", 0.9)):
+        finished_run(out / network.folder / step, test_acc=accurate)
+    finished_run(out / network.folder / "tasks", cumulative_accuracy=[0.99, 0.5, 0.3])
+    finished_run(out / network.folder / "methods")
+    row = {"method": "er", "curves": [[0.99, 0.7]], "final_accuracy": 0.7, "final_accuracy_std": None,
+           "forgetting": 0.2, "forgetting_std": None, "seconds": 9}  # fmt: skip
+    (out / network.folder / "methods" / "compare.json").write_text(json.dumps([row]))
+    whole, curve, methods = figures(network, tmp_path, weights, out)
+    assert whole.name == f"imagenet_to_cifar10_{network.folder}"
+    pretrained = {"pretrained": 0.4} if network.pretrain else {}
+    expected = {**pretrained, "head": 0.75, "blocks": 0.9, "seconds": 60}
+    assert {key: value.value for key, value in whole.values.items()} == expected
+    assert whole.values["blocks"].text() == "90.0 % (82.6 to 94.5 %)"  # Wilson, of 90 of 100
+    assert [value.value for value in curve.values.values()] == [0.99, 0.5, 0.3]
+    assert methods.table().cell(("er",), "after 2") == "70.0"
+    assert set(whole.data) == {*TARS, *network.tars}
+    assert bool(whole.weights) == (network.weights == "FILE")
+
+
+def test_the_table_of_how_much_to_retrain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two seeds by hand: 60 and 62 of 100 right with the head alone, layer by layer 10 more, scratch 20 less."""
+    more = {"head only": 0, "layer by layer": 10, "from scratch": -20}
+
+    def done(folder: Path, typed: str) -> list[Path]:
+        arm = folder.name.replace("_", " ")
+        assert digits.ARMS[arm] in typed
+        runs = []
+        for size in digits.SIZES:
+            for seed in (0, 1):
+                right = np.arange(100) < 60 + 2 * seed + more[arm]
+                run = run_in(folder / f"{size}_{seed}", right, np.arange(100) % 4)
+                finished_run(run, test_acc=right.mean())
+                (run / "config.yaml").write_text(f"seed: {seed}\ndata:\n  train_size: {size}\n")
+                runs.append(run)
+        return runs
+
+    monkeypatch.setattr(digits, "sweep", done)
+    table = digits.retrain(tmp_path).table()
+    assert [row[0] for row in table.rows] == ["50", "1,297"]
+    assert table.cell(("50",), "head only") == "61.0 ± 1.4"
+    assert table.cell(("50",), "layer by layer") == "71.0 ± 1.4"
+    assert table.cell(("50",), "layer by layer less head only (95 %)").startswith("+10.0 (+")
+    assert table.cell(("1,297",), "from scratch less head only (95 %)").startswith("-20.0 (-")
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_steps_of_the_chain_are_commands(network: str) -> None:
     typed = steps(NETWORKS[network])
@@ -165,16 +241,12 @@ def test_streams_are_compared_on_the_same_images(tmp_path: Path) -> None:
     rights = {"layers": np.arange(100) < 60, "er": (np.arange(100) < 40) | (np.arange(100) >= 90)}
     for method, right in rights.items():
         run = tmp_path / "runs" / method
-        run.mkdir(parents=True)
+        finished_run(
+            run, test_acc=right.mean(), task_given_accuracy=None, forgetting=0.25,
+            calibration={"test_confidence_after": 0.5},
+        )  # fmt: skip
         probabilities = np.eye(2)[1 - right.astype(int)]
         np.savez(run / "test_predictions.npz", probabilities=probabilities, labels=np.zeros(100, dtype=int))
-        (run / "summary.json").write_text(json.dumps({
-            "status": "complete", "test_acc": right.mean(), "test_size": 100, "task_given_accuracy": None,
-            "forgetting": 0.25, "calibration": {"test_confidence_after": 0.5}, "seconds": 60,
-        }))  # fmt: skip
-        (run / "environment.json").write_text(json.dumps({
-            "git_commit": "0123456789", "git_dirty": False, "threads": 2, "processors": 2, "versions": {},
-        }))  # fmt: skip
     found = layers.figure(stream, tmp_path, tmp_path / "runs", ["layers", "er"])
     table = found.table()
     assert table.cell(("layers",), "all classes") == accuracy({"test_acc": 0.6, "test_size": 100}).text()
