@@ -284,8 +284,9 @@ def test_the_pairs_of_domains_by_hand() -> None:
     assert (gain.value, gain.low, gain.high) == pytest.approx((0.25, expected.low, expected.high))
     assert table.cell(("dann",), "time for 12 pairs") == "6 min"
     one = pacs.pair_table(found, "lite0", ("photo", "cartoon"), (0,))
-    assert one.cell(("dann",), "photo to cartoon, %") == "80.0"
+    assert (one.cell(("dann",), "last epoch, %"), one.cell(("dann",), "tested epoch, %")) == ("80.0", "80.0")
     assert one.cell(("dann",), "less source_only (95 %)").startswith("+40.0 (")
+    assert pacs.pair_table(found, "resnet18", pacs.SHOWN, ()).rows == ()
     del found[pacs.Case("lite0", "dann", pacs.PAIRS[5], 0).name]
     assert [row[0] for row in pacs.table(found, "lite0", (0,)).rows] == ["source_only"]
 
