@@ -23,7 +23,7 @@ TARS = ("cifar10/train.tar", "cifar10/test.tar")
 IMAGES = "data=image_folder data.train=train.tar data.test=test.tar data.size=32"
 METHODS = (
     "naive", "lwf", "er buffer_size=500", "er_ace buffer_size=500", "der_pp buffer_size=500 alpha=0.02", "slda",
-    "ranpac",
+    "ranpac", "layers",
 )  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def steps(network: Network) -> dict[str, str]:
     whole = f"{whole} {network.tuning}".strip()
     tasks = (
         f"+experiment=continual_cifar10 {IMAGES} data.val_size=0 data.crop_padding=0 data.flip=false "
-        f"data.batch_size=64 {model} model.weights=MODEL continual.head=kept thaw.depth=1 trainer.epochs=1 "
+        f"data.batch_size=64 data.cache_prefix=disk {model} model.weights=MODEL continual.head=kept thaw.depth=1 trainer.epochs=1 "
         "optim.lr=0.01 optim.momentum=0.9"
     )
     methods = ",".join(f"'{method}'" for method in METHODS)
