@@ -72,8 +72,8 @@ def steps(network: Network) -> dict[str, str]:
     whole = f"+experiment=imagenet_to_cifar10 {IMAGES} {model} model.weights={network.weights}"
     whole = f"{whole} {network.tuning}".strip()
     tasks = (
-        f"+experiment=continual_cifar10 {IMAGES} data.val_size=0 data.crop_padding=0 data.flip=false "
-        f"data.batch_size=64 data.cache_prefix=disk {model} model.weights=MODEL continual.head=kept thaw.depth=1 trainer.epochs=1 "
+        f"+experiment=continual_cifar10 {IMAGES} data.crop_padding=0 data.flip=false data.batch_size=64 "
+        f"data.cache_prefix=disk {model} model.weights=MODEL continual.head=kept thaw.depth=1 trainer.epochs=1 "
         "optim.lr=0.01 optim.momentum=0.9"
     )
     methods = ",".join(f"'{method}'" for method in METHODS)
