@@ -35,7 +35,6 @@ COLUMNS = {
     "task_given_accuracy": "with the task given",
     "average_incremental_accuracy": "average incremental",
     "forgetting": "forgetting",
-    "forward_transfer": "forward transfer",
     "mean_confidence": "mean confidence",
     "test_acc": "target",
     "source_test_acc": "source",

@@ -231,7 +231,7 @@ def test_a_run_and_what_answers_after_it(tmp_path: Path) -> None:
     last = go(composed(tmp_path / "last", *RUN, "method.blocks=[features]"))
     summaries = [json.loads((run / "summary.json").read_text()) for run in (path, last)]
     assert summaries[0]["final_accuracy"] > summaries[1]["final_accuracy"] + 0.05
-    assert summaries[0]["inputs"] == "outputs of stem+layer1+layer2+layer3+layer4+, computed once"
+    assert summaries[0]["inputs"] == "outputs of 5 places, stem to layer4, computed once"
     stored = np.load(path / "test_predictions.npz")["probabilities"]
     net, _, config = load_run(path)
     again = predict(net, load_digits().test.images, batch_size=100, precision=config.trainer.precision)

@@ -36,7 +36,7 @@ def test_all_figures_of_continual_learning_fit_beside_a_long_name() -> None:
     text = aligned([row("er buffer_size=500 " + "x" * 90, **figures)], COLUMNS)
     assert max(map(len, text.splitlines())) <= WIDTH
     assert text.replace(" ", "").count("x") == 90
-    for heading in ("forgetting", "forward", "transfer", "average", "at the end", "task given"):
+    for heading in ("forgetting", "confidence", "average", "at the end", "task given"):
         assert heading in text
     assert text.count("-12.3 ± -1.2") == 5
 
