@@ -6,13 +6,14 @@ if they measure different ones.
 
 import json
 import tempfile
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.common import file_name
+from benchmarks.common import file_name, progress
 from benchmarks.register import FIGURES, here_and_now
 from tlcl.system.files import atomic_write_text, one_at_a_time
 
@@ -38,15 +39,35 @@ def read(file: Path) -> dict[str, dict[str, Any]]:
 
 def keep(file: Path, case: str, found: Mapping[str, Any]) -> None:
     """One more case, in the place of one of the same name, with when and on what it was measured."""
-    here = here_and_now()
-    when = {key: here[key] for key in ("date", "commit", "processor", "threads", "processors", "versions")}
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = Path(tempfile.gettempdir(), f"{file_name(str(file.resolve()))}.lock")
     with one_at_a_time(lock, lambda: None):
         known = read(file)
-        known[case] = {**found, "measured": when}
+        known[case] = {**found, "measured": here_and_now()}
         lines = [json.dumps({"case": name, **known[name]}) for name in sorted(known)]
         atomic_write_text(file, "".join(f"{line}\n" for line in lines))
+
+
+def go_on(
+    file: Path, cases: Iterable[tuple[str, Callable[[], Mapping[str, Any]]]], minutes: float,
+    words: Callable[[Mapping[str, Any]], str],
+) -> None:
+    """Measure what is not kept yet; no case is begun after so many minutes.
+
+    Args:
+        cases: names, and what measures each.
+        words: what is said of one that is measured.
+    """
+    until = time.monotonic() + 60 * minutes
+    for name, measure in cases:
+        if name in read(file):
+            continue
+        if time.monotonic() > until:
+            progress(f"stopped after {minutes:g} minutes, before {name}")
+            return
+        found = measure()
+        keep(file, name, found)
+        progress(f"{name}: {words(found)}")
 
 
 def measured(found: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -58,13 +58,13 @@ def measured_anew(figure: Figure, data: Path | None, folder: Path) -> float:
         UserError: a file of it has another content than the one it was measured on, or the command failed.
     """
     assert figure.certify is not None
-    files = {name: (data / name if data is not None else Path(name)) for name in (*figure.data, *figure.weights)}
+    below = Path() if data is None else data
+    files = {name: below / name for name in (*figure.data, *figure.weights)}
     for name, digest in {**figure.data, **figure.weights}.items():
         if not files[name].is_file() or file_sha256(files[name]) != digest:
             raise UserError(f"{files[name]} is not the file that {figure.name} was measured on")
-    folders = {str(one) for name in files for one in Path(name).parents if one.name}
-    places = {**files, **{name: (data / name if data is not None else Path(name)) for name in folders}}
-    words = with_files(figure.certify["run"], places)
+    folders = {str(one): below / one for name in files for one in Path(name).parents if one.name}
+    words = with_files(figure.certify["run"], files | folders)
     run = folder / "run"
     words += [f"run_dir={run}", "logger=none", "trainer.progress=false"]
     command = [sys.executable, "-m", "tlcl.train", *words]

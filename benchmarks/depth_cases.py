@@ -6,17 +6,17 @@ images; nothing is chosen by them. A finished case is kept; the same command goe
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.cases import answers, keep, read, rights
-from benchmarks.common import archives, progress
+from benchmarks.cases import answers, go_on, read, rights
+from benchmarks.common import archives
 from tlcl.config.candidates import candidates
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
@@ -218,18 +218,11 @@ def run(
     cases: Sequence[Case], data: Path, weights: Path, kept: Path, settings: Sequence[Any], minutes: float
 ) -> None:
     """Measure what is not measured yet, for so many minutes at most."""
-    began = time.monotonic()
-    for number, case in enumerate(cases):
-        if case.name in read(kept):
-            continue
-        if time.monotonic() - began > 60 * minutes:
-            progress(f"stopped after {minutes:g} minutes, before case {number + 1} of {len(cases)}")
-            return
-        began_here = time.monotonic()
-        found = measure(case, data, weights, settings)
-        keep(kept, case.name, found)
-        words = ", ".join(f"{name} {100 * one['acc']:.1f}" for name, one in found["settings"].items())
-        progress(f"{number + 1} of {len(cases)}: {case.name} {time.monotonic() - began_here:.0f} s: {words}")
+
+    def words(found: Mapping[str, Any]) -> str:
+        return ", ".join(f"{name} {100 * one['acc']:.1f}" for name, one in found["settings"].items())
+
+    go_on(kept, ((case.name, partial(measure, case, data, weights, settings)) for case in cases), minutes, words)
 
 
 def measured_cases(kept: Path, cases: Sequence[Case]) -> list[dict[str, Any]]:

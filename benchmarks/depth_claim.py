@@ -35,7 +35,7 @@ from benchmarks.depth_cases import (
     run,
 )
 from benchmarks.figure import Cell, Figure, Table, Value
-from benchmarks.register import here_and_now, write
+from benchmarks.register import write
 from tlcl.adaptation.distance import mmd_distance
 from tlcl.adaptation.evaluate import responses
 from tlcl.data.image_tensors import ImageTensors
@@ -195,7 +195,7 @@ def figure(network: str, options: argparse.Namespace) -> Figure | None:
     return Figure(
         FIGURES[network], (f"python -m benchmarks.depth_claim --data data --weights FILE --network '{network}'",),
         tuple(sorted({one["seed"] for one in found})), {name: digests[name] for name in sorted(archives)},
-        {name: digests[name] for name in weights}, measured=here_and_now() | measured(found),
+        {name: digests[name] for name in weights}, measured=measured(found),
         parts=(f"{len(found)} of {len(plan)} cases.", gains_table(found, far), trends_table(trends(found, far))),
     )  # fmt: skip
 

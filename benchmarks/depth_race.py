@@ -10,17 +10,18 @@ import argparse
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.cases import CASES as KEPT
-from benchmarks.cases import keep, measured, read
-from benchmarks.common import Benchmark, progress
+from benchmarks.cases import go_on, measured, read
+from benchmarks.common import Benchmark
 from benchmarks.depth_cases import NETWORKS, SETS, Case, files_of, prepared, right, run
 from benchmarks.figure import Cell, Figure, Table, Value
-from benchmarks.register import here_and_now, write
+from benchmarks.register import write
 from tlcl.jobs.race import Race
 from tlcl.jobs.race_record import race_record
 from tlcl.models.weights import file_sha256
@@ -63,16 +64,9 @@ def race_of(case: Case, data: Path, weights: Path) -> dict[str, Any]:
 
 def run_races(cases: Sequence[Case], data: Path, weights: Path, kept: Path, minutes: float) -> None:
     """Race on what is measured and not raced on yet."""
-    began = time.monotonic()
-    for case in cases:
-        known = read(kept)
-        if raced(case) in known or case.name not in known:
-            continue
-        if time.monotonic() - began > 60 * minutes:
-            return
-        found = race_of(case, data, weights)
-        keep(kept, raced(case), found)
-        progress(f"race: {case.name}: {found['record']['chosen'] or 'head'}")
+    known = read(kept)
+    rest = [(raced(case), partial(race_of, case, data, weights)) for case in cases if case.name in known]
+    go_on(kept, rest, minutes, lambda found: found["record"]["chosen"] or "head")
 
 
 def raced(case: Case) -> str:
@@ -157,7 +151,7 @@ def figure(rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> Figur
     return Figure(
         "depth_race", ("python -m benchmarks.depth_race --data data --weights FILE",),
         tuple(sorted({row["case"].seed for row in rows})), {name: digests[name] for name in sorted(used)}, weights,
-        measured=here_and_now() | measured([known[row["case"].name] for row in rows]),
+        measured=measured([known[row["case"].name] for row in rows]),
         parts=(f"{len(rows)} of {len(CASES)} cases.", summary(rows), cases_table(rows)),
     )  # fmt: skip
 

@@ -14,17 +14,18 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import CASES, answers, keep, measured, read, rights
-from benchmarks.common import Benchmark, progress
+from benchmarks.cases import CASES, answers, go_on, measured, read, rights
+from benchmarks.common import Benchmark
 from benchmarks.figure import Cell, Figure, Table, Value
 from benchmarks.own_photos import right_answers
-from benchmarks.register import here_and_now, write
+from benchmarks.register import write
 from tlcl.errors import TrainingError
 from tlcl.models.weights import file_sha256
 from tlcl.reports.tables.spread import mean_std
@@ -179,7 +180,7 @@ def figure(network: str, found: Found, options: argparse.Namespace) -> Figure:
         (f"python -m benchmarks.pacs --data data --weights FILE --network {network}",
          f"tlcl train {Case(network, 'dann', SHOWN, 0).typed('pacs', 'FILE')}"),
         seeds, {name: file_sha256(options.data / name) for name in names}, weights,
-        measured=here_and_now() | (measured(mine) if mine else {}),
+        measured=measured(mine) if mine else {},
         parts=tuple(one for one in tables if len(one.rows) > 1),
     )  # fmt: skip
 
@@ -196,15 +197,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def section(options: argparse.Namespace) -> str:
-    began = time.monotonic()
-    for case in cases(options):
-        if case.name in read(options.kept):
-            continue
-        if time.monotonic() - began > 60 * options.minutes:
-            break
-        found = measure(case, options)
-        keep(options.kept, case.name, found)
-        progress(f"{case.name}: {100 * found['last_acc']:.1f} % in {found['seconds']:.0f} s")
+    rest = ((case.name, partial(measure, case, options)) for case in cases(options))
+    go_on(options.kept, rest, options.minutes, lambda found: f"{100 * found['last_acc']:.1f} %")
     texts, known = [], read(options.kept)
     for network in options.network:
         one = figure(network, known, options)

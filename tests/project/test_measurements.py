@@ -1,6 +1,7 @@
 """What the benchmarks make of what they measured, beside independent references."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,20 @@ def test_cases_go_on_where_another_stopped(tmp_path: Path) -> None:
     assert cases.measured([{"measured": one} for one in (old, new, old)]) == {**new, "commit": "abc, def"}
 
 
+def test_only_what_is_not_kept_is_measured(tmp_path: Path) -> None:
+    """Also nothing after the time is over; what was measured before stays as it was."""
+    kept, asked = tmp_path / "some.jsonl", list[str]()
+
+    def case(name: str) -> tuple[str, Callable[[], dict[str, Any]]]:
+        return name, lambda: asked.append(name) or {"acc": 0.5}
+
+    cases.keep(kept, "a", {"acc": 0.25})
+    cases.go_on(kept, map(case, "ab"), 1, str)
+    cases.go_on(kept, map(case, "abc"), -1, str)
+    assert asked == ["b"]
+    assert {name: one["acc"] for name, one in cases.read(kept).items()} == {"a": 0.25, "b": 0.5}
+
+
 def test_the_race_is_counted_from_what_is_kept(tmp_path: Path) -> None:
     """One case by hand: the head chosen, one point of two lost, 3 of 4 seconds."""
     kept, case = tmp_path / "race.jsonl", depth_race.CASES[0]
@@ -132,11 +147,7 @@ def test_the_race_is_counted_from_what_is_kept(tmp_path: Path) -> None:
     assert table.cell(("cases with deeper recommended",), "measured") == "1"
     assert table.rows[3][1] == Value(0.5, "points", *accuracy_interval(1, 2))
     assert table.cell(("seconds of trainings, % of the grid's",), "measured") == "43.3"  # of 2/3 and 1/5
-    assert depth_race.cases_table([row]).texts()[0][-4:] == ["+0.0", "25.0", row_text(row["crossed"]), "66.7"]
-
-
-def row_text(crossed: float) -> str:
-    return f"{100 * crossed:+.1f}"
+    assert depth_race.cases_table([row]).texts()[0][-4:] == ["+0.0", "25.0", "+0.0", "66.7"]
 
 
 def test_the_methods_of_a_comparison(tmp_path: Path) -> None:
