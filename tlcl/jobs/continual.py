@@ -193,7 +193,7 @@ class Continual(Job):
     def summary(self) -> dict[str, Any]:
         config, closed_form = self.config, self.learner.method.closed_form
         assert config.continual is not None
-        validation = None
+        validation, calibration = None, self._calibration()
         if config.data.val_size != 0:
             sizes = [len(task.split.val) for task in self.stream.tasks]
             validation = summarise(np.array(self.history.val_rows), sizes, [float("nan")] * len(sizes))
@@ -202,9 +202,9 @@ class Continual(Job):
             "scenario": config.continual.scenario,
             **self.figures,
             "task_given_accuracy": self.task_given,
-            "mean_confidence": float(self.probabilities.max(1).values.double().mean()),
+            "mean_confidence": calibration["test_confidence_after"],
             "validation": validation,
-            "calibration": self._calibration(),
+            "calibration": calibration,
             "tasks": self.tasks,
             "epochs": None if closed_form else config.trainer.epochs,
             "inputs": f"outputs of {place_words(self.given)}, computed once" if self.learner.frozen else IMAGES,

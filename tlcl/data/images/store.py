@@ -241,11 +241,10 @@ def joined(folder: Path, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         parts: images, and the digests of their pixels, by which the file is found again.
     """
     shape = (sum(len(images) for images, _ in parts), *parts[0][0].shape[1:])
-    about = b"".join(digests.numpy().tobytes() for _, digests in parts)
-    key = hashlib.blake2b(repr(shape).encode() + about, digest_size=16).hexdigest()
+    known = torch.cat([digests for _, digests in parts])
+    key = hashlib.blake2b(repr(shape).encode() + known.numpy().tobytes(), digest_size=16).hexdigest()
     pixels = folder / f"{key}.joined.bin"
     try:
-        known = torch.cat([digests for _, digests in parts])
         there = pixels.is_file() and pixels.stat().st_size == math.prod(shape)
         if not there or not _sound(_mapped(pixels, shape), known):
             with atomic_open(pixels) as file:

@@ -10,7 +10,7 @@ from tlcl.config.registry import register
 from tlcl.data.image_tensors import ImageTensors, Source, difference
 from tlcl.data.sources.class_names import composed
 from tlcl.data.sources.domains import DomainsConfig, as_folder, names_of
-from tlcl.data.sources.image_folder import ImageFilesConfig, decoding_of, load_image_folder, together
+from tlcl.data.sources.image_folder import ImageFilesConfig, check_labels, decoding_of, load_image_folder, together
 from tlcl.errors import UserError
 
 
@@ -51,8 +51,7 @@ def load_domain_stream(config: DomainStreamConfig, cache_dir: str | Path) -> Sou
     Raises:
         UserError: the domains have different classes.
     """
-    if config.labels == "none":
-        raise UserError("data.labels=none is for the target of an adaptation; all else learns from labels")
+    check_labels(config)
     shared = {one.name: getattr(config, one.name) for one in fields(ImageFilesConfig)}
     domains = domains_of(config)
     parts: list[Source] = []

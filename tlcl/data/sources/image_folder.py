@@ -59,11 +59,20 @@ def decoding_of(config: ImageFilesConfig, cache_dir: str | Path) -> Decoding:
     return Decoding(config.size, config.channels, config.on_bad_image, Path(cache_dir), limits)
 
 
+def check_labels(config: ImageFilesConfig) -> None:
+    """That there are labels to learn from.
+
+    Raises:
+        UserError: `labels=none`.
+    """
+    if config.labels == "none":
+        raise UserError("data.labels=none is for the target of an adaptation; all else learns from labels")
+
+
 @register("data", "image_folder", ImageFolderConfig)
 def load_image_folder(config: ImageFolderConfig, cache_dir: str | Path) -> Source:
     """A test folder of its own, or `test_fraction` of the images, the same for every seed; so for validation."""
-    if config.labels == "none":
-        raise UserError("data.labels=none is for the target of an adaptation; all else learns from labels")
+    check_labels(config)
     decoding = decoding_of(config, cache_dir)
     train, sort = Path(config.train).expanduser(), config.sort_classes
     pool = load_folder(
