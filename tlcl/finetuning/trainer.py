@@ -3,7 +3,7 @@
 import logging
 import warnings
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning as L
 import torch
@@ -12,7 +12,7 @@ from tlcl.config.schema import Config
 from tlcl.distributed.ddp import InStep
 from tlcl.distributed.devices import lightning_devices, root_device
 from tlcl.errors import Interrupted
-from tlcl.models.build import backbone_of
+from tlcl.finetuning.depthwise_gradients import DepthwisePrecision
 from tlcl.tracking.checkpoint import AtomicCheckpointIO, Misfit
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its import has set it to INFO
@@ -21,8 +21,7 @@ logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its import h
 def choose_device(config: Config) -> torch.device:
     """The device of a run; writes what `auto` precisions mean on it into the config, for the record.
 
-    `trainer.precision=auto` is bf16-mixed where the device computes in bfloat16, else 32-true; so it is for
-    training depthwise convolutions on a processor, where their gradients take twice as long in bfloat16.
+    `trainer.precision=auto` is bf16-mixed where the device computes in bfloat16, else 32-true.
 
     Raises:
         UserError: see `root_device`.
@@ -30,12 +29,8 @@ def choose_device(config: Config) -> torch.device:
     device = root_device(config)
     trainer = config.trainer
     if trainer.precision == "auto":
-        fast = "bf16-mixed" if computes_in_bfloat16(device) else "32-true"
-        slow = device.type == "cpu" and backbone_of(config.model).depthwise
-        trainer.precision = "32-true" if slow else fast
-        if trainer.frozen_precision == "auto":
-            trainer.frozen_precision = fast
-    elif trainer.frozen_precision == "auto":
+        trainer.precision = "bf16-mixed" if computes_in_bfloat16(device) else "32-true"
+    if trainer.frozen_precision == "auto":
         trainer.frozen_precision = trainer.precision
     return device
 
@@ -56,9 +51,13 @@ def build_trainer(
     """A Trainer by the `trainer` group; `options` go to Lightning as they are."""
     chosen, devices = config.trainer, lightning_devices(config)
     plugins = [AtomicCheckpointIO(), *devices.pop("plugins", [])]
+    precision: Any = chosen.precision
+    if precision == "bf16-mixed" and root_device(config).type == "cpu":
+        plugins.append(DepthwisePrecision())
+        precision = None  # Lightning takes one of the two
     return L.Trainer(
         **devices,
-        precision=cast(Any, chosen.precision),
+        precision=precision,
         max_epochs=chosen.epochs,
         logger=loggers or False,
         callbacks=[InStep(), *callbacks] if chosen.shared else callbacks,

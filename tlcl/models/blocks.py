@@ -241,7 +241,6 @@ class Backbone:
         imagenet: the ImageNet state dict in native keys.
         foreign_key: key of another well-known format of the same network -> native key; the identity by default.
         head: prefix of the classifier in native keys, which is never loaded: the head is new for each target.
-        depthwise: whether its convolutions are depthwise, whose gradients processors compute slower in bfloat16.
         code: hash of the user's own file that the backbone comes from, empty for those of this package: what was
             computed with an older version of the file is not used with a newer one.
         mode: how images are resized, see `InputTransform`.
@@ -256,7 +255,6 @@ class Backbone:
     imagenet: Callable[[], dict[str, Tensor]]
     head: str
     foreign_key: Callable[[str], str] = str
-    depthwise: bool = False
     code: str = ""
     mode: str = "bilinear"
     adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict

@@ -63,6 +63,5 @@ BACKBONE = Backbone(
     imagenet=PACKAGE.weights,
     head="classifier.",
     foreign_key=PACKAGE.foreign_key,
-    depthwise=True,
 )
 register("model", BACKBONE.name, EfficientNetLite0Config)(BACKBONE)

@@ -110,7 +110,6 @@ def _backbone(arch: str, size: int) -> Backbone:
         imagenet=partial(pretrained, arch),
         head=f"{plan.classifier}.",
         foreign_key=package.foreign_key if package else str,
-        depthwise=plan.depthwise,
         code=f"timm {timm.__version__} {arch}",
         mode="bilinear" if package else mode,
         adapt=partial(adapted, arch, size),

@@ -50,7 +50,6 @@ class Plan:
         layouts: block -> how its outputs lie: `NCHW`, `NHWC`, `tokens` (B, N, D) or `flat` (B, D).
         in_place: blocks that write into what they take.
         prefix: tokens of (B, N, D) that are no places of the image, before those that are.
-        depthwise: whether it has depthwise convolutions.
     """
 
     steps: Mapping[str, tuple[Step, ...]]
@@ -59,7 +58,6 @@ class Plan:
     layouts: Mapping[str, str]
     in_place: frozenset[str]
     prefix: int
-    depthwise: bool
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -422,9 +420,7 @@ def _checked(network: Any, blocks: Mapping[str, tuple[Step, ...]], classifier: s
         handle.remove()
     if not torch.equal(taken, x):
         in_place.add(FEATURES)
-    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     return Plan(
         blocks, _owned(network, blocks, classifier, behind), classifier, layouts, frozenset(in_place),
         int(getattr(network, "num_prefix_tokens", 0) or 0),
-        any(conv.groups == conv.in_channels > 3 for conv in convolutions),
     )  # fmt: skip
