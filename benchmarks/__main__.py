@@ -14,7 +14,7 @@ from benchmarks.common import Benchmark, progress
 from benchmarks.pages import write_pages
 from benchmarks.record import load, typed
 
-NAMES = ("startup", "finetune", "head_phase", "cost", "memory", "compile", "continual", "folders")
+NAMES = ("startup", "finetune", "head_phase", "cost", "memory", "compile", "depthwise", "continual", "folders")
 
 
 def arguments_for(benchmark: Benchmark, options: argparse.Namespace) -> list[str]:

@@ -50,8 +50,9 @@ class DepthwiseGradients(TorchFunctionMode):
     """
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # fmt: skip
         named = dict(kwargs or {})
         if func is torch.conv2d and (given := slow_in_bfloat16(*args, **named)) is not None:
             return _Convolution.apply(*given)
@@ -62,7 +63,7 @@ def slow_in_bfloat16(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1,
     padding: str | int | Sequence[int] = 0, dilation: int | Sequence[int] = 1, groups: int = 1,
 ) -> tuple[Any, ...] | None:  # fmt: skip
-    """What `_Convolution` takes, of the arguments of `torch.conv2d`; None where the kernel in bfloat16 is as good."""
+    """What `_Convolution` takes, of the arguments of `torch.conv2d`; None where bfloat16 is as good."""
     stride, dilation = _two(stride), _two(dilation)
     if isinstance(padding, str) or input.ndim != 4 or input.device.type != "cpu":
         return None
