@@ -115,10 +115,23 @@ def test_scores_of_any_unit_and_origin_become_the_same_probabilities(unit: float
     assert abs(probabilities - honest).max() < 0.03
 
 
-def test_logits_have_the_temperature_of_their_probabilities() -> None:
-    logits, _, labels = answers(300, seed=2)
-    given = torch.from_numpy(3 * logits).softmax(1).numpy()
-    assert fit_score_temperature(3 * logits, labels) == pytest.approx(fit_temperature(given, labels), rel=1e-4)
+def test_a_network_that_has_forgotten_is_as_sure_as_it_is_right() -> None:
+    """It answers with the last two of ten classes whatever it is shown: 20 % right at most. The likeliest
+    temperature of just these scores leaves it surer than that."""
+    random = np.random.default_rng(5)
+    labels = np.arange(2000) % 10
+    scores = random.normal(0, 1, (2000, 10)) - 6.0
+    scores[:, 8:] += 12 + random.exponential(4, (2000, 2))
+    scores[np.arange(2000), labels] += 3.0
+    right = (scores.argmax(1) == labels).mean()
+
+    def confidence(temperature: float) -> float:
+        return float(torch.from_numpy(scores / temperature).softmax(1).max(1).values.mean())
+
+    assert 0.1 < right < 0.2
+    assert confidence(fit_score_temperature(scores, labels)) == pytest.approx(right, abs=0.001)
+    likeliest = fit_temperature(torch.from_numpy(scores).softmax(1).numpy(), labels)
+    assert confidence(likeliest) > right + 0.03
 
 
 def test_what_cannot_be_the_answer_changes_nothing() -> None:
@@ -137,3 +150,7 @@ def test_all_right_is_laplaces_rule() -> None:
     with pytest.raises(ValueError, match="held-out"):
         fit_score_temperature(np.empty((0, 3)), [])
     assert fit_score_temperature(np.zeros((5, 1)), [0] * 5) > 0  # one class
+    assert fit_score_temperature(np.zeros((5, 3)), [0] * 5) > 0  # no answer is surer than another
+    logits[:] = np.arange(5)  # always the last class, never right: as unsure as can be
+    unsure = torch.from_numpy(logits / fit_score_temperature(logits, np.zeros(98, int))).softmax(1).max(1).values
+    assert float(unsure.mean()) == pytest.approx(0.2, abs=0.001)

@@ -57,24 +57,22 @@ def fit_temperature(probabilities: ArrayLike, labels: ArrayLike) -> float:
     logits, answers = _logits(probabilities), np.asarray(labels)
     if not len(answers) or (logits.argmax(1) == answers).all():
         raise ValueError("a temperature needs held-out images, at least one of them with a wrong answer")
-    return _likeliest(logits, answers, TEMPERATURES)
-
-
-def _likeliest(scores: np.ndarray, labels: np.ndarray, bounds: tuple[float, float]) -> float:
-    rows = np.arange(len(labels))
+    rows = np.arange(len(answers))
 
     def loss(log_temperature: float) -> float:
-        return float(-log_softmax(scores / np.exp(log_temperature), axis=1)[rows, labels].mean())
+        return float(-log_softmax(logits / np.exp(log_temperature), axis=1)[rows, answers].mean())
 
-    found = minimize_scalar(loss, bounds=np.log(bounds), method="bounded", options={"xatol": 1e-6})
+    found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))
 
 
 def fit_score_temperature(scores: ArrayLike, labels: ArrayLike) -> float:
-    """By what scores of any unit are divided, so that a softmax of them is as likely as can be on held-out images.
+    """By what scores of any unit are divided, so that a softmax of them is on average as sure as it is right.
 
-    As `fit_temperature`, over a range around the scores' own spread. Where every answer is right the likelihood has
-    no highest; then the mean confidence is (n + 1) / (n + 2), Laplace's estimate of the next one being right.
+    On the held-out images the mean confidence is then the share of right answers, by Laplace's estimate
+    (right + 1) / (n + 2) of the next one being right. The likeliest temperature of `fit_temperature` is another one
+    where a network is surely wrong, as one that has forgotten its first classes is: of all temperatures none makes
+    such answers likely, and the likeliest leaves them too sure.
 
     Args:
         scores: (N, K) of images that were not learned from; -inf for what cannot be the answer.
@@ -86,21 +84,18 @@ def fit_score_temperature(scores: ArrayLike, labels: ArrayLike) -> float:
     given, answers = np.asarray(scores, np.float64), np.asarray(labels)
     if not len(answers):
         raise ValueError("a temperature needs held-out images")
-    # A -inf would make nan of the loss of a label that cannot be the answer; this is as impossible as can be.
     finite = np.isfinite(given)
     spread = float(np.median(given.max(1) - np.where(finite, given, np.inf).min(1))) or 1.0
-    given = np.where(finite, given, given.max(1, keepdims=True) - WIDE * spread)
-    bounds = spread / WIDE, spread * WIDE
-    if not (given.argmax(1) == answers).all():
-        return _likeliest(given, answers, bounds)
-    wanted = (len(answers) + 1) / (len(answers) + 2)
+    wanted = (int((given.argmax(1) == answers).sum()) + 1) / (len(answers) + 2)
 
     def short(log_temperature: float) -> float:
         return float(softmax(given / np.exp(log_temperature), axis=1).max(1).mean()) - wanted
 
-    low, high = np.log(bounds)
-    if short(low) <= 0 or short(high) >= 0:  # one class, or answers that no unit makes so sure
+    low, high = np.log(spread / WIDE), np.log(spread * WIDE)
+    if short(low) <= 0:  # classes with equal scores, which no unit makes so sure
         return spread
+    if short(high) >= 0:  # one class, or answers that are right less often than drawn ones
+        return spread * WIDE
     return float(np.exp(brentq(short, low, high)))
 
 
