@@ -1,7 +1,9 @@
 """How deep to retrain: whole races on the embedded digits, against their own records and a plain count."""
 
+import csv
 import json
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 
 from tests.conftest import composed, go
 from tests.jobs.conftest import Killed, kill_at_call, summary
+from tests.sweeps.conftest import fake_plan
 from tlcl.config.candidates import candidates
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
@@ -20,12 +23,14 @@ from tlcl.data.sources.registry import load_source
 from tlcl.errors import UserError
 from tlcl.finetuning.fitted_head import fit_head
 from tlcl.jobs.race import folds_of
+from tlcl.jobs.race_record import figures_of
 from tlcl.jobs.shared_start import SharedStart
 from tlcl.models.build import build_model
 from tlcl.prefix_cache.activations import Keeping
 from tlcl.reports.asked import asked_by
 from tlcl.reports.how_deep import command_of, table_lines, verdict
 from tlcl.reports.plots.how_deep import gains_figure
+from tlcl.reports.sweep import write_sweep_report
 from tlcl.tracking.records import read_lines
 
 # On random weights a deeper model of the digits is better than the head.
@@ -228,6 +233,31 @@ def test_a_job_of_a_sweep_has_its_own_command(tmp_path: Path) -> None:
     assert recommended(None, asked_by(tmp_path)) == [
         "tlcl", "train", "+experiment=own_images", "seed=1", "thaw=head_only"
     ]  # fmt: skip
+
+
+def test_a_sweep_of_races_shows_what_each_recommends(raced: Path, tmp_path: Path) -> None:
+    """Accuracy on the folds' held-out images, that of the head alone, and the gain; no test figure."""
+    race = summary(raced)["race"]
+    shutil.copytree(raced, tmp_path / "0")
+    shutil.copytree(raced, tmp_path / "1")
+    kept = {**summary(raced), **figures_of({**race, "chosen": None})}
+    (tmp_path / "1" / "summary.json").write_text(json.dumps({**kept, "race": {**race, "chosen": None}}))
+    fake_plan(tmp_path, [[*RACE, "model=small_cnn"], [*RACE, "model=resnet18"]])
+    for number, model in enumerate(("small_cnn", "resnet18")):
+        job = {"number": number, "overrides": ["+experiment=how_deep", f"model={model}"]}
+        (tmp_path / str(number) / "job.json").write_text(json.dumps(job))
+    page = write_sweep_report(tmp_path).read_text()
+    with open(tmp_path / "sweep.csv") as file:
+        deeper, head = csv.DictReader(file)
+    gain = next(row["gain"] for row in race["settings"] if row["setting"] == race["chosen"])
+    assert float(deeper["validation"]) == pytest.approx(race["head"]["acc"] + gain)
+    assert (float(deeper["head_acc"]), float(deeper["gain"])) == pytest.approx((race["head"]["acc"], gain))
+    assert float(head["validation"]) == float(head["head_acc"]) == pytest.approx(race["head"]["acc"])
+    assert (float(head["gain"]), deeper["chosen"], head["chosen"]) == (0, "True", "False")
+    assert "<th>test, %</th>" not in page
+    assert "gain over it, points" in page
+    assert "retrain as recommended" in page
+    assert "tlcl predict" not in page
 
 
 def test_batch_norm_is_as_the_training_left_it(tmp_path: Path) -> None:

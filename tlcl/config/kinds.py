@@ -65,6 +65,11 @@ def continual_score(summary: Summary) -> float | None:
     return _number((summary.get("validation") or {}).get("final_accuracy"))
 
 
+def how_deep_score(summary: Summary) -> float | None:
+    """Accuracy of what a race recommends on the images that its folds held out, 0 to 1."""
+    return _number(summary.get("cross_validated_acc"))
+
+
 def adaptation_score(summary: Summary) -> float | None:
     """`source_entropy` of the tested epoch, -1 to 1 (see `tlcl.adaptation.validator`).
 
@@ -110,6 +115,9 @@ KINDS = (
         plots="tlcl.reports.how_deep:save_how_deep_plots",
         page="tlcl.reports.how_deep:write_how_deep_report",
         rule=check_how_deep,
+        validation=how_deep_score,
+        reported="cross_validated_acc",
+        meaning=("cross-validated accuracy of what is recommended",) * 2,
     ),
     Kind(
         name="compare",

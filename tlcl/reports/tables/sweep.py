@@ -17,7 +17,10 @@ from tlcl.tracking.finished_run import COMPLETE, FAILURE
 from tlcl.tracking.sweep_records import RunRecord, Value
 
 # further figures of a summary that have a column where any run has them
-FURTHER = ("average_incremental_accuracy", "forgetting", "backward_transfer", "source_test_acc", "a_distance")
+FURTHER = (
+    "average_incremental_accuracy", "forgetting", "backward_transfer", "source_test_acc", "a_distance", "head_acc",
+    "gain",
+)  # fmt: skip
 
 
 # between which validation chooses nothing: their figures are answers to different questions
