@@ -13,9 +13,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import Benchmark
-from benchmarks.figure import Figure, Table, Value
+from benchmarks.figure import Cell, Figure, Table, Value
 from benchmarks.register import measured_in, write
 from benchmarks.steps import accuracy, methods_table, over_seeds, perform, sweep
+from tlcl.data.datamodule import EVAL_BATCH
+from tlcl.data.sources.digits import load_digits
+from tlcl.jobs.finished import load_run
+from tlcl.models.inference import predict
 from tlcl.reports.depth_grid import gain_words, sentence
 from tlcl.reports.paired import compared, difference_words
 from tlcl.reports.tables.depth_grid import DISTANCES, cells, read_runs
@@ -34,6 +38,11 @@ ARMS = {
     "from scratch": "thaw=all model.weights=none optim.block_lr_decay=1.0",
 }
 SWEPT = f"data.train_size={','.join(map(str, SIZES))} seed=0,1,2 data.batch_size=16 logger=none"
+CCSA_SWEPT = (
+    "+experiment=adapt_digits adaptation=ccsa adaptation.weight=0.75,0.9,0.95 adaptation.margin=0.03,0.1 seed=10 "
+    "logger=none"
+)
+FEW_LABELS = "+experiment=adapt_digits adaptation=fine_tune adaptation.target_labels=5 seed=10 logger=none"
 CERTIFIED, ADAPTED = "er", "dann"  # whose first run is measured anew
 COMPARED = {"forgetting": "+experiment=continual_compare", "adaptation": "+experiment=adapt_compare"}
 
@@ -126,8 +135,29 @@ def adaptation(out: Path) -> Figure:
     return Figure("digits_adaptation", (command,), SEEDS, parts=(table,), measured=measured_in(out), **again)
 
 
+def ccsa(out: Path) -> Figure:
+    """CCSA's weight and margin on another seed, by the target's images that are not tested; fine-tuning beside it."""
+    runs = sweep(out / "sweep", CCSA_SWEPT)
+    perform(out / "fine_tune", FEW_LABELS)
+    pool = load_digits().pool
+    rows: list[tuple[Cell, ...]] = []
+    for run in [*runs, out / "fine_tune"]:
+        net, _, config = load_run(run)
+        answers = predict(net, pool.images, batch_size=EVAL_BATCH, precision=config.trainer.precision).argmax(1)
+        source = json.loads((run / "summary.json").read_text())["source_test_acc"]
+        assert config.adaptation is not None
+        of = [f"{getattr(config.adaptation, key, '')}" for key in ("weight", "margin")]
+        right = float((answers == pool.labels).double().mean())
+        rows.append((config.adaptation.name, *of, Value(right), Value(source)))
+    columns = ("method", "weight", "margin", "target, training and validation images", "source, test images")
+    commands = (f"tlcl train -m {CCSA_SWEPT}", f"tlcl train {FEW_LABELS}")
+    table = Table(columns, tuple(rows))
+    return Figure("digits_ccsa", commands, (10,), parts=(table,), measured=measured_in(runs[0]))
+
+
 PARTS: dict[str, Callable[[Path], Figure]] = {
-    "layerwise": layerwise, "retrain": retrain, "depth": depth, "forgetting": forgetting, "adaptation": adaptation,
+    "layerwise": layerwise, "retrain": retrain, "depth": depth, "forgetting": forgetting, "ccsa": ccsa,
+    "adaptation": adaptation,
 }  # fmt: skip
 
 

@@ -1,102 +1,124 @@
-"""The picture at the top of the README, from a study's records: `python docs/three_questions.py runs/study`."""
+"""The picture at the top of the README, from the register of figures: `python docs/three_questions.py`.
 
-import json
-import re
-import sys
-from collections import defaultdict
+Filled is what a paired test on the same test images tells apart from the yardstick: the head alone, or source only.
+"""
+
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from tlcl.reports.plots.style import BLUE, GREY, ORANGE
-from tlcl.reports.tables.spread import mean_std
+from benchmarks.figure import Table, Value
+from benchmarks.pacs import BASE, SHOWN, TO
+from benchmarks.register import read
+from tlcl.reports.plots.style import BLUE, GREY, INK
 
 PICTURE = Path(__file__).with_name("three_questions.png")
-ENDS = ("naive", "joint", "source_only", "target_oracle")  # of the scales, drawn in grey
+DEPTH, FORGETTING, ADAPTATION = "depth_claim_resnet18_layer3", "methods_efficientnet_lite0", "adaptation_pacs_lite0"
+RETRAINED, LESS, ENDS = "last two", f"less {BASE} (95 %)", (BASE, "target_oracle")
+LABELS = {"fine_tune": "fine_tune, 3 labels a class", "ccsa": "ccsa, 3 labels a class", "target_oracle": "all labels"}
 
 
-def depths(study: Path) -> dict[int, dict[int, tuple[float, float]]]:
-    """Labelled images -> blocks retrained -> mean test and validation accuracy."""
-    found: dict[tuple[int, int], list[tuple[float, float]]] = defaultdict(list)
-    for path in (study / "grid" / "runs").glob("*/summary.json"):
-        depth, size = map(int, re.findall(r"depth(\d+)_size(\d+)", path.parent.name)[0])
-        summary = json.loads(path.read_text())
-        found[size, depth].append((summary["test_acc"], summary["selected"]["val_acc"]))
-    means: dict[int, dict[int, tuple[float, float]]] = defaultdict(dict)
-    for (size, depth), values in sorted(found.items()):
-        tested, validated = zip(*values, strict=True)
-        means[size][depth] = (mean_std(tested)[0] or 0.0, mean_std(validated)[0] or 0.0)
-    return means
+def number(row: tuple[str | Value, ...], table: Table, column: str) -> Value | None:
+    """The cell, where it is a number."""
+    cell = row[table.columns.index(column)]
+    return cell if isinstance(cell, Value) else None
 
 
-def draw_depths(axes: Axes, means: dict[int, dict[int, tuple[float, float]]]) -> None:
-    """A heat map of test accuracy; what validation chooses in each row is framed."""
-    table, validated = np.moveaxis(np.array([list(row.values()) for row in means.values()]), 2, 0)
-    axes.imshow(table, cmap="viridis", aspect="auto", vmin=np.floor(10 * table.min()) / 10, vmax=1)
-    for y, row in enumerate(table):
-        for x, value in enumerate(row):
-            colour = "white" if value < 0.88 else "black"
-            axes.text(x, y, f"{100 * value:.1f}", ha="center", va="center", fontsize=9, color=colour)
-        corner = (float(validated[y].argmax()) - 0.47, y - 0.46)
-        axes.add_patch(Rectangle(corner, 0.94, 0.92, fill=False, edgecolor=ORANGE, linewidth=2.5))
-    axes.set_xticks(range(table.shape[1]), ["head\nonly", *map(str, range(1, table.shape[1] - 1)), "all"])
-    axes.set_yticks(range(len(means)), [f"{size:,}" for size in means])
-    axes.set_xlabel("backbone blocks retrained")
-    axes.set_ylabel("labelled images")
-    axes.set_title("How much should be retrained?\ntest accuracy in %, validation's choice framed", fontsize=11)
+def told(gain: Value | None) -> bool:
+    """Whether the interval leaves out zero."""
+    return gain is not None and gain.low is not None and gain.high is not None and (gain.low > 0 or gain.high < 0)
 
 
-def draw_forgetting(axes: Axes, rows: list[dict[str, Any]]) -> None:
-    """Accuracy on all classes so far, a line a method, named at its end."""
-    lines = [row for row in rows if row.get("curves")]
-    ends: list[float] = []
-    for number, row in enumerate(sorted(lines, key=lambda row: -row["final_accuracy"])):
-        curve = np.mean(np.array(row["curves"], dtype=float), axis=0)  # joint has its last point alone
-        colour = "#777777" if row["method"] in ENDS else colormaps["viridis"](0.85 * number / len(lines))
-        axes.plot(range(1, len(curve) + 1), curve, marker="o", markersize=3, color=colour)
-        height = min([curve[-1], *(end - 0.052 for end in ends[-1:])])  # names do not lie on each other
-        ends.append(height)
-        axes.text(len(curve) + 0.12, height, row["method"], color=colour, va="center", fontsize=9)
-    axes.set_xlim(0.9, len(curve) + 1.2)
-    axes.set_xticks(range(1, len(curve) + 1), [", ".join(task) for task in lines[0]["tasks"]])
+def name_ends(axes: Axes, ends: list[tuple[float, str, tuple[float, ...]]], place: float, least: float) -> None:
+    """Name lines at their ends, highest first: height, name, colour; no name lies on another."""
+    below = float("inf")
+    for height, name, colour in sorted(ends, reverse=True):
+        below = min(height, below - least)
+        axes.text(place, below, name, color=colour, va="center", fontsize=9)
+
+
+def shade(place: int, count: int) -> tuple[float, ...]:
+    return colormaps["viridis"](0.85 * place / max(1, count - 1))
+
+
+def draw_depths(axes: Axes, table: Table) -> None:
+    """What retraining the last two blocks brings over the head alone, a line a set of images."""
+    sets = list(dict.fromkeys(str(row[0]) for row in table.rows))
+    axes.axhline(0, color=INK, linewidth=1, linestyle="--")
+    ends, most = [], 0
+    for place, images in enumerate(sets):
+        colour = shade(place, len(sets))
+        mine = [row for row in table.rows if row[0] == images]
+        sizes = [int(str(row[table.columns.index("labels")]).replace(",", "")) for row in mine]
+        gains = [gain for row in mine if (gain := number(row, table, RETRAINED)) is not None]
+        heights = [100 * gain.value for gain in gains]
+        axes.plot(sizes, heights, color=colour, linewidth=1.5)
+        for size, height, gain in zip(sizes, heights, gains, strict=True):
+            face = colour if told(gain) else "white"
+            axes.plot([size], [height], marker="o", markersize=6, color=colour, markerfacecolor=face)
+        ends.append((heights[-1], images.removeprefix("PACS "), colour))
+        most = max(most, sizes[-1])
+    axes.set_xscale("log")
+    axes.set_xlim(40, most * 6)
+    axes.set_xticks([50, 200, 800, 2500], ["50", "200", "800", "2,500"])
+    axes.xaxis.minorticks_off()
+    name_ends(axes, ends, most * 1.2, 1.0)
+    axes.set_xlabel("labelled images; filled: told apart from the head alone", fontsize=9)
+    axes.set_title("How much should be retrained?\nlast two blocks: points over the head alone", fontsize=11)
+
+
+def draw_forgetting(axes: Axes, table: Table) -> None:
+    """Accuracy on all classes so far, a line a method."""
+    after = [name for name in table.columns if name.startswith("after ")]
+    ends = []
+    for place, row in enumerate(table.rows):
+        curve = [value.value for column in after if (value := number(row, table, column)) is not None]
+        colour = shade(place, len(table.rows))
+        axes.plot(range(1, len(curve) + 1), curve, marker="o", markersize=4, color=colour)
+        ends.append((curve[-1], str(row[0]).partition(" ")[0], colour))
+    name_ends(axes, ends, len(after) + 0.15, 0.06)
+    axes.set_xlim(0.9, len(after) + 1.2)
+    axes.set_xticks(
+        range(1, len(after) + 1), [f"{2 * task + 1}-{2 * task + 2}" for task in range(len(after))]
+    )
     axes.set_ylim(0, 1.03)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_xlabel("digits learned last")
-    axes.set_title("What is forgotten, and what stops it?\naccuracy on all digits so far", fontsize=11)
+    axes.set_xlabel("classes of CIFAR-10 learned last", fontsize=9)
+    axes.set_title("What is forgotten, and what stops it?\naccuracy on all classes so far", fontsize=11)
 
 
-def draw_adaptation(axes: Axes, rows: list[dict[str, Any]]) -> None:
-    """Bars of accuracy on the target."""
-    rows = sorted(rows, key=lambda row: row["test_acc"])
-    values = [row["test_acc"] for row in rows]
-    axes.barh(range(len(rows)), values, color=[GREY if row["method"] in ENDS else BLUE for row in rows], height=0.7)
-    for place, value in enumerate(values):
+def draw_adaptation(axes: Axes, table: Table) -> None:
+    """Bars of accuracy on the target of one pair of domains after the last epoch."""
+    found = [
+        (value.value, str(row[0]), told(number(row, table, LESS)))
+        for row in table.rows if (value := number(row, table, "last epoch, %")) is not None
+    ]  # fmt: skip
+    for place, (value, name, apart) in enumerate(sorted(found)):
+        colour = GREY if name in ENDS else BLUE
+        face = colour if apart or name == BASE else "white"
+        axes.barh(LABELS.get(name, name), value, color=face, edgecolor=colour, height=0.7)
         axes.text(value + 0.01, place, f"{100 * value:.1f}", va="center", fontsize=9)
-    axes.set_yticks(range(len(rows)), [row["method"] for row in rows])
-    axes.set_xlim(0, 1.12)
+    axes.set_xlim(0, 1.1)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_xlabel("fine_tune, ccsa: 5 labels a class; target_oracle: all", fontsize=9)
-    axes.set_title("What without labels?\nrendered digits → handwritten: test accuracy", fontsize=11)
+    axes.set_xlabel(f"filled: told apart from {BASE}", fontsize=9)
+    axes.set_title(f"What without labels?\nPACS {TO.join(SHOWN).replace('-', ' ')}: test accuracy", fontsize=11)
 
 
-def picture(study: Path) -> Figure:
+def picture() -> Figure:
     """The three answers side by side."""
     figure = Figure(figsize=(14, 3.9), layout="constrained", dpi=110)
-    left, middle, right = figure.subplots(1, 3, width_ratios=[1.15, 1, 1])
-    draw_depths(left, depths(study))
-    draw_forgetting(middle, json.loads((study / "continual" / "compare.json").read_text()))
-    draw_adaptation(right, json.loads((study / "adaptation" / "compare.json").read_text()))
-    for axes in (middle, right):
+    left, middle, right = figure.subplots(1, 3, width_ratios=[1.05, 1, 1])
+    draw_depths(left, read(DEPTH).table())
+    draw_forgetting(middle, read(FORGETTING).table())
+    draw_adaptation(right, [part for part in read(ADAPTATION).parts if isinstance(part, Table)][-1])
+    for axes in (left, middle, right):
         axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 if __name__ == "__main__":
-    picture(Path(sys.argv[1])).savefig(PICTURE)
+    picture().savefig(PICTURE)
     print(PICTURE)

@@ -10,12 +10,17 @@ from torch import Tensor
 from tests.adaptation.conftest import Moons, accuracy, make_method, moons, pair, point_net, train_on_moons
 from tlcl.adaptation.losses import ccsa, coral, dann_strength, mk_mmd
 from tlcl.adaptation.methods.base import both_domains, classification_loss, width
+from tlcl.adaptation.methods.ccsa import CCSAConfig
 from tlcl.adaptation.pairs import HIDDEN
 from tlcl.adaptation.source_averages import SourceAverages
+from tlcl.config.compose import composed_config
+from tlcl.config.kinds import NAMED
+from tlcl.config.parse import parse_config
 from tlcl.config.registry import GROUPS
 from tlcl.config.schema import conf_dir
 from tlcl.errors import UserError
 from tlcl.models.blocks import Blocks
+from tlcl.sweeps.compare import method_group
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +100,16 @@ def head_gradients(net: Blocks, loss: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("name", ["dann", "cdan"])
 @pytest.mark.parametrize("progress", [0.0, 0.1, 1.0])
+def test_the_authors_protocol_has_the_authors_ccsa() -> None:
+    """Raw distances come with their weight and margin, relative ones with those that were chosen here."""
+    config = parse_config(composed_config(["+experiment=adapt_ccsa", "data.root=/splits"]))
+    assert config.compare is not None
+    theirs = method_group(config.compare.methods[0], NAMED["adapt"])
+    assert (theirs["distances"], theirs["weight"], theirs["margin"]) == ("raw", 0.25, 1)
+    ours = CCSAConfig("ccsa")
+    assert (ours.distances, ours.weight, ours.margin) == ("relative", 0.75, 0.1)
+
+
 def test_the_reversed_gradient_follows_the_ramp(name: str, progress: float, data: Moons) -> None:
     """Into the network goes -weight * ramp times the discriminator's gradient; the discriminator's own is whole."""
     net = point_net()

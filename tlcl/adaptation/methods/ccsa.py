@@ -20,9 +20,9 @@ from tlcl.models.blocks import Blocks
 @dataclass
 class CCSAConfig(AlignmentConfig):
     target_labels: int = 5
-    weight: float = 0.25
+    weight: float = 0.75
     ramp: str = "none"
-    margin: Annotated[float, Gt(0)] = 1.0
+    margin: Annotated[float, Gt(0)] = 0.1
     distances: Annotated[str, OneOf("relative", "raw")] = "relative"
 
     def __post_init__(self) -> None:
@@ -38,11 +38,11 @@ class CCSA(PairedMethod):
     """CCSA (Motiian et al. 2017): (1 - weight) cross-entropy of the source + weight * contrastive loss.
 
     The contrastive loss is over all pairs of a source image and a labelled target image of the batch
-    (`tlcl.adaptation.losses.ccsa`), on the outputs of `block`; `weight` is the authors' alpha (0.25 in their code),
-    `margin` theirs (1). Target images are in pairs alone, as in the paper: their cross-entropy is not taken. The
-    authors' network has no BatchNorm, and 84 outputs whose distances are near their margin. Those of other networks
-    are not (of ResNet-18's 512 pooled ones the alignment begins at 50 times the cross-entropy), so that `distances`
-    are `relative`: the mean one between images of different classes in the first batch is 1. `raw`: as they are.
+    (`tlcl.adaptation.losses.ccsa`), on the outputs of `block`. Target images are in pairs alone, as in the paper:
+    their cross-entropy is not taken. The authors' network has no BatchNorm, and 84 outputs whose distances are near
+    their margin. Those of other networks are not (of ResNet-18's 512 pooled ones the alignment begins at 50 times the
+    cross-entropy), so that `distances` are `relative`: the mean one between images of different classes in the first
+    batch is 1. `raw`: as they are, with the authors' weight (their alpha, 0.25 in their code) and margin (1).
     """
 
     unlabelled = False
