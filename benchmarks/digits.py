@@ -136,7 +136,7 @@ def adaptation(out: Path) -> Figure:
 
 
 def ccsa(out: Path) -> Figure:
-    """CCSA's weight and margin on another seed, by the target's images that are not tested; fine-tuning beside it."""
+    """CCSA's weight and margin on another seed, by target images that are not tested; fine-tuning beside it."""
     runs = sweep(out / "sweep", CCSA_SWEPT)
     perform(out / "fine_tune", FEW_LABELS)
     pool = load_digits().pool

@@ -18,7 +18,8 @@ from tlcl.reports.plots.style import BLUE, GREY, INK
 PICTURE = Path(__file__).with_name("three_questions.png")
 DEPTH, FORGETTING, ADAPTATION = "depth_claim_resnet18_layer3", "methods_efficientnet_lite0", "adaptation_pacs_lite0"
 RETRAINED, LESS, ENDS = "last two", f"less {BASE} (95 %)", (BASE, "target_oracle")
-LABELS = {"fine_tune": "fine_tune, 3 labels a class", "ccsa": "ccsa, 3 labels a class", "target_oracle": "all labels"}
+FEW = ", 3 labels a class"
+LABELS = {"fine_tune": f"fine_tune{FEW}", "ccsa": f"ccsa{FEW}", "target_oracle": "all labels"}
 
 
 def number(row: tuple[str | Value, ...], table: Table, column: str) -> Value | None:

@@ -40,9 +40,9 @@ class CCSA(PairedMethod):
     The contrastive loss is over all pairs of a source image and a labelled target image of the batch
     (`tlcl.adaptation.losses.ccsa`), on the outputs of `block`. Target images are in pairs alone, as in the paper:
     their cross-entropy is not taken. The authors' network has no BatchNorm, and 84 outputs whose distances are near
-    their margin. Those of other networks are not (of ResNet-18's 512 pooled ones the alignment begins at 50 times the
-    cross-entropy), so that `distances` are `relative`: the mean one between images of different classes in the first
-    batch is 1. `raw`: as they are, with the authors' weight (their alpha, 0.25 in their code) and margin (1).
+    their margin. Those of other networks are not (of ResNet-18's 512 pooled ones the alignment begins at 50 times
+    the cross-entropy), so that `distances` are `relative`: the mean one between images of different classes in the
+    first batch is 1. `raw`: as they are, with the authors' weight (their alpha, 0.25 in their code) and margin (1).
     """
 
     unlabelled = False
