@@ -40,7 +40,7 @@ def stepper(network: str, way: str, options: argparse.Namespace) -> Callable[[],
         images, labels = (part[start : start + options.batch_size] for part in (pool.images, pool.labels))
         inputs = (images / 255).contiguous(memory_format=torch.channels_last)
         began = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16), around():
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16, cache_enabled=False), around():
             loss = nn.functional.cross_entropy(net(inputs).float(), labels)
         optimizer.zero_grad()
         loss.backward()

@@ -1,6 +1,7 @@
 """The picture at the top of the README, from the register of figures: `python docs/three_questions.py`.
 
-Filled is what a paired test on the same test images tells apart from the yardstick: the head alone, or source only.
+Filled is what has a 95 % interval of its own, on the same test images, without the yardstick: the head alone, or
+source only.
 """
 
 from pathlib import Path
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from benchmarks.figure import Figure as Measured
 from benchmarks.figure import Table, Value
 from benchmarks.pacs import BASE, SHOWN, TO
 from benchmarks.register import read
@@ -17,7 +19,8 @@ from tlcl.reports.plots.style import BLUE, GREY, INK
 
 PICTURE = Path(__file__).with_name("three_questions.png")
 DEPTH, FORGETTING, ADAPTATION = "depth_claim_resnet18_layer3", "methods_efficientnet_lite0", "adaptation_pacs_lite0"
-RETRAINED, LESS, ENDS = "last two", f"less {BASE} (95 %)", (BASE, "target_oracle")
+RETRAINED, TESTED, LESS = "last two", "tested epoch, %", f"less {BASE} (95 %)"
+ENDS = (BASE, "target_oracle")
 FEW = ", 3 labels a class"
 LABELS = {"fine_tune": f"fine_tune{FEW}", "ccsa": f"ccsa{FEW}", "target_oracle": "all labels"}
 
@@ -52,9 +55,11 @@ def draw_depths(axes: Axes, table: Table) -> None:
     ends, most = [], 0
     for place, images in enumerate(sets):
         colour = shade(place, len(sets))
-        mine = [row for row in table.rows if row[0] == images]
-        sizes = [int(str(row[table.columns.index("labels")]).replace(",", "")) for row in mine]
-        gains = [gain for row in mine if (gain := number(row, table, RETRAINED)) is not None]
+        known = [
+            (int(str(row[table.columns.index("labels")]).replace(",", "")), gain)
+            for row in table.rows if row[0] == images and (gain := number(row, table, RETRAINED)) is not None
+        ]  # fmt: skip
+        sizes, gains = zip(*known, strict=True)
         heights = [100 * gain.value for gain in gains]
         axes.plot(sizes, heights, color=colour, linewidth=1.5)
         for size, height, gain in zip(sizes, heights, gains, strict=True):
@@ -67,7 +72,7 @@ def draw_depths(axes: Axes, table: Table) -> None:
     axes.set_xticks([50, 200, 800, 2500], ["50", "200", "800", "2,500"])
     axes.xaxis.minorticks_off()
     name_ends(axes, ends, most * 1.2, 1.0)
-    axes.set_xlabel("labelled images; filled: told apart from the head alone", fontsize=9)
+    axes.set_xlabel("labelled images; filled: 95 % interval without 0", fontsize=9)
     axes.set_title("How much should be retrained?\nlast two blocks: points over the head alone", fontsize=11)
 
 
@@ -77,6 +82,8 @@ def draw_forgetting(axes: Axes, table: Table) -> None:
     ends = []
     for place, row in enumerate(table.rows):
         curve = [value.value for column in after if (value := number(row, table, column)) is not None]
+        if len(curve) < len(after):  # it has seen all tasks at once
+            continue
         colour = shade(place, len(table.rows))
         axes.plot(range(1, len(curve) + 1), curve, marker="o", markersize=4, color=colour)
         ends.append((curve[-1], str(row[0]).partition(" ")[0], colour))
@@ -92,10 +99,10 @@ def draw_forgetting(axes: Axes, table: Table) -> None:
 
 
 def draw_adaptation(axes: Axes, table: Table) -> None:
-    """Bars of accuracy on the target of one pair of domains after the last epoch."""
+    """Bars of accuracy on the target of one pair of domains, at the epoch that is tested."""
     found = [
         (value.value, str(row[0]), told(number(row, table, LESS)))
-        for row in table.rows if (value := number(row, table, "last epoch, %")) is not None
+        for row in table.rows if (value := number(row, table, TESTED)) is not None
     ]  # fmt: skip
     for place, (value, name, apart) in enumerate(sorted(found)):
         colour = GREY if name in ENDS else BLUE
@@ -104,8 +111,13 @@ def draw_adaptation(axes: Axes, table: Table) -> None:
         axes.text(value + 0.01, place, f"{100 * value:.1f}", va="center", fontsize=9)
     axes.set_xlim(0, 1.1)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_xlabel(f"filled: told apart from {BASE}", fontsize=9)
+    axes.set_xlabel(f"filled: 95 % interval without {BASE}", fontsize=9)
     axes.set_title(f"What without labels?\nPACS {TO.join(SHOWN).replace('-', ' ')}: test accuracy", fontsize=11)
+
+
+def pair_of(found: Measured) -> Table:
+    """Its table of one pair of domains."""
+    return next(part for part in found.parts if isinstance(part, Table) and TESTED in part.columns)
 
 
 def picture() -> Figure:
@@ -114,7 +126,7 @@ def picture() -> Figure:
     left, middle, right = figure.subplots(1, 3, width_ratios=[1.05, 1, 1])
     draw_depths(left, read(DEPTH).table())
     draw_forgetting(middle, read(FORGETTING).table())
-    draw_adaptation(right, [part for part in read(ADAPTATION).parts if isinstance(part, Table)][-1])
+    draw_adaptation(right, pair_of(read(ADAPTATION)))
     for axes in (left, middle, right):
         axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -1,11 +1,14 @@
 """Gradients of depthwise convolutions in float32 under bfloat16 autocast: where, and what they are."""
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tests.conftest import composed
 from tlcl.config.parse import parse_config
@@ -24,25 +27,53 @@ def convolution(kernel: int, stride: int, groups: int = 8, **others: object) -> 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (5, 1), (5, 2), (7, 1)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_gradients_are_those_of_float32_on_the_same_rounded_inputs(kernel: int, stride: int, bias: bool) -> None:
+@pytest.mark.parametrize("within", [True, False])
+def test_gradients_are_those_of_float32_on_the_same_rounded_inputs(
+    kernel: int, stride: int, bias: bool, within: bool
+) -> None:
+    """Whether the backward pass is inside the step's contexts, as that of a continual method is, or not."""
     conv = convolution(kernel, stride, bias=bias)
     x = images().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         plain = conv(x)
         with DepthwiseGradients():
             ours = conv(x)
-    assert ours.dtype == torch.bfloat16
+            outer = torch.randn_like(ours)
+            if within:
+                found = torch.autograd.grad(ours, [x, *conv.parameters()], outer)
+    if not within:
+        found = torch.autograd.grad(ours, [x, *conv.parameters()], outer)
+    assert (ours.dtype, ours.grad_fn.name()) == (torch.bfloat16, "_ConvolutionBackward")  # type: ignore[union-attr]
     assert torch.equal(ours, plain)
-    outer = torch.randn_like(ours)
-    found = torch.autograd.grad(ours, [x, *conv.parameters()], outer)
 
-    exact = convolution(kernel, stride, bias=bias).double()
+    exact = convolution(kernel, stride, bias=bias).bfloat16().double()
     rounded = x.detach().bfloat16().double().requires_grad_()
     wanted = torch.autograd.grad(exact(rounded), [rounded, *exact.parameters()], outer.double())
-    torch.testing.assert_close(found[0].double(), wanted[0].bfloat16().double(), rtol=0.01, atol=1e-3)
-    for one, reference in zip(found[1:], wanted[1:], strict=True):
+    for one, reference in zip(found, wanted, strict=True):
         assert one.dtype == torch.float32
-        torch.testing.assert_close(one.double(), reference, rtol=1e-4, atol=1e-4)  # bfloat16 rounds at 4e-3
+        # Rounded once: half of bfloat16's spacing.
+        torch.testing.assert_close(one.double(), reference, rtol=2**-8, atol=1e-5)
+
+
+def test_they_are_differentiated_checkpointed_and_mapped_as_torchs() -> None:
+    conv, x = convolution(5, 2), images().requires_grad_()
+
+    def loss(weight: Tensor, given: Tensor) -> Tensor:
+        return nn.functional.conv2d(given, weight, None, 2, 2, 1, 8).float().square().sum()
+
+    with torch.autocast("cpu", torch.bfloat16), DepthwiseGradients():
+        kept = checkpoint(conv, x, use_reentrant=False)
+        direct = conv(x)
+        first = torch.autograd.grad(loss(conv.weight, x), conv.weight, create_graph=True)[0]
+        twice = torch.autograd.grad(first.square().sum(), conv.weight)[0]
+        mapped = torch.func.vmap(torch.func.grad(loss), (None, 0))(conv.weight.detach(), x.detach()[:, None])
+    (recomputed,), (saved,) = (torch.autograd.grad(one.float().sum(), conv.weight) for one in (kept, direct))
+    assert torch.equal(recomputed, saved)
+    exact = conv.weight.detach().double().requires_grad_()
+    outer = torch.autograd.grad(loss(exact, x.double()), exact, create_graph=True)[0]
+    wanted = torch.autograd.grad(outer.square().sum(), exact)[0]
+    assert float((twice.double() - wanted).norm() / wanted.norm()) < 0.02
+    assert float((mapped.sum(0).double() - outer).norm() / outer.norm()) < 0.02
 
 
 @pytest.mark.parametrize(
@@ -53,7 +84,8 @@ def test_gradients_are_those_of_float32_on_the_same_rounded_inputs(kernel: int, 
         (convolution(3, 1), False),  # its kernels are fast
         (convolution(5, 2, groups=1), False),
         (convolution(5, 2, groups=4), False),
-        (nn.Conv2d(8, 16, 3, 2, groups=8), True),  # two outputs a channel
+        (nn.Conv2d(8, 16, 3, 1, groups=8), True),  # two outputs a channel
+        (nn.Conv2d(8, 8, 3, dilation=2, groups=8), True),
     ],
 )
 def test_only_strided_and_large_depthwise_ones_are_slow(conv: nn.Conv2d, slow: bool) -> None:
@@ -62,9 +94,21 @@ def test_only_strided_and_large_depthwise_ones_are_slow(conv: nn.Conv2d, slow: b
         assert (slow_in_bfloat16(*given) is not None) == slow
         with torch.no_grad():
             assert slow_in_bfloat16(*given) is None
+        assert slow_in_bfloat16(*(one.double() if isinstance(one, Tensor) else one for one in given)) is None
     with torch.autocast("cpu", torch.float16):
         assert slow_in_bfloat16(*given) is None
     assert slow_in_bfloat16(*given) is None
+
+
+@pytest.mark.parametrize("two", [2, (2,), [2, 2], np.int64(2)])
+def test_strides_are_given_as_torch_takes_them(two: Any) -> None:
+    conv = convolution(3, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = torch.conv2d(images(), conv.weight, conv.bias, two, 1, 1, 8)
+        with DepthwiseGradients():
+            ours = torch.conv2d(images(), conv.weight, conv.bias, two, 1, 1, 8)
+    assert ours.grad_fn.name() == "_ConvolutionBackward"  # type: ignore[union-attr]
+    assert torch.equal(ours, plain)
 
 
 def test_frozen_weights_and_frozen_inputs_have_no_gradient() -> None:

@@ -23,7 +23,6 @@ from tlcl.data.sources.registry import load_source
 from tlcl.errors import UserError
 from tlcl.finetuning.fitted_head import fit_head
 from tlcl.jobs.race import folds_of
-from tlcl.jobs.race_record import figures_of
 from tlcl.jobs.shared_start import SharedStart
 from tlcl.models.build import build_model
 from tlcl.prefix_cache.activations import Keeping
@@ -240,8 +239,8 @@ def test_a_sweep_of_races_shows_what_each_recommends(raced: Path, tmp_path: Path
     race = summary(raced)["race"]
     shutil.copytree(raced, tmp_path / "0")
     shutil.copytree(raced, tmp_path / "1")
-    kept = {**summary(raced), **figures_of({**race, "chosen": None})}
-    (tmp_path / "1" / "summary.json").write_text(json.dumps({**kept, "race": {**race, "chosen": None}}))
+    kept = {**summary(raced), "race": {**race, "chosen": None}}
+    (tmp_path / "1" / "summary.json").write_text(json.dumps(kept))
     fake_plan(tmp_path, [[*RACE, "model=small_cnn"], [*RACE, "model=resnet18"]])
     for number, model in enumerate(("small_cnn", "resnet18")):
         job = {"number": number, "overrides": ["+experiment=how_deep", f"model={model}"]}
@@ -254,7 +253,9 @@ def test_a_sweep_of_races_shows_what_each_recommends(raced: Path, tmp_path: Path
     assert (float(deeper["head_acc"]), float(deeper["gain"])) == pytest.approx((race["head"]["acc"], gain))
     assert float(head["validation"]) == float(head["head_acc"]) == pytest.approx(race["head"]["acc"])
     assert (float(head["gain"]), deeper["chosen"], head["chosen"]) == (0, "True", "False")
+    assert (deeper["test"], head["test"]) == ("", "")
     assert "<th>test, %</th>" not in page
+    assert "test accuracy" not in page
     assert "gain over it, points" in page
     assert "retrain as recommended" in page
     assert "tlcl predict" not in page

@@ -26,6 +26,11 @@ def answers(count: int, classes: int = 5, seed: int = 0) -> tuple[np.ndarray, np
     return logits, honest, labels
 
 
+def confidence(scores: np.ndarray, temperature: float) -> float:
+    """Mean of the largest probability."""
+    return float(torch.from_numpy(scores / temperature).softmax(1).max(1).values.mean())
+
+
 @pytest.mark.parametrize("factor", [0.4, 1.0, 3.0])
 def test_the_temperature_undoes_what_made_the_answers_too_sure(factor: float) -> None:
     logits, honest, labels = answers(20_000)
@@ -125,13 +130,10 @@ def test_a_network_that_has_forgotten_is_as_sure_as_it_is_right() -> None:
     scores[np.arange(2000), labels] += 3.0
     right = (scores.argmax(1) == labels).mean()
 
-    def confidence(temperature: float) -> float:
-        return float(torch.from_numpy(scores / temperature).softmax(1).max(1).values.mean())
-
     assert 0.1 < right < 0.2
-    assert confidence(fit_score_temperature(scores, labels)) == pytest.approx(right, abs=0.001)
+    assert confidence(scores, fit_score_temperature(scores, labels)) == pytest.approx(right, abs=0.001)
     likeliest = fit_temperature(torch.from_numpy(scores).softmax(1).numpy(), labels)
-    assert confidence(likeliest) > right + 0.03
+    assert confidence(scores, likeliest) > right + 0.03
 
 
 def test_what_cannot_be_the_answer_changes_nothing() -> None:
@@ -149,8 +151,37 @@ def test_all_right_is_laplaces_rule() -> None:
     assert float(confidence) == pytest.approx(0.99, abs=1e-4)
     with pytest.raises(ValueError, match="held-out"):
         fit_score_temperature(np.empty((0, 3)), [])
-    assert fit_score_temperature(np.zeros((5, 1)), [0] * 5) > 0  # one class
-    assert fit_score_temperature(np.zeros((5, 3)), [0] * 5) > 0  # no answer is surer than another
-    logits[:] = np.arange(5)  # always the last class, never right: as unsure as can be
-    unsure = torch.from_numpy(logits / fit_score_temperature(logits, np.zeros(98, int))).softmax(1).max(1).values
-    assert float(unsure.mean()) == pytest.approx(0.2, abs=0.001)
+    for equal in (np.zeros((5, 1)), np.zeros((5, 3)), np.full((5, 3), np.nan), np.full((5, 3), -np.inf)):
+        assert fit_score_temperature(equal, [0] * 5) == 1
+
+
+def test_a_few_equal_scores_leave_the_others_as_sure_as_they_can_be() -> None:
+    """All of 1,000 are right, but for two images the second class has the same score: 99.9 % is not to be had."""
+    scores = np.zeros((1000, 10))
+    scores[:, 0] = 12.0
+    scores[:2, 1] = 12.0
+    temperature = fit_score_temperature(scores, np.zeros(1000, int))
+    assert confidence(scores, temperature) == pytest.approx(0.999)
+
+
+def test_scores_that_are_no_numbers_have_no_say() -> None:
+    logits, _, labels = answers(300, seed=6)
+    more = np.concatenate([logits, np.full((2, 5), -np.inf), np.full((2, 5), np.nan)])
+    wanted = fit_score_temperature(logits, labels)
+    assert fit_score_temperature(more, np.concatenate([labels, [0] * 4])) == wanted
+
+
+def test_answers_that_are_never_right_are_as_unsure_as_can_be_and_stay_the_same() -> None:
+    logits = np.random.default_rng(7).normal(0, 1, (20_000, 10)).astype(np.float32)
+    temperature = fit_score_temperature(logits, logits.argmin(1))
+    assert confidence(logits, temperature) == pytest.approx(0.1, abs=0.01)
+    given = torch.from_numpy(logits)
+    assert torch.equal((given / temperature).softmax(1).argmax(1), given.argmax(1))
+
+
+def test_accuracy_on_the_held_out_images_is_the_mean_confidence() -> None:
+    logits, _, labels = answers(500, seed=8)
+    right = (int((logits.argmax(1) == labels).sum()) + 1) / 502
+    for unit in (1e-3, 1.0, 1e3):
+        temperature = fit_score_temperature(unit * logits, labels)
+        assert confidence(unit * logits, temperature) == pytest.approx(right, abs=1e-4)

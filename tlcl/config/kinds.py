@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any
 
+from tlcl.config.race_figures import race_figures
 from tlcl.config.rules import (
     check_adaptation,
     check_continual,
@@ -67,7 +68,7 @@ def continual_score(summary: Summary) -> float | None:
 
 def how_deep_score(summary: Summary) -> float | None:
     """Accuracy of what a race recommends on the images that its folds held out, 0 to 1."""
-    return _number(summary.get("cross_validated_acc"))
+    return race_figures(summary).get("recommended_acc")
 
 
 def adaptation_score(summary: Summary) -> float | None:
@@ -116,8 +117,7 @@ KINDS = (
         page="tlcl.reports.how_deep:write_how_deep_report",
         rule=check_how_deep,
         validation=how_deep_score,
-        reported="cross_validated_acc",
-        meaning=("cross-validated accuracy of what is recommended",) * 2,
+        meaning=("accuracy of what is recommended on the folds' held-out images", "test accuracy"),
     ),
     Kind(
         name="compare",

@@ -45,7 +45,7 @@ class Temperature(NamedTuple):
 
 
 def temperature_of(held_out: HeldOutScores) -> Temperature:
-    """The temperature that fits the held-out images best; 1 where they are too few."""
+    """What makes the answers about the held-out images on average as sure as right; 1 where they are too few."""
     images = len(held_out.labels)
     if reason := too_few(images):
         return Temperature(1.0, reason, images, held_out.which)

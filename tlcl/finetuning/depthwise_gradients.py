@@ -1,45 +1,49 @@
 """Gradients of depthwise convolutions in float32, where a processor trains in bfloat16.
 
-oneDNN has no fast bfloat16 kernel for the gradients of depthwise convolutions with a stride or with a kernel above
-3x3: it takes a reference one, up to 100 times slower than float32's. Everything else is faster in bfloat16.
-`python -m benchmarks.depthwise` measures both.
+oneDNN has no fast bfloat16 kernel for the gradients of depthwise convolutions with strides, large kernels, dilation
+or several outputs a channel: it takes a reference one, many times slower than float32's. Everything else is faster
+in bfloat16. `python -m benchmarks.depthwise` measures both.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
+
+Ints = int | Iterable[int]
 
 
 class _Convolution(torch.autograd.Function):
-    """conv2d of a bfloat16 image batch; all of its gradients computed in float32."""
+    """conv2d of bfloat16 tensors, as torch's, whose gradients are computed in float32 and then rounded.
+
+    It keeps for the backward pass what torch's keeps, and can be differentiated, checkpointed and mapped as that.
+    """
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: list[int], padding: list[int],
-        dilation: list[int], groups: int,
-    ) -> Tensor:  # fmt: skip
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: tuple[Any, ...]) -> Tensor:
+        found: Tensor = torch.ops.aten.convolution(x, weight, bias, *geometry)
+        return found
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, weight, bias, ctx.geometry = inputs
         ctx.save_for_backward(x, weight)
         ctx.biases = None if bias is None else list(bias.shape)
-        ctx.geometry = stride, padding, dilation, False, [0, 0], groups
-        narrow = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
-        return torch.ops.aten.convolution(x, *narrow, *ctx.geometry)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         wanted = list(ctx.needs_input_grad[:3])
-        by_input, by_weight, by_bias = torch.ops.aten.convolution_backward(
+        found = torch.ops.aten.convolution_backward(
             gradient.float(), x.float(), weight.float(), ctx.biases, *ctx.geometry, wanted
         )
-        narrow = by_input.to(x.dtype) if wanted[0] else None
-        return (narrow, by_weight, by_bias, None, None, None, None)
+        return (*(one.to(x.dtype) if asked else None for one, asked in zip(found, wanted, strict=True)), None)
 
 
 class DepthwiseGradients(TorchFunctionMode):
@@ -60,23 +64,29 @@ class DepthwiseGradients(TorchFunctionMode):
 
 
 def slow_in_bfloat16(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1,
-    padding: str | int | Sequence[int] = 0, dilation: int | Sequence[int] = 1, groups: int = 1,
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Ints = 1, padding: str | Ints = 0,
+    dilation: Ints = 1, groups: int = 1,
 ) -> tuple[Any, ...] | None:  # fmt: skip
     """What `_Convolution` takes, of the arguments of `torch.conv2d`; None where bfloat16 is as good."""
-    stride, dilation = _two(stride), _two(dilation)
-    if isinstance(padding, str) or input.ndim != 4 or input.device.type != "cpu":
+    if input.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or not torch.is_grad_enabled():
         return None
-    bfloat16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    learns = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
-    depthwise = groups == input.shape[1] > 1
-    if not (bfloat16 and learns and depthwise and (max(stride) > 1 or max(weight.shape[2:]) > 3)):
+    depthwise = input.ndim == 4 and groups == input.shape[1] > 1
+    if not depthwise or isinstance(padding, str) or torch.get_autocast_dtype("cpu") != torch.bfloat16:
         return None
-    return input.to(torch.bfloat16), weight, bias, stride, _two(padding), dilation, groups
+    tensors = (input, weight) if bias is None else (input, weight, bias)
+    if not any(one.requires_grad for one in tensors) or any(one.dtype == torch.float64 for one in tensors):
+        return None  # autocast leaves float64 as it is
+    strides, dilations = _two(stride), _two(dilation)
+    plain = max(strides) == max(dilations) == 1 and len(weight) == groups and max(weight.shape[2:]) <= 3
+    if plain:
+        return None
+    narrow = [None if one is None else one.to(torch.bfloat16) for one in (input, weight, bias)]
+    return *narrow, (strides, _two(padding), dilations, False, [0, 0], groups)
 
 
-def _two(value: int | Sequence[int]) -> list[int]:
-    return [value, value] if isinstance(value, int) else [*value] * (2 // len(value))
+def _two(value: Ints) -> list[int]:
+    numbers = list(value) if isinstance(value, Iterable) else [int(value)]
+    return numbers * (2 // len(numbers))
 
 
 class DepthwisePrecision(MixedPrecision):

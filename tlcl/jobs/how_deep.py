@@ -15,7 +15,7 @@ from tlcl.finetuning.trainer import choose_device
 from tlcl.jobs.first_answer import first_answer, labelled_images
 from tlcl.jobs.pretrain import ready_weights, start_weights
 from tlcl.jobs.race import Race, taking_part
-from tlcl.jobs.race_record import figures_of, race_record
+from tlcl.jobs.race_record import race_record
 from tlcl.jobs.shared_start import SharedStart
 from tlcl.models.build import build_model
 from tlcl.prefix_cache.activations import Keeping
@@ -77,7 +77,7 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     summary = {
         "status": "complete", "name": config.name, "job": "how_deep", "classes": len(data.classes),
         "weights": weights, "look": seen.record(), "blocks": list(net.names), "first_answer": first.record,
-        "race": found, **figures_of(found), "curve": points, "test_size": len(source.test),
+        "race": found, "curve": points, "test_size": len(source.test),
         "precision": config.trainer.precision, "seconds": round(directory.seconds, 1),
     }  # fmt: skip
     directory.write_json("summary.json", summary)

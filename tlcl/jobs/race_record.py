@@ -1,6 +1,5 @@
 """What came of a race: a row a setting, and which of them, if any, is recommended."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -66,14 +65,3 @@ def _row(race: Race, number: int, p: float) -> dict[str, Any]:
             "epochs": mine[0].epochs,
         }  # fmt: skip
     return row
-
-
-def figures_of(found: Mapping[str, Any]) -> dict[str, float]:
-    """What a race comes to in three numbers, 0 to 1: accuracies on the folds' held-out images, and the difference.
-
-    Args:
-        found: as of `race_record`.
-    """
-    head = float(found["head"]["acc"])
-    gain = next((float(row["gain"]) for row in found["settings"] if row["setting"] == found["chosen"]), 0.0)
-    return {"cross_validated_acc": head + gain, "head_acc": head, "gain": gain}

@@ -80,7 +80,7 @@ def pictures(
         drawn["bars"] = Picture(
             bars(tested, label),
             f"Mean {label}, and as a line one standard deviation over the seeds. Orange: chosen by validation.",
-            "Bar chart of the test figure of each setting; its figures are in the table",
+            f"Bar chart of the {label} of each setting; its figures are in the table",
         )
         return drawn
     across = numbers[0]
@@ -99,13 +99,13 @@ def pictures(
                 heat_map(panel, across, down, label),
                 f"{title}Mean {label} in %, ± standard deviation over the seeds. Framed: what validation chooses "
                 "in the row.",
-                f"Heat map of the test figure, {across} against {down}; its figures are in the table",
+                f"Heat map of the {label}, {across} against {down}; its figures are in the table",
             )
         own = [row._replace(settings={key: row.settings[key] for key in (across, down)}) for row in panel]
         drawn[f"lines{end}"] = Picture(
             lines(own, across, label),
             f"{title}Mean {label} along {across}; the band is one standard deviation over the seeds.",
-            f"Line chart of the test figure along {across}; its figures are in the table",
+            f"Line chart of the {label} along {across}; its figures are in the table",
         )
     return drawn
 
@@ -124,16 +124,19 @@ def _parallel(rows: Sequence[Row], keys: Sequence[str], score: str) -> dict[str,
 
 def sentences(rows: Sequence[Row], score: str, label: str) -> list[str]:
     """What validation chooses under each condition, and what the test images say of it."""
-    best = [row for row in chosen(rows) if row.test]
+    tested = any(row.test for row in rows)
+    best = [row for row in chosen(rows) if row.test or not tested]
     if not best:
         return []
     choices = [key for key in best[0].settings if not is_condition(key)]
     conditions = [key for key in best[0].settings if is_condition(key)]
     pooled = ", mean over the runs" if best[0].complete > 1 else ""
-    said = [f"Chosen by validation ({score}{pooled}); test images chose nothing:"]
+    rest = "; test images chose nothing" if tested else ", the best of which looks rather better than it is"
+    said = [f"Chosen by validation ({score}{pooled}){rest}:"]
     for row in best:
         where = f"{described(row.settings, conditions)}: " if conditions else ""
-        said.append(f"{where}{described(row.settings, choices)}, {label} {_percent(row.test)}")
+        figure = f"{label} {_percent(row.test)}" if tested else _percent(row.validation)
+        said.append(f"{where}{described(row.settings, choices)}, {figure}")
     return said
 
 
@@ -182,7 +185,9 @@ def write_sweep_report(root: Path) -> Path:
     records, pairs = records_of(rows), beside_chosen(root, rows, chosen(rows))
     atomic_write_text(root / "sweep.csv", csv_text(records))
     write_runs(root, sweep.jobs)
-    drawn = pictures(rows, sweep.keys, search=sweep.search, label=label, score=score)
+    tested = any(row.test for row in rows)
+    shown = rows if tested else [row._replace(test=row.validation) for row in rows]
+    drawn = pictures(shown, sweep.keys, search=sweep.search, label=label if tested else score, score=score)
     save_figures(root, {name: picture.figure for name, picture in drawn.items()})
     context: dict[str, Any] = {
         **base_context(root, []),
@@ -196,6 +201,7 @@ def write_sweep_report(root: Path) -> Path:
         "commands": chosen_commands(root, rows),
         "score": score,
         "label": label,
+        "tested": tested,
         "keys": sweep.keys,
         "rows": [
             (row, {**record, "less_chosen": difference_words(pairs[id(row)]) if id(row) in pairs else "–"})

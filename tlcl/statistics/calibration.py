@@ -13,7 +13,9 @@ from scipy.special import log_softmax, softmax
 FEWEST = 20  # images; fewer say little of how sure answers may be
 BINS = 15  # as Guo et al. have them
 TEMPERATURES = 0.01, 100.0  # the range that is searched
-WIDE = 1e4  # times the spread of an image's scores, and its inverse: the range of temperatures of scores
+# Times the spread of an image's scores: the range of temperatures of scores. Flatter ones would only make classes
+# equal that are not, in float32.
+SHARPEST, FLATTEST = 1e-4, 100.0
 LEAST_LIKELY = 1e-12  # a probability of zero of the true class would be an infinite loss
 
 
@@ -75,8 +77,12 @@ def fit_score_temperature(scores: ArrayLike, labels: ArrayLike) -> float:
     such answers likely, and the likeliest leaves them too sure.
 
     Args:
-        scores: (N, K) of images that were not learned from; -inf for what cannot be the answer.
+        scores: (N, K) of images that were not learned from; -inf for what cannot be the answer. Rows with a NaN, or
+            with nothing but -inf, have no say.
         labels: int (N,), 0..K-1.
+
+    Returns:
+        Within `SHARPEST` and `FLATTEST` times the scores' own spread; 1 if no row has a say, or no scores differ.
 
     Raises:
         ValueError: no images.
@@ -84,18 +90,22 @@ def fit_score_temperature(scores: ArrayLike, labels: ArrayLike) -> float:
     given, answers = np.asarray(scores, np.float64), np.asarray(labels)
     if not len(answers):
         raise ValueError("a temperature needs held-out images")
-    finite = np.isfinite(given)
-    spread = float(np.median(given.max(1) - np.where(finite, given, np.inf).min(1))) or 1.0
+    known = np.isfinite(given).any(1) & ~np.isnan(given).any(1)
+    given, answers = given[known], answers[known]
+    spreads = given.max(1, initial=-np.inf) - np.where(np.isfinite(given), given, np.inf).min(1, initial=np.inf)
+    if not (spreads > 0).any():
+        return 1.0
+    spread = float(np.median(spreads[spreads > 0]))
     wanted = (int((given.argmax(1) == answers).sum()) + 1) / (len(answers) + 2)
 
     def short(log_temperature: float) -> float:
         return float(softmax(given / np.exp(log_temperature), axis=1).max(1).mean()) - wanted
 
-    low, high = np.log(spread / WIDE), np.log(spread * WIDE)
-    if short(low) <= 0:  # classes with equal scores, which no unit makes so sure
-        return spread
-    if short(high) >= 0:  # one class, or answers that are right less often than drawn ones
-        return spread * WIDE
+    low, high = np.log(spread * SHARPEST), np.log(spread * FLATTEST)
+    if short(low) <= 0:  # two classes with equal scores, which no unit makes surer
+        return spread * SHARPEST
+    if short(high) >= 0:  # right less often than drawn answers
+        return spread * FLATTEST
     return float(np.exp(brentq(short, low, high)))
 
 

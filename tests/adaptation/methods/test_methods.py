@@ -10,7 +10,6 @@ from torch import Tensor
 from tests.adaptation.conftest import Moons, accuracy, make_method, moons, pair, point_net, train_on_moons
 from tlcl.adaptation.losses import ccsa, coral, dann_strength, mk_mmd
 from tlcl.adaptation.methods.base import both_domains, classification_loss, width
-from tlcl.adaptation.methods.ccsa import CCSAConfig
 from tlcl.adaptation.pairs import HIDDEN
 from tlcl.adaptation.source_averages import SourceAverages
 from tlcl.config.compose import composed_config
@@ -102,10 +101,13 @@ def test_the_authors_protocol_has_the_authors_ccsa() -> None:
     """Raw distances come with their weight and margin, relative ones with those that were chosen here."""
     config = parse_config(composed_config(["+experiment=adapt_ccsa", "data.root=/splits"]))
     assert config.compare is not None
-    theirs = method_group(config.compare.methods[0], NAMED["adapt"])
-    assert (theirs["distances"], theirs["weight"], theirs["margin"]) == ("raw", 0.25, 1)
-    ours = CCSAConfig("ccsa")
-    assert (ours.distances, ours.weight, ours.margin) == ("relative", 0.75, 0.1)
+    keys = method_group(config.compare.methods[0], NAMED["adapt"])
+    theirs = make_method(keys.pop("name"), point_net(), **keys)
+    assert (theirs.config.distances, theirs.weight, theirs.margin) == ("raw", 0.25, 1)
+    ours = make_method("ccsa", point_net())
+    assert (ours.config.distances, ours.weight, ours.margin) == ("relative", 0.75, 0.1)
+    given = make_method("ccsa", point_net(), weight=0.0, margin=2.0)
+    assert (given.weight, given.margin) == (0, 2)
 
 
 @pytest.mark.parametrize("name", ["dann", "cdan"])
@@ -167,10 +169,10 @@ def test_the_distances_of_ccsa_have_the_unit_of_the_first_batch(data: Moons) -> 
         assert float(method.unit) == units[-1]  # type: ignore[arg-type]
     torch.testing.assert_close(torch.stack(losses[0]), torch.stack(losses[1]), rtol=1e-4, atol=1e-6)
     assert units[1] == pytest.approx(10 * units[0], rel=1e-4)
-    raw = make_method("ccsa", point_net(), distances="raw")
+    raw = make_method("ccsa", point_net(), distances="raw", margin=30.0)  # active: two points are nearer
     net = point_net()
     domains = both_domains(net, data.source[:32], data.target[:24], "features", SourceAverages(net))
-    expected = ccsa(domains.source, data.source_labels[:32], domains.target, labels, 1.0)
+    expected = ccsa(domains.source, data.source_labels[:32], domains.target, labels, 30.0)
     step = raw.loss(point_net(), pair(*batch(data, labels)), 0)
     torch.testing.assert_close(step.parts["alignment"], expected)
 

@@ -146,9 +146,14 @@ class AdaptationMethod(nn.Module):
         """
 
 
+def growth(ramp: str, progress: float) -> float:
+    """How much of a weight has grown by `ramp`: `none`, all of it at once; `dann`, 2 / (1 + exp(-10 p)) - 1."""
+    return dann_strength(progress) if ramp == "dann" else 1.0
+
+
 def strength(config: WeightedConfig, progress: float) -> float:
-    """`weight` as far as it has grown by `ramp`: `none`, all of it at once; `dann`, by 2 / (1 + exp(-10 p)) - 1."""
-    return config.weight * (dann_strength(progress) if config.ramp == "dann" else 1.0)
+    """`weight` as far as it has grown."""
+    return config.weight * growth(config.ramp, progress)
 
 
 class PairedMethod(AdaptationMethod):

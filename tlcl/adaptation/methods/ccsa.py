@@ -4,30 +4,33 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Gt
+from annotated_types import Ge, Gt
 from torch import Tensor
 
 from tlcl.adaptation.losses import ccsa, mean_distance
-from tlcl.adaptation.methods.base import Domains, PairedMethod, Step, both_domains, classification_loss, strength
+from tlcl.adaptation.methods.base import Domains, PairedMethod, Step, both_domains, classification_loss, growth
 from tlcl.adaptation.pairs import Pair
-from tlcl.config.adaptation import AlignmentConfig, check_labelled
+from tlcl.config.adaptation import FewLabelsConfig, check_labelled
 from tlcl.config.ranges import OneOf
 from tlcl.config.registry import register
 from tlcl.errors import UserError
 from tlcl.models.blocks import Blocks
 
+CHOSEN = {"relative": (0.75, 0.1), "raw": (0.25, 1.0)}  # weight and margin; of raw distances the authors'
+
 
 @dataclass
-class CCSAConfig(AlignmentConfig):
+class CCSAConfig(FewLabelsConfig):
     target_labels: int = 5
-    weight: float = 0.75
-    ramp: str = "none"
-    margin: Annotated[float, Gt(0)] = 0.1
+    block: str = "features"
+    weight: Annotated[float | None, Ge(0)] = None
+    ramp: Annotated[str, OneOf("none", "dann")] = "none"
+    margin: Annotated[float | None, Gt(0)] = None
     distances: Annotated[str, OneOf("relative", "raw")] = "relative"
 
     def __post_init__(self) -> None:
         check_labelled(self)
-        if self.weight > 1:
+        if self.weight is not None and self.weight > 1:
             raise UserError(
                 f"adaptation.weight={self.weight} must be at most 1: what the pairs weigh, the classification loses"
             )
@@ -42,7 +45,8 @@ class CCSA(PairedMethod):
     their cross-entropy is not taken. The authors' network has no BatchNorm, and 84 outputs whose distances are near
     their margin. Those of other networks are not (of ResNet-18's 512 pooled ones the alignment begins at 50 times
     the cross-entropy), so that `distances` are `relative`: the mean one between images of different classes in the
-    first batch is 1. `raw`: as they are, with the authors' weight (their alpha, 0.25 in their code) and margin (1).
+    first batch is 1. `raw`: as they are, with the authors' weight (their alpha, 0.25 in their code) and margin (1)
+    where none is given.
     """
 
     unlabelled = False
@@ -51,6 +55,9 @@ class CCSA(PairedMethod):
 
     def __init__(self, config: Any, net: Blocks) -> None:
         super().__init__(config, net)
+        weight, margin = CHOSEN[config.distances]
+        self.weight = weight if config.weight is None else config.weight
+        self.margin = margin if config.margin is None else config.margin
         self.register_buffer("unit", torch.zeros(()))  # 0: not measured yet
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
@@ -72,7 +79,7 @@ class CCSA(PairedMethod):
         task = classification_loss(domains.source_logits, source.labels)
         unit = self.measured(pair, domains)
         ours, theirs = domains.source / unit, domains.target / unit
-        pairs = ccsa(ours, source.labels, theirs, target.labels, self.config.margin)
-        weight = strength(self.config, progress)
+        pairs = ccsa(ours, source.labels, theirs, target.labels, self.margin)
+        weight = self.weight * growth(self.config.ramp, progress)
         loss = (1 - weight) * task + weight * pairs
         return Step(loss, domains.source_logits, source.labels, {"task": task, "alignment": pairs})

@@ -11,6 +11,7 @@ from io import StringIO
 from typing import Any, NamedTuple
 
 from tlcl.config.kinds import reported_figure, validation_figure
+from tlcl.config.race_figures import race_figures
 from tlcl.reports.tables.spread import mean_std
 from tlcl.tracking.csv_cells import to_cell
 from tlcl.tracking.finished_run import COMPLETE, FAILURE
@@ -67,7 +68,7 @@ def rows_of(jobs: Sequence[RunRecord], keys: Sequence[str]) -> list[Row]:
         groups.setdefault(tuple(job.settings.get(key) for key in keys), []).append(job)
     rows = []
     for place, members in groups.items():
-        summaries = [job.summary for job in members if job.status == COMPLETE]
+        summaries = [{**job.summary, **race_figures(job.summary)} for job in members if job.status == COMPLETE]
         rows.append(
             Row(
                 dict(zip(keys, place, strict=True)),
