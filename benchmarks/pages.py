@@ -3,9 +3,9 @@
 In a page, `{{ f("NAME", "VALUE") }}` is a number with its interval, `{{ number(...) }}` it alone,
 `{{ interval(...) }}` the interval alone, `{{ table("NAME") }}` a figure's table (`table("NAME", 1)` its second),
 `{{ cell("NAME", "COLUMN", "ROW", ...) }}` what stands in the row that begins so, `{{ text("NAME") }}` all of a
-figure's tables and paragraphs, `{{ section("NAME") }}` the same of a benchmark with its command and machine,
-`{{ command("NAME") }}` what was typed, `{{ when("NAME") }}` date, commit, machine and seeds, `{{ source("NAME") }}`
-where a published one is from.
+figure's tables and paragraphs, `{{ part("NAME", 1) }}` the second of them, `{{ section("NAME") }}` all of a
+benchmark with its command and machine, `{{ command("NAME") }}` what was typed, `{{ when("NAME") }}` date, commit,
+machine and seeds, `{{ source("NAME") }}` where a published one is from.
 """
 
 import argparse
@@ -63,6 +63,7 @@ def rendered(source: str) -> str:
         "table": lambda name, number=0: read(name).table(number).markdown(),
         "cell": _cell,
         "text": lambda name: read(name).text(),
+        "part": lambda name, number: read(name).parts[number],
         "section": _section,
         "command": _command,
         "when": lambda name: read(name).when(),

@@ -236,6 +236,7 @@ def test_runs_every_cell_once_and_writes_the_table(tmp_path: Path, monkeypatch: 
     assert summary["status"] == "complete"
     assert (len(summary["table"]), summary["stopped"]) == (8, {})
     page = (path / "report.html").read_text()
+    assert ", seed 0" not in page.partition("</h1>")[2][:300]  # it is of several
     assert "ccsa, published" in page
     assert page.count("mean ± standard deviation over 2 runs") == 2
     assert page.count("ccsa distances=raw less fine_tune, points") == 2

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from tlcl.reports.plots.style import ORANGE, marker_of, percent_ticks
 from tlcl.reports.tables.depth_grid import Cell, GridRun, by_distance
@@ -78,9 +79,9 @@ def gain_by_distance(table: Sequence[Cell]) -> Figure:
             textcoords="offset points", ha="center", va="bottom", fontsize=9,
         )  # fmt: skip
     axes.axhline(0, color="0.7", lw=1)
-    percent_ticks(axes.yaxis)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
     axes.set_xlabel("distance of the target from the letters (MMD of the pretrained network's features)")
-    axes.set_ylabel("test accuracy over head only")
+    axes.set_ylabel("points of test accuracy over the head only")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right center", frameon=False)
     return figure
