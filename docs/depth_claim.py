@@ -1,5 +1,6 @@
 """README's picture of question 1, from the register of figures: `python docs/depth_claim.py`."""
 
+import re
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -28,9 +29,15 @@ def shown(sizes: list[int]) -> list[str]:
     return [f"{one:,}" if after > NEAR * one else "" for one, after in zip(sizes, following, strict=True)]
 
 
+def whole(name: str) -> bool:
+    """Whether all cases of a network are measured."""
+    done = re.match(r"(\d+) of (\d+) cases", str(read(name).parts[0])) if name in names() else None
+    return done is not None and done[1] == done[2]
+
+
 def picture() -> Figure:
     """A panel a set, nearest first, three in a row: gain over the head alone against the number of labels."""
-    tables = {network: read(name).table() for network, name in FIGURES.items() if name in names()}
+    tables = {network: read(name).table() for network, name in FIGURES.items() if whole(name)}
     sets = {network: dict.fromkeys(str(row[0]) for row in table.rows) for network, table in tables.items()}
     across, down = 3, -(-len(IMAGES) // 3)
     figure = Figure(figsize=(10, 2.3 * down * len(tables) + 0.6), layout="constrained", dpi=110)

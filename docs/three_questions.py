@@ -14,7 +14,7 @@ from matplotlib.ticker import PercentFormatter
 from benchmarks.figure import Figure as Measured
 from benchmarks.figure import Table, Value
 from benchmarks.pacs import BASE, SHOWN, TO
-from benchmarks.register import read
+from benchmarks.register import names, read
 from tlcl.reports.plots.style import BLUE, GREY, INK
 
 PICTURE = Path(__file__).with_name("three_questions.png")
@@ -51,7 +51,6 @@ def shade(place: int, count: int) -> tuple[float, ...]:
 def draw_depths(axes: Axes, table: Table) -> None:
     """What retraining the last two blocks brings over the head alone, a line a set of images."""
     sets = list(dict.fromkeys(str(row[0]) for row in table.rows))
-    axes.axhline(0, color=INK, linewidth=1, linestyle="--")
     ends, most = [], 0
     for place, images in enumerate(sets):
         colour = shade(place, len(sets))
@@ -67,6 +66,7 @@ def draw_depths(axes: Axes, table: Table) -> None:
             axes.plot([size], [height], marker="o", markersize=6, color=colour, markerfacecolor=face)
         ends.append((heights[-1], images.removeprefix("PACS "), colour))
         most = max(most, sizes[-1])
+    axes.plot([40, most], [0, 0], color=INK, linewidth=1, linestyle="--", zorder=0)
     axes.set_xscale("log")
     axes.set_xlim(40, most * 6)
     axes.set_xticks([50, 200, 800, 2500], ["50", "200", "800", "2,500"])
@@ -101,8 +101,8 @@ def draw_forgetting(axes: Axes, table: Table) -> None:
 def draw_adaptation(axes: Axes, table: Table) -> None:
     """Bars of accuracy on the target of one pair of domains, at the epoch that is tested."""
     found = [
-        (value.value, str(row[0]), told(number(row, table, LESS)))
-        for row in table.rows if (value := number(row, table, TESTED)) is not None
+        (right.value, str(row[0]), told(number(row, table, LESS)))
+        for row in table.rows if (right := number(row, table, TESTED)) is not None
     ]  # fmt: skip
     for place, (value, name, apart) in enumerate(sorted(found)):
         colour = GREY if name in ENDS else BLUE
@@ -121,13 +121,15 @@ def pair_of(found: Measured) -> Table:
 
 
 def picture() -> Figure:
-    """The three answers side by side."""
-    figure = Figure(figsize=(14, 3.9), layout="constrained", dpi=110)
-    left, middle, right = figure.subplots(1, 3, width_ratios=[1.05, 1, 1])
+    """The answers side by side: the third once it is measured."""
+    third = ADAPTATION in names()
+    figure = Figure(figsize=(14 if third else 10, 3.9), layout="constrained", dpi=110)
+    left, middle, *rest = figure.subplots(1, 3 if third else 2)
     draw_depths(left, read(DEPTH).table())
     draw_forgetting(middle, read(FORGETTING).table())
-    draw_adaptation(right, pair_of(read(ADAPTATION)))
-    for axes in (left, middle, right):
+    for axes in rest:
+        draw_adaptation(axes, pair_of(read(ADAPTATION)))
+    for axes in (left, middle, *rest):
         axes.spines[["top", "right"]].set_visible(False)
     return figure
 
