@@ -38,11 +38,13 @@ ARMS = {
     "from scratch": "thaw=all model.weights=none optim.block_lr_decay=1.0",
 }
 SWEPT = f"data.train_size={','.join(map(str, SIZES))} seed=0,1,2 data.batch_size=16 logger=none"
-CCSA_SWEPT = (
-    "+experiment=adapt_digits adaptation=ccsa adaptation.weight=0.75,0.9,0.95 adaptation.margin=0.03,0.1 seed=10 "
-    "logger=none"
-)
-FEW_LABELS = "+experiment=adapt_digits adaptation=fine_tune adaptation.target_labels=5 seed=10 logger=none"
+PLAIN = "+experiment=adapt_digits seed=10 logger=none"
+CCSA = {
+    "resnet18": f"{PLAIN} adaptation=ccsa adaptation.weight=0.5,0.75,0.9 adaptation.margin=0.1,1",
+    "small_cnn": f"{PLAIN} adaptation=ccsa adaptation.weight=0.25,0.5,0.75 adaptation.margin=0.1,1 model=small_cnn "
+    "model.input_size=16",
+}
+FEW_LABELS = f"{PLAIN} adaptation=fine_tune adaptation.target_labels=5"
 CERTIFIED, ADAPTED = "er", "dann"  # whose first run is measured anew
 COMPARED = {"forgetting": "+experiment=continual_compare", "adaptation": "+experiment=adapt_compare"}
 
@@ -137,7 +139,7 @@ def adaptation(out: Path) -> Figure:
 
 def ccsa(out: Path) -> Figure:
     """CCSA's weight and margin on another seed, by target images that are not tested; fine-tuning beside it."""
-    runs = sweep(out / "sweep", CCSA_SWEPT)
+    runs = [run for network, typed in CCSA.items() for run in sweep(out / network, typed)]
     perform(out / "fine_tune", FEW_LABELS)
     pool = load_digits().pool
     rows: list[tuple[Cell, ...]] = []
@@ -148,9 +150,11 @@ def ccsa(out: Path) -> Figure:
         assert config.adaptation is not None
         of = [f"{getattr(config.adaptation, key, '')}" for key in ("weight", "margin")]
         right = float((answers == pool.labels).double().mean())
-        rows.append((config.adaptation.name, *of, Value(right), Value(source)))
-    columns = ("method", "weight", "margin", "target, training and validation images", "source, test images")
-    commands = (f"tlcl train -m {CCSA_SWEPT}", f"tlcl train {FEW_LABELS}")
+        rows.append((config.model.name, config.adaptation.name, *of, Value(right), Value(source)))
+    columns = (
+        "network", "method", "weight", "margin", "target, training and validation images", "source, test images",
+    )  # fmt: skip
+    commands = (*(f"tlcl train -m {typed}" for typed in CCSA.values()), f"tlcl train {FEW_LABELS}")
     table = Table(columns, tuple(rows))
     return Figure("digits_ccsa", commands, (10,), parts=(table,), measured=measured_in(runs[0]))
 

@@ -16,7 +16,7 @@ from tlcl.config.registry import register
 from tlcl.errors import UserError
 from tlcl.models.blocks import Blocks
 
-CHOSEN = {"relative": (0.75, 0.1), "raw": (0.25, 1.0)}  # weight and margin; of raw distances the authors'
+WEIGHTS = {"relative": 0.75, "raw": 0.25}  # of raw distances the authors'
 
 
 @dataclass
@@ -25,7 +25,7 @@ class CCSAConfig(FewLabelsConfig):
     block: str = "features"
     weight: Annotated[float | None, Ge(0)] = None
     ramp: Annotated[str, OneOf("none", "dann")] = "none"
-    margin: Annotated[float | None, Gt(0)] = None
+    margin: Annotated[float, Gt(0)] = 1.0
     distances: Annotated[str, OneOf("relative", "raw")] = "relative"
 
     def __post_init__(self) -> None:
@@ -45,8 +45,8 @@ class CCSA(PairedMethod):
     their cross-entropy is not taken. The authors' network has no BatchNorm, and 84 outputs whose distances are near
     their margin. Those of other networks are not (of ResNet-18's 512 pooled ones the alignment begins at 50 times
     the cross-entropy), so that `distances` are `relative`: the mean one between images of different classes in the
-    first batch is 1. `raw`: as they are, with the authors' weight (their alpha, 0.25 in their code) and margin (1)
-    where none is given.
+    first batch is 1. `raw`: as they are, with the authors' weight (their alpha, 0.25 in their code) where none is
+    given. The margin is theirs (1).
     """
 
     unlabelled = False
@@ -55,9 +55,7 @@ class CCSA(PairedMethod):
 
     def __init__(self, config: Any, net: Blocks) -> None:
         super().__init__(config, net)
-        weight, margin = CHOSEN[config.distances]
-        self.weight = weight if config.weight is None else config.weight
-        self.margin = margin if config.margin is None else config.margin
+        self.weight = WEIGHTS[config.distances] if config.weight is None else config.weight
         self.register_buffer("unit", torch.zeros(()))  # 0: not measured yet
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
@@ -79,7 +77,7 @@ class CCSA(PairedMethod):
         task = classification_loss(domains.source_logits, source.labels)
         unit = self.measured(pair, domains)
         ours, theirs = domains.source / unit, domains.target / unit
-        pairs = ccsa(ours, source.labels, theirs, target.labels, self.margin)
+        pairs = ccsa(ours, source.labels, theirs, target.labels, self.config.margin)
         weight = self.weight * growth(self.config.ramp, progress)
         loss = (1 - weight) * task + weight * pairs
         return Step(loss, domains.source_logits, source.labels, {"task": task, "alignment": pairs})
