@@ -7,15 +7,14 @@ not compile.
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
-from itertools import count
+from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from benchmarks.common import Benchmark, cifar_like, fresh_network, markdown, progress
+from benchmarks.common import Benchmark, cifar_like, fresh_network, markdown, progress, timed_steps
 
 PRECISIONS = {"fp32": False, "bf16": True}
 
@@ -33,21 +32,8 @@ def stepper(bf16: bool, compiled: bool, batch_size: int, size: int) -> Callable[
     pool = cifar_like(4 * batch_size, size)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
     network: Callable[[Tensor], Tensor] = torch.compile(net) if compiled else net
-    turns = count()
-
-    def step() -> float:
-        start = next(turns) % 4 * batch_size
-        images, labels = (part[start : start + batch_size] for part in (pool.images, pool.labels))
-        began = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = network(images)
-        loss = nn.functional.cross_entropy(logits.float(), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return time.perf_counter() - began
-
-    return step
+    around = partial(torch.autocast, "cpu", torch.bfloat16, enabled=bf16)
+    return timed_steps(network, optimizer, pool.images, pool.labels, batch_size, around)
 
 
 def compare(bf16: bool, options: argparse.Namespace) -> dict[str, Measured]:

@@ -6,15 +6,13 @@ the gradients of strided and of large depthwise convolutions in float32, as `tlc
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
-from contextlib import nullcontext
-from itertools import count
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
 
-from benchmarks.common import Benchmark, cifar_like, markdown, measure, median_ratio, progress
+from benchmarks.common import Benchmark, cifar_like, markdown, measure, median_ratio, progress, timed_steps
 from tlcl.finetuning.depthwise_gradients import DepthwiseGradients
 
 NETWORKS = ("tf_efficientnet_lite0", "mobilenetv3_large_100", "convnext_atto")
@@ -32,22 +30,15 @@ def stepper(network: str, way: str, options: argparse.Namespace) -> Callable[[],
             module.eval()  # as `optim.batch_norm=frozen`
     pool = cifar_like(4 * options.batch_size, options.size)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.001)
-    bf16, around = WAYS[way]
-    turns = count()
+    bf16, mode = WAYS[way]
 
-    def step() -> float:
-        start = next(turns) % 4 * options.batch_size
-        images, labels = (part[start : start + options.batch_size] for part in (pool.images, pool.labels))
-        inputs = (images / 255).contiguous(memory_format=torch.channels_last)
-        began = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16, cache_enabled=False), around():
-            loss = nn.functional.cross_entropy(net(inputs).float(), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return time.perf_counter() - began
+    @contextmanager
+    def around() -> Iterator[None]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16, cache_enabled=False), mode():
+            yield
 
-    return step
+    inputs = (pool.images / 255).contiguous(memory_format=torch.channels_last)
+    return timed_steps(net, optimizer, inputs, pool.labels, options.batch_size, around)
 
 
 def row(network: str, options: argparse.Namespace) -> list[str]:

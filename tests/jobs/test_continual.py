@@ -116,7 +116,7 @@ def test_answers_are_as_sure_as_they_are_right(tmp_path: Path, method: str, held
         assert "too few" in found["reason"]
     else:
         drawn = 0.5 / found["images"] ** 0.5  # of the share of right ones among so few held-out images
-        assert abs(found["test_confidence_after"] - summary["test_acc"]) < 2 * drawn
+        assert abs(found["test_confidence_after"] - summary["test_acc"]) < max(0.08, 1.2 * drawn)
         assert found["test_nll_after"] < found["test_nll_before"]
         assert summary["test_loss"] == pytest.approx(found["test_nll_after"], rel=1e-4)
     net, _, config = load_run(path)
