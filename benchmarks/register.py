@@ -7,7 +7,7 @@ measures some of it anew.
 import json
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
@@ -110,3 +110,8 @@ def _read_cell(cell: Any) -> Cell:
 
 def names(folder: Path = FIGURES) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.json"))
+
+
+def drawn_from(figures: Iterable[str], folder: Path = FIGURES) -> dict[str, str]:
+    """What a PNG says of the figures it was drawn from, so that one older than they are is found."""
+    return {"Figures": " ".join(f"{name}:{file_sha256(folder / f'{name}.json')[:12]}" for name in sorted(figures))}

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.depth_claim import FIGURES, IMAGES, SEEDS, SETTINGS
 from benchmarks.figure import Table, Value
-from benchmarks.register import names, read
+from benchmarks.register import drawn_from, names, read
 from tlcl.reports.plots.style import BLUE, GREEN, INK, ORANGE
 
 PICTURE = Path(__file__).with_name("depth_claim.png")
@@ -37,7 +37,7 @@ def whole(name: str) -> bool:
 
 def picture() -> Figure:
     """A panel a set, nearest first, three in a row: gain over the head alone against the number of labels."""
-    tables = {network: read(name).table() for network, name in FIGURES.items() if whole(name)}
+    tables = {network: read(name).table() for network, name in FIGURES.items() if name in figures()}
     sets = {network: dict.fromkeys(str(row[0]) for row in table.rows) for network, table in tables.items()}
     across, down = 3, -(-len(IMAGES) // 3)
     figure = Figure(figsize=(10, 2.3 * down * len(tables) + 0.6), layout="constrained", dpi=110)
@@ -70,6 +70,11 @@ def picture() -> Figure:
     return figure
 
 
+def figures() -> list[str]:
+    """What it is drawn from."""
+    return [name for name in FIGURES.values() if whole(name)]
+
+
 if __name__ == "__main__":
-    picture().savefig(PICTURE)
+    picture().savefig(PICTURE, metadata=drawn_from(figures()))
     print(PICTURE)

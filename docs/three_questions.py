@@ -14,7 +14,7 @@ from matplotlib.ticker import PercentFormatter
 from benchmarks.figure import Figure as Measured
 from benchmarks.figure import Table, Value
 from benchmarks.pacs import BASE, SHOWN, TO
-from benchmarks.register import names, read
+from benchmarks.register import drawn_from, names, read
 from tlcl.reports.plots.style import BLUE, GREY, INK
 
 PICTURE = Path(__file__).with_name("three_questions.png")
@@ -134,6 +134,11 @@ def picture() -> Figure:
     return figure
 
 
+def figures() -> list[str]:
+    """What it is drawn from."""
+    return [name for name in (DEPTH, FORGETTING, ADAPTATION) if name in names()]
+
+
 if __name__ == "__main__":
-    picture().savefig(PICTURE)
+    picture().savefig(PICTURE, metadata=drawn_from(figures()))
     print(PICTURE)
