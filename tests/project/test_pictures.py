@@ -1,6 +1,6 @@
 """The pictures that are drawn from the register: their points are its figures, and the PNGs are not older."""
 
-import importlib.util
+from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import Any
 
@@ -14,11 +14,11 @@ from benchmarks.register import ROOT, drawn_from, read
 
 
 def script(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
+    path = str(ROOT / "docs" / f"{name}.py")
+    loader = SourceFileLoader(name, path)
     module = ModuleType(name)
-    module.__file__ = str(ROOT / "docs" / f"{name}.py")
-    spec.loader.exec_module(module)
+    module.__file__ = path
+    loader.exec_module(module)
     return module
 
 
