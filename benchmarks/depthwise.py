@@ -1,7 +1,7 @@
 """`python -m benchmarks.depthwise`: training steps of networks with depthwise convolutions on a processor.
 
 A bare step (forward, backward, SGD) of networks with random weights: in float32, in bfloat16, and in bfloat16 with
-the gradients of strided and of large depthwise convolutions in float32, as `tlcl` trains. They take turns.
+the gradients of strided and of large depthwise convolutions by fast kernels, as `tlcl` trains. They take turns.
 """
 
 import argparse

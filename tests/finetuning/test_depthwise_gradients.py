@@ -1,4 +1,4 @@
-"""Gradients of depthwise convolutions in float32 under bfloat16 autocast: where, and what they are."""
+"""Gradients of depthwise convolutions by fast kernels under bfloat16 autocast: where, and what they are."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,13 @@ from torch.utils.checkpoint import checkpoint
 
 from tests.conftest import composed
 from tlcl.config.parse import parse_config
-from tlcl.finetuning.depthwise_gradients import DepthwiseGradients, DepthwisePrecision, slow_in_bfloat16
+from tlcl.finetuning.depthwise_gradients import (
+    DepthwiseGradients,
+    DepthwisePrecision,
+    input_gradient,
+    slow_in_bfloat16,
+    weight_gradient,
+)
 from tlcl.finetuning.trainer import build_trainer
 
 
@@ -52,6 +58,25 @@ def test_gradients_are_those_of_float32_on_the_same_rounded_inputs(
     for one, reference in zip(found, wanted, strict=True):
         assert one.dtype == torch.float32
         # Rounded once: half of bfloat16's spacing.
+        torch.testing.assert_close(one.double(), reference, rtol=2**-8, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", [(1, 7), (4, 4), (5, 3), (6, 2), (7, 7), (9, 5)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1), (2, 2), (3, 4)])
+@pytest.mark.parametrize("padding", [(0, 0), (2, 1), (4, 4)])
+@pytest.mark.parametrize("size", [(9, 9), (12, 10)])
+def test_any_kernel_stride_padding_and_size(
+    kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int], size: tuple[int, int]
+) -> None:
+    """Last positions that no window reaches, zeros behind the last one, windows that overlap."""
+    draw = torch.Generator().manual_seed(2)
+    x, weight = (torch.randn(shape, generator=draw).bfloat16() for shape in ((2, 4, *size), (4, 1, *kernel)))
+    exact = [one.double().requires_grad_() for one in (x, weight)]
+    outputs = nn.functional.conv2d(*exact, None, stride, padding, 1, 4)
+    outer = torch.randn(outputs.shape, generator=draw).bfloat16()
+    wanted = torch.autograd.grad(outputs, exact, outer.double())
+    given = outer, x, weight, list(stride), list(padding)
+    for one, reference in zip((input_gradient(*given), weight_gradient(*given)), wanted, strict=True):
         torch.testing.assert_close(one.double(), reference, rtol=2**-8, atol=1e-5)
 
 
@@ -111,8 +136,9 @@ def test_strides_are_given_as_torch_takes_them(two: Any) -> None:
     assert torch.equal(ours, plain)
 
 
-def test_frozen_weights_and_frozen_inputs_have_no_gradient() -> None:
-    conv = convolution(5, 2)
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_frozen_weights_and_frozen_inputs_have_no_gradient(dilation: int) -> None:
+    conv = convolution(5, 2, dilation=dilation)
     conv.weight.requires_grad_(False)
     x = images().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16), DepthwiseGradients():
