@@ -212,9 +212,14 @@ def test_the_entropy_validator_takes_its_best_epoch(tmp_path: Path) -> None:
     assert summary["last_epoch"] is None
 
 
-def test_without_validation_images_the_last_epoch_can_be_tested(tmp_path: Path) -> None:
-    path = go(config_of(tmp_path, "adaptation=coral", "source.val_size=0", "data.val_size=0"), run)
-    assert json.loads((path / "summary.json").read_text())["selected"]["acc"] is None
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize("theirs", [True, False])
+def test_without_validation_images_the_last_epoch_can_be_tested(tmp_path: Path, ours: bool, theirs: bool) -> None:
+    """Of either domain, or of both: what is measured is measured of the right one."""
+    without = ["source.val_size=0"] * (not ours) + ["data.val_size=0"] * (not theirs)
+    path = go(config_of(tmp_path, "adaptation=coral", *without), run)
+    selected = json.loads((path / "summary.json").read_text())["selected"]
+    assert (selected["acc"] is None, selected["target_entropy"] is None) == (not ours, not theirs)
     assert (path / "plots" / "curves.png").is_file()
 
 

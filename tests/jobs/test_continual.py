@@ -24,6 +24,7 @@ from tlcl.jobs.finetune import run as finetune
 from tlcl.jobs.finished import load_run
 from tlcl.jobs.outcome import duplicates
 from tlcl.models.inference import predict
+from tlcl.statistics.conformal import prediction_sets, score_limit
 from tlcl.sweeps import compare
 from tlcl.tracking.accuracy_matrix import read_matrix
 from tlcl.tracking.calibration import read_calibration
@@ -126,6 +127,22 @@ def test_answers_are_as_sure_as_they_are_right(tmp_path: Path, method: str, held
     assert (again.argmax(1) == stored["probabilities"].argmax(1)).mean() > 0.99
     images = found["images"]
     assert len(read_calibration(path).scores) == (images if images >= 20 else 0)
+
+
+@pytest.mark.usefixtures("_undrawn")
+@pytest.mark.parametrize("method", ["naive", "ncm"])
+def test_coverage_holds_where_the_task_is_not_known(tmp_path: Path, method: str) -> None:
+    """New images come without their task, so what a task-incremental run promises of them is of all classes."""
+    path = go(configured(tmp_path, method, "continual=task_incremental", "data.train_size=400", "data.val_size=200"))
+    net, _, config = load_run(path)
+    test, kept = load_digits().test, read_calibration(path)
+    given = predict(net, test.images, batch_size=100, precision=config.trainer.precision).numpy()
+    sets = prediction_sets(given, score_limit(kept.scores, 0.8))
+    covered = sets[np.arange(len(sets)), test.labels.numpy()].mean()
+    assert covered == pytest.approx(0.8, abs=0.1)
+    probabilities = kept.calibrated(given)
+    right = (probabilities.argmax(1) == test.labels.numpy()).mean()
+    assert probabilities.max(1).mean() == pytest.approx(right, abs=0.12)
 
 
 @pytest.mark.parametrize("group", ["paper", "paper_500"])

@@ -1,6 +1,7 @@
 """The LightningModule that trains a network on two domains with a method of domain adaptation."""
 
 import math
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from tlcl.adaptation.frozen_start import FromPlace
 from tlcl.adaptation.losses import prediction_entropy
 from tlcl.adaptation.methods.base import AdaptationMethod
-from tlcl.adaptation.pairs import SOURCE, Pair
+from tlcl.adaptation.pairs import SOURCE, TARGET, Pair
 from tlcl.config.schema import OptimConfig
 from tlcl.data.datamodule import Batch
 from tlcl.finetuning.module import ONCE_AN_EPOCH, FinetuningModule
@@ -28,6 +29,7 @@ class AdaptationModule(FinetuningModule):
 
     Args:
         start: the place whose outputs the batches are, see `serve_frozen`; None: images.
+        validated: which domain each validation loader is of, `SOURCE` or `TARGET`.
     """
 
     def __init__(
@@ -39,8 +41,10 @@ class AdaptationModule(FinetuningModule):
         seed: int,
         log_every: int = 50,
         start: str | None = None,
+        validated: Sequence[int] = (SOURCE, TARGET),
     ) -> None:
         super().__init__(net, num_classes, optim, seed, log_every)
+        self.validated = tuple(validated)
         self.method, self.num_classes = method, num_classes
         self.start = self.val_start = start
 
@@ -62,8 +66,8 @@ class AdaptationModule(FinetuningModule):
         super().on_train_start()
         self.method.begin(self.net)
 
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = SOURCE) -> None:
-        ours = dataloader_idx == SOURCE
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        ours = self.validated[dataloader_idx] == SOURCE
         with self.method.as_source(self.net) if ours else nullcontext():
             logits = self(batch.images)
         once = {**ONCE_AN_EPOCH, "add_dataloader_idx": False}

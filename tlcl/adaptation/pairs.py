@@ -13,7 +13,7 @@ from tlcl.errors import UserError
 from tlcl.seeding import generator
 
 HIDDEN = -1  # the label of a target image whose class is not known
-SOURCE, TARGET = 0, 1  # places in `derive_seed` and among the validation loaders
+SOURCE, TARGET = 0, 1  # places in `derive_seed` and among the domains
 
 
 class Pair(NamedTuple):
@@ -144,6 +144,11 @@ class PairedDataModule(L.LightningDataModule):
         target = self.domains[TARGET]
         return target.inputs[target.split.train]
 
+    @property
+    def validated(self) -> tuple[int, ...]:
+        """The domains that have validation images."""
+        return tuple(place for place in (SOURCE, TARGET) if len(self.domains[place].split.val))
+
     def _share_trainer(self) -> None:
         for domain in self.domains:
             domain.trainer = self.trainer
@@ -157,7 +162,7 @@ class PairedDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> "list[DataLoader[Batch]]":
         self._share_trainer()
-        return [domain.val_dataloader() for domain in self.domains if len(domain.split.val)]
+        return [self.domains[place].val_dataloader() for place in self.validated]
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augment each domain by its own keys in training."""

@@ -25,7 +25,7 @@ class HeldOutScores(NamedTuple):
     """What a method that has not learned from n images says of them, after the last task.
 
     Attributes:
-        scores: (n, K), -inf for outputs that cannot be the answer.
+        scores: (n, K).
         labels: int64 (n,).
         which: what they are, as what follows "on 100".
     """

@@ -70,8 +70,9 @@ class Adapt(Job):
         if not self.method.from_images:
             self.given = serve_frozen(config, self.net, self.data, self.device)
         module = AdaptationModule(
-            self.net, self.method, self.classes, config.optim, config.seed, config.trainer.log_every, self.given
-        )
+            self.net, self.method, self.classes, config.optim, config.seed, config.trainer.log_every, self.given,
+            self.data.validated,
+        )  # fmt: skip
         watch = Stopwatch()
         best = keepers(config, self.directory, watch)
         return train(config, self.directory, module, self.data, watch, best=best).loggers

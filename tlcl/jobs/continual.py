@@ -144,13 +144,15 @@ class Continual(Job):
     def test(self) -> Tensor:
         labels = self.source.test.labels
         held_out = self._held_out()
-        self.temperature = temperature_of(held_out)
+        possible = self._possible(held_out.scores, held_out.labels)
+        self.temperature = temperature_of(held_out._replace(scores=possible))
         raw = self.loop.scores(self.test_inputs, torch.arange(len(labels)))
         scores = self._possible(raw, labels)
         self.task_given = self._task_given(raw, labels)
-        save_method(self.directory, self.net, self.learner.method, self.learner.frozen, self.temperature.value)
+        untold = temperature_of(held_out)  # of a new image the task is not known: all classes compete
+        save_method(self.directory, self.net, self.learner.method, self.learner.frozen, untold.value)
         itself = answers_itself(self.learner.method)
-        write_calibration(self.directory, calibration_of(held_out, self.temperature, itself))
+        write_calibration(self.directory, calibration_of(held_out, untold, itself))
         self.probabilities = (scores / self.temperature.value).softmax(1)
         self._unscaled = scores.softmax(1)
         return self.probabilities
@@ -169,13 +171,13 @@ class Continual(Job):
         return float((answers == labels).double().mean())
 
     def _held_out(self) -> HeldOutScores:
-        """Of the validation images of all tasks; of a closed form without any, a tenth of the training images."""
+        """All outputs' scores of the validation images of all tasks; of a closed form without any, a tenth of the training images."""
         config, labels = self.config, self.source.pool.labels
         held = torch.cat([task.split.val for task in self.stream.tasks])
         if len(held) or not self.learner.method.closed_form:
             scores = torch.empty(0, self.stream.num_outputs)
             if len(held):
-                scores = self._possible(self.loop.scores(self.loop.inputs, held), labels[held])
+                scores = self.loop.scores(self.loop.inputs, held)
             return HeldOutScores(scores, labels[held], "validation images of all tasks")
         shape = tuple(self.source.pool.images.shape[1:])
         try:
@@ -183,8 +185,7 @@ class Continual(Job):
         except UserError as error:  # a second one takes more memory than there is
             return HeldOutScores(torch.empty(0, self.stream.num_outputs), labels[:0], f"training images ({error})")
         log.info("how sure the answers may be: the method is fitted without a tenth of the images")
-        held_out = held_out_features(method, network, self.stream, self.loop.inputs, self.device, config.seed)
-        return held_out._replace(scores=self._possible(held_out.scores, held_out.labels))
+        return held_out_features(method, network, self.stream, self.loop.inputs, self.device, config.seed)
 
     @property
     def trained(self) -> frozenset[str]:
