@@ -244,7 +244,7 @@ def test_difference_against_numpy() -> None:
     for x in (private.numpy(), shared.numpy()):
         centred = x - x.mean(0)
         rows.append(centred / np.linalg.norm(centred, axis=1, keepdims=True))
-    expected = np.linalg.norm(rows[0].T @ rows[1], "fro") ** 2 / (3 * 4)
+    expected = np.linalg.norm(rows[0].T @ rows[1], "fro") ** 2 / 6**2
     assert float(difference(private, shared)) == pytest.approx(expected, rel=1e-5)
 
 

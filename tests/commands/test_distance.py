@@ -12,6 +12,7 @@ from tests.commands.calls import call_command
 from tests.conftest import composed, go
 from tlcl.adaptation.distance import leep, logme, mmd_distance, proxy_a_distance
 from tlcl.commands.distance import main
+from tlcl.data.image_tensors import ImageTensors
 from tlcl.data.sources.digits import load_digits
 from tlcl.jobs import distance
 from tlcl.jobs import finetune as finetuning
@@ -133,3 +134,10 @@ def test_images_are_drawn_by_the_seed_alone() -> None:
     assert torch.equal(first.images, again.images)
     assert not torch.equal(first.labels, other.labels)
     assert len(distance.some(pool, 10**6, 0)) == len(pool)
+
+
+def test_images_are_drawn_whatever_their_order() -> None:
+    pool = load_digits().pool
+    mixed = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0))
+    other = ImageTensors(pool.images[mixed], pool.labels[mixed], pool.classes)
+    assert torch.equal(distance.some(pool, 50, 0).images, distance.some(other, 50, 0).images)

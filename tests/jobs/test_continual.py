@@ -133,7 +133,8 @@ def test_answers_are_as_sure_as_they_are_right(tmp_path: Path, method: str, held
 @pytest.mark.parametrize("method", ["naive", "ncm"])
 def test_coverage_holds_where_the_task_is_not_known(tmp_path: Path, method: str) -> None:
     """New images come without their task, so what a task-incremental run promises of them is of all classes."""
-    path = go(configured(tmp_path, method, "continual=task_incremental", "data.train_size=400", "data.val_size=200"))
+    keys = ["continual=task_incremental", "data.train_size=400", "data.val_size=200"]
+    path = go(configured(tmp_path, method, *keys))
     net, _, config = load_run(path)
     test, kept = load_digits().test, read_calibration(path)
     given = predict(net, test.images, batch_size=100, precision=config.trainer.precision).numpy()

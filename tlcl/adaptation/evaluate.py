@@ -1,5 +1,6 @@
 """What a network makes of both domains' test images: answers, how far the domains are apart, a map of both."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,10 +9,10 @@ from sklearn.manifold import TSNE
 from torch import Tensor
 
 from tlcl.adaptation.distance import proxy_a_distance
+from tlcl.data.content_order import content_order
 from tlcl.data.datamodule import EVAL_BATCH
 from tlcl.models.blocks import Blocks
 from tlcl.models.inference import in_batches
-from tlcl.seeding import generator
 from tlcl.system.files import atomic_open
 from tlcl.tracking.records import RunDirectory
 
@@ -51,34 +52,35 @@ def responses(
     return Responses(together[:, classes:], together[:, :classes].softmax(1))
 
 
-def sample(count: int) -> Tensor:
-    """Indices of at most `SHOWN` of `count` images, the same in every run."""
-    return torch.randperm(count, generator=generator(0, "shown"))[:SHOWN].sort().values
+def sample(images: Tensor) -> Tensor:
+    """Indices of at most `SHOWN` of the images, drawn by their pixels: whatever their names and order."""
+    return content_order(images, 0, "shown")[:SHOWN]
 
 
-def a_distance(source: Responses, target: Responses) -> float:
-    """Proxy A-distance of the vectors of at most `SHOWN` images a domain, 0 to 2."""
-    parts = [side.vectors[sample(len(side.vectors))].numpy() for side in (source, target)]
+def a_distance(both: Sequence[Responses], shown: Sequence[Tensor]) -> float:
+    """Proxy A-distance of the vectors of the `shown` images of each domain, 0 to 2."""
+    parts = [side.vectors[chosen].numpy() for side, chosen in zip(both, shown, strict=True)]
     return proxy_a_distance(parts[0], parts[1], seed=0)
 
 
-def embedded(source: Responses, target: Responses) -> np.ndarray:
-    """float32 (n + m, 2): t-SNE (van der Maaten & Hinton 2008) of the `sample` images of both domains together."""
-    parts = [side.vectors[sample(len(side.vectors))] for side in (source, target)]
+def embedded(both: Sequence[Responses], shown: Sequence[Tensor]) -> np.ndarray:
+    """float32 (n + m, 2): t-SNE (van der Maaten & Hinton 2008) of the `shown` images of both domains together."""
+    parts = [side.vectors[chosen] for side, chosen in zip(both, shown, strict=True)]
     points = torch.cat(parts).double().numpy()
     perplexity = min(30.0, (len(points) - 1) / 3)
     return TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(points)
 
 
-def write_embedding(
-    directory: RunDirectory, maps: dict[str, np.ndarray], source_labels: Tensor, target_labels: Tensor
-) -> None:
-    """`embedding.npz`: each map (n + m, 2) by its name, `labels` (n + m,), `domains` (n + m,), 0 the source's."""
-    kept = [labels[sample(len(labels))].numpy() for labels in (source_labels, target_labels)]
+def write_embedding(directory: RunDirectory, maps: dict[str, np.ndarray], labels: Sequence[Tensor]) -> None:
+    """`embedding.npz`: each map (n + m, 2) by its name, `labels` (n + m,), `domains` (n + m,), 0 the source's.
+
+    Args:
+        labels: of the shown images of the source, and of the target.
+    """
     arrays: dict[str, Any] = {
         **maps,
-        "labels": np.concatenate(kept),
-        "domains": np.repeat([0, 1], [len(part) for part in kept]),
+        "labels": np.concatenate([part.numpy() for part in labels]),
+        "domains": np.repeat([0, 1], [len(part) for part in labels]),
     }
     with atomic_open(directory.path / "embedding.npz") as file:
         np.savez_compressed(file, **arrays)

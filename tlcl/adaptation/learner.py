@@ -12,7 +12,7 @@ from torch import Tensor
 from tlcl.adaptation.methods.base import ALL, NONE, AdaptationMethod
 from tlcl.adaptation.methods.registry import build_method, method_class
 from tlcl.adaptation.pairs import SOURCE, TARGET, PairedDataModule, choose_labelled, hide_labels
-from tlcl.config.schema import Config
+from tlcl.config.schema import Config, DataConfig
 from tlcl.data.datamodule import IndexedDataModule
 from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.data.sources.registry import load_source, load_target
@@ -40,12 +40,13 @@ class AdaptationLearner(NamedTuple):
 
 
 @contextmanager
-def about_source() -> Iterator[None]:
-    """What goes wrong with the source domain's data is said of the keys of `source`, not of `data`."""
+def about_source(source: DataConfig) -> Iterator[None]:
+    """What goes wrong with the source domain's data is said of the keys of `source`, not of `data`; paths stay."""
     try:
         yield
     except UserError as error:
-        raise UserError(re.sub(r"\bdata\.", "source.", str(error))) from None
+        key = rf"(?<![\w./\\-])data\.(?=(?:{'|'.join(vars(source))})\b)"
+        raise UserError(re.sub(key, "source.", str(error))) from None
 
 
 def reordered(source: Source, classes: tuple[str, ...]) -> Source:
@@ -63,6 +64,18 @@ def _some(names: set[str]) -> str:
     return ", ".join(shown) + (", ..." if len(names) > 5 else "") if names else "none"
 
 
+def _domain(group: str, data: DataConfig) -> str:
+    """The key that says which domain it is."""
+    key = next(name for name in ("domain", "train", "name", "source") if getattr(data, name, None))
+    return f"{group}.{key}={getattr(data, key)}"
+
+
+def _same_domain(source: DataConfig, target: DataConfig) -> bool:
+    """Whether both are one domain of one folder of domains."""
+    ours, theirs = vars(source), vars(target)
+    return "domain" in ours and all(ours.get(key) == theirs.get(key) for key in ("source", "root", "domain"))
+
+
 def load_domains(config: Config) -> DomainSources:
     """Both data sets.
 
@@ -72,13 +85,17 @@ def load_domains(config: Config) -> DomainSources:
         UserError: data that cannot be had, or domains whose classes are not the same.
     """
     assert config.source is not None
-    with about_source():
+    if _same_domain(config.source, config.data):
+        raise UserError(
+            f"source.domain and data.domain are both {vars(config.data)['domain']}; name another source.domain"
+        )
+    with about_source(config.source):
         source = load_source(config.source, config.cache_dir)
     target = load_target(config.data, config.cache_dir, source.pool.classes)
     ours, theirs = set(source.pool.classes), set(target.pool.classes)
     if ours != theirs:
         raise UserError(
-            f"source.source={config.source.source} and data.source={config.data.source} need the same classes: "
+            f"{_domain('source', config.source)} and {_domain('data', config.data)} need the same classes: "
             f"only the source has {_some(ours - theirs)}; only the target has {_some(theirs - ours)}"
         )
     return DomainSources(reordered(source, target.pool.classes), target)
@@ -111,7 +128,7 @@ def prepare(config: Config, domains: DomainSources) -> AdaptationLearner:
     assert config.source is not None
     assert config.adaptation is not None
     pool, ours, theirs = domains.target.pool, config.source, config.data
-    with about_source():
+    with about_source(config.source):
         split = split_of(domains.source, ours, config.seed)
     target_split = unlabelled_split(
         len(pool), train_size=theirs.train_size, val_size=theirs.val_size, seed=config.seed
@@ -128,7 +145,7 @@ def prepare(config: Config, domains: DomainSources) -> AdaptationLearner:
         known = target_split.train
     elif kind.supervision != NONE and few:
         known = choose_labelled(pool.labels, target_split.train, few, pool.classes, config.seed)
-    with about_source():
+    with about_source(config.source):
         source = IndexedDataModule(
             domains.source.pool.images, domains.source.pool.labels, split, ours, config.seed, SOURCE
         )

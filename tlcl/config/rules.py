@@ -271,8 +271,11 @@ def _check_method(config: Config, method: AdaptationConfig) -> None:
             f"adaptation.validator={method.validator} needs trainer.select={wanted}, not {config.trainer.select}"
         )
     if method.validator == "source_entropy":
-        if method.name == "target_oracle":
-            raise UserError("target_oracle does not learn the source; set adaptation.validator=last")
+        if method.name in ("target_oracle", "fine_tune"):
+            raise UserError(
+                f"{method.name} does not end as a network of the source, which source_entropy asks for; "
+                "set adaptation.validator=last"
+            )
         for group, data in (("source", config.source), ("data", config.data)):
             if data is not None and data.val_size == 0:
                 raise UserError(f"{group}.val_size=0 leaves adaptation.validator=source_entropy no images")

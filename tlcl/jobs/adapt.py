@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tlcl.adaptation.evaluate import Responses, a_distance, embedded, responses, write_embedding
+from tlcl.adaptation.evaluate import Responses, a_distance, embedded, responses, sample, write_embedding
 from tlcl.adaptation.frozen_start import serve_frozen
 from tlcl.adaptation.learner import aligned_place, load_domains, prepare
 from tlcl.adaptation.module import AdaptationModule
@@ -101,8 +101,11 @@ class Adapt(Job):
     def test(self) -> Tensor:
         self.after = self._responses()
         log.info("making a map of both domains")  # t-SNE
-        maps = {"before": embedded(*self.before), "after": embedded(*self.after)}
-        write_embedding(self.directory, maps, *(domain.test.labels for domain in self.domains))
+        tests = [domain.test for domain in self.domains]
+        self.shown = [sample(test.images) for test in tests]
+        maps = {name: embedded(both, self.shown) for name, both in (("before", self.before), ("after", self.after))}
+        labels = [test.labels[chosen] for test, chosen in zip(tests, self.shown, strict=True)]
+        write_embedding(self.directory, maps, labels)
         return self.after[1].probabilities
 
     def summary(self) -> dict[str, Any]:
@@ -112,11 +115,11 @@ class Adapt(Job):
         return {
             "method": vars(config.adaptation),
             "source_test_acc": self.after[0].accuracy(labels[0]),
-            "a_distance": a_distance(*self.after),
+            "a_distance": a_distance(self.after, self.shown),
             "before": {
                 "test_acc": self.before[1].accuracy(labels[1]) if self.source.test.labelled else None,
                 "source_test_acc": self.before[0].accuracy(labels[0]),
-                "a_distance": a_distance(*self.before),
+                "a_distance": a_distance(self.before, self.shown),
             },
             "selected": self.chosen,
             "last_epoch": self.last_epoch,

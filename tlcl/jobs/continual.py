@@ -171,7 +171,7 @@ class Continual(Job):
         return float((answers == labels).double().mean())
 
     def _held_out(self) -> HeldOutScores:
-        """All outputs' scores of the validation images of all tasks; of a closed form without any, a tenth of the training images."""
+        """All scores of the validation images; of a closed form without any, of a tenth of the training images."""
         config, labels = self.config, self.source.pool.labels
         held = torch.cat([task.split.val for task in self.stream.tasks])
         if len(held) or not self.learner.method.closed_form:

@@ -12,6 +12,7 @@ from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 from tlcl.config.registry import GROUPS
 from tlcl.config.schema import Config
+from tlcl.data.content_order import content_order
 from tlcl.data.image_tensors import ImageTensors
 from tlcl.data.sources.folder_images import Decoding, has_class_folders, load_folder, load_unlabelled
 from tlcl.data.sources.registry import load_source
@@ -20,7 +21,6 @@ from tlcl.jobs.finished import load_run
 from tlcl.jobs.pretrain import pretrained_on_letters
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
-from tlcl.seeding import generator
 
 EMBEDDED = ("digits", "letters", "rendered_digits")
 FIGURES = {  # key -> (name, how to read it)
@@ -78,8 +78,8 @@ def load_model(name: str, config: Config) -> Model:
 
 
 def some(images: ImageTensors, count: int, seed: int) -> ImageTensors:
-    """At most `count` images, drawn at random, the same for equal `seed`."""
-    chosen = torch.randperm(len(images), generator=generator(seed, "distance"))[:count].sort().values
+    """At most `count` images, drawn by their pixels and `seed`: the same whatever their names and order."""
+    chosen = content_order(images.images, seed, "distance")[:count]
     return ImageTensors(images.images[chosen], images.labels[chosen], images.classes)
 
 
@@ -121,7 +121,7 @@ def measure(
     Args:
         source, target: see `load_domain`; model: see `load_model`.
         block: whose outputs are compared.
-        images: of each domain, drawn at random by `seed`.
+        images: of each domain, drawn by their pixels and `seed`.
         size: to which a folder's images are resized.
 
     Raises:

@@ -121,7 +121,7 @@ def test_all_three_begin_at_the_stated_step() -> None:
     for step in steps[:2]:
         torch.testing.assert_close(step.loss, step.parts["task"])
     parts = steps[2].parts
-    added = 0.64 * parts["reconstruction"] + 0.075 * parts["difference"] + 0.25 * parts["similarity"]
+    added = 0.64 * parts["reconstruction"] + 0.0077 * parts["difference"] + 0.25 * parts["similarity"]
     torch.testing.assert_close(steps[2].loss - parts["task"], added)
     other = learner(similarity_from=2)[1]
     other.load_state_dict(method.state_dict())
@@ -135,6 +135,14 @@ def test_the_weight_of_the_reconstruction_is_the_authors() -> None:
     for error in (images - others).flatten(1).double():
         total += float(2 * ((error**2).sum() / count - error.sum() ** 2 / count**2))
     assert 0.64 * float(scale_invariant_mse(images, others)) == pytest.approx(0.01 * total, rel=1e-5)
+
+
+def test_the_weight_of_the_difference_is_the_authors_at_their_width_and_batch() -> None:
+    """Their mean over the 100 x 100 entries of the correlation, 0.075 of it, in a batch of 32."""
+    private, shared = torch.randn(32, 100), torch.randn(32, 100)
+    rows, others = (torch.nn.functional.normalize(one - one.mean(0)) for one in (private, shared))
+    theirs = 0.075 * float((rows.T @ others).square().mean())
+    assert 0.0077 * float(difference(private, shared)) == pytest.approx(theirs, rel=0.01)
 
 
 def test_private_encoders_are_like_the_shared_one_with_weights_of_their_own() -> None:

@@ -79,6 +79,29 @@ def test_what_is_not_there_is_named(root: Path, tmp_path: Path) -> None:
         load_source(config_of(root / "nowhere", "photo"), str(tmp_path))
 
 
+def adaptation(root: Path, tmp_path: Path, source: str, target: str) -> Any:
+    sides = [f"{side}.{key}" for side in ("data", "source") for key in (f"root={root}", "size=16", "val_size=4")]
+    return composed(
+        tmp_path, "data=domains", "data@source=domains", *sides, f"source.domain={source}", f"data.domain={target}",
+        "adaptation=mcc", "model=small_cnn", "trainer.select=last", "data.train_size=null",
+    )  # fmt: skip
+
+
+def test_mistakes_with_domains_name_the_key_and_leave_paths_alone(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"source\.domain and data\.domain are both sketch"):
+        go(adaptation(root, tmp_path, "sketch", "sketch"))
+    inside = tmp_path / "data.root" / "data.v2"
+    shutil.copytree(root, inside)
+    with pytest.raises(UserError) as told:
+        go(adaptation(inside, tmp_path, "clipart", "sketch"))
+    assert f"source.domain=clipart is not in source.root={inside}; there are" in str(told.value)
+    shutil.rmtree(inside / "photo" / "dog")
+    (inside / "photo" / "cat").rename(inside / "photo" / "bird")
+    shutil.copytree(inside / "photo" / "bird", inside / "photo" / "dog")
+    with pytest.raises(UserError, match=r"source\.domain=photo and data\.domain=sketch need the same classes: .*bird"):
+        go(adaptation(inside, tmp_path, "photo", "sketch"))
+
+
 def test_from_one_domain_to_another(root: Path, tmp_path: Path) -> None:
     path = go(
         composed(

@@ -23,7 +23,7 @@ from tlcl.models.blocks import INPUTS, Blocks
 class DSNConfig(FewLabelsConfig):
     block: str = "features"
     reconstruction: Annotated[float, Ge(0)] = 0.64
-    difference: Annotated[float, Ge(0)] = 0.075
+    difference: Annotated[float, Ge(0)] = 0.0077
     weight: Annotated[float, Ge(0)] = 0.25
     similarity: Annotated[str, OneOf("dann", "mmd")] = "dann"
     similarity_from: Annotated[int, Ge(0)] = 100
@@ -40,7 +40,8 @@ class DSN(PairedMethod):
     are kept orthogonal. The similarity of the domains' shared codes is by a discriminator with reversed
     gradient (`dann`, the reversal at strength 1 as in the authors' code) or by `mmd`. As in the authors' code
     all three count from step `similarity_from` on; until then the task alone is learnt. Their weight of the
-    reconstruction, 0.01, is of twice its sum over a batch of 32, which is 0.64 of the mean here.
+    reconstruction, 0.01, is of twice its sum over a batch of 32, which is 0.64 of the mean here; that of the
+    difference, 0.075, of codes of 100 entries in that batch, which is 0.0077 here.
 
     Each domain passes the shared encoder by itself (see `passes` for what that is to BatchNorm) and its own
     private one. Only the network is tested and exported.
@@ -107,22 +108,22 @@ class DSN(PairedMethod):
 
 
 def difference(private: Tensor, shared: Tensor) -> Tensor:
-    """Keeps what is private to a domain orthogonal to what the domains share: ||P^T S||_F^2 / (d_p d_s).
+    """Keeps what is private to a domain orthogonal to what the domains share: ||P^T S||_F^2 / n^2.
 
-    P and S are the representations with centred columns and then rows of unit length. Like the division by the
-    number of entries, that is not in the paper but in its authors' code, for which their loss weights hold.
+    P and S are the representations with centred columns and then rows of unit length, which is not in the paper but
+    in its authors' code. That divides by d_p d_s instead, so that a weight holds for one width and batch alone.
 
     Args:
         private: (n, d_p), of one domain.
         shared: (n, d_s), of the same images.
 
     Returns:
-        Scalar, 0 (orthogonal) to n^2 / (d_p d_s).
+        Scalar, 0 (orthogonal) to 1.
     """
     # Rows shorter than 1e-6 stay short (as there): the gradient of a row at the mean would explode.
     rows, others = (normalize(x - x.mean(0), dim=1, eps=1e-6) for x in (private.float(), shared.float()))
     with torch.autocast(rows.device.type, enabled=False):
-        return (rows.T @ others).square().mean()
+        return (rows.T @ others).square().sum() / len(rows) ** 2
 
 
 def scale_invariant_mse(images: Tensor, reconstructions: Tensor) -> Tensor:
