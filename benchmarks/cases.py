@@ -5,6 +5,7 @@ if they measure different ones.
 """
 
 import json
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import file_name, progress
-from benchmarks.register import FIGURES, here_and_now
+from benchmarks.figure import Figure
+from benchmarks.register import FIGURES, here_and_now, names, write
+from benchmarks.register import read as read_figure
 from tlcl.system.files import atomic_write_text, one_at_a_time
 
 CASES = FIGURES / "cases"
@@ -68,6 +71,22 @@ def go_on(
         found = measure()
         keep(file, name, found)
         progress(f"{name}: {words(found)}")
+
+
+def cases_of(figure: Figure) -> tuple[int, int]:
+    """How many cases a figure is of, and of how many that are planned: its first part says so."""
+    said = re.match(r"(\d+) of (\d+) cases", str(figure.parts[0]))
+    if said is None:
+        raise ValueError(f"{figure.name} does not say of how many cases it is")
+    return int(said[1]), int(said[2])
+
+
+def write_whole(figure: Figure) -> None:
+    """Into the register, unless what is there is of more cases."""
+    if figure.name in names() and cases_of(read_figure(figure.name))[0] > cases_of(figure)[0]:
+        progress(f"{figure.name} stays as it is: it is of more cases, some of which are not kept here")
+        return
+    write(figure)
 
 
 def measured(found: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

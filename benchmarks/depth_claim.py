@@ -19,7 +19,7 @@ import torch
 from scipy.stats import page_trend_test, spearmanr
 
 from benchmarks.cases import CASES as KEPT
-from benchmarks.cases import keep, measured, read
+from benchmarks.cases import keep, measured, read, write_whole
 from benchmarks.common import Benchmark, progress
 from benchmarks.depth_cases import (
     NETWORKS,
@@ -35,7 +35,6 @@ from benchmarks.depth_cases import (
     run,
 )
 from benchmarks.figure import Cell, Figure, Table, Value
-from benchmarks.register import write
 from tlcl.adaptation.distance import mmd_distance
 from tlcl.adaptation.evaluate import responses
 from tlcl.data.image_tensors import ImageTensors
@@ -214,7 +213,7 @@ def section(options: argparse.Namespace) -> str:
     for network in options.network:
         one = figure(network, options)
         if one is not None:
-            write(one)
+            write_whole(one)
         parts += [f"### {network}", "No case yet." if one is None else one.text()]
     return "\n\n".join(parts)
 

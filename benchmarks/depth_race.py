@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cases import CASES as KEPT
-from benchmarks.cases import go_on, measured, read
+from benchmarks.cases import go_on, measured, read, write_whole
 from benchmarks.common import Benchmark
 from benchmarks.depth_cases import NETWORKS, SETS, Case, files_of, prepared, right, run
 from benchmarks.figure import Cell, Figure, Table, Value
-from benchmarks.register import write
 from tlcl.jobs.race import Race
 from tlcl.jobs.race_record import race_record
 from tlcl.models.weights import file_sha256
@@ -179,7 +178,7 @@ def section(options: argparse.Namespace) -> str:
     if not rows:
         return "No case yet."
     found = figure(rows, options)
-    write(found)
+    write_whole(found)
     return found.text()
 
 

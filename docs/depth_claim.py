@@ -1,10 +1,10 @@
 """README's picture of question 1, from the register of figures: `python docs/depth_claim.py`."""
 
-import re
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from benchmarks.cases import cases_of
 from benchmarks.depth_claim import FIGURES, IMAGES, SEEDS, SETTINGS
 from benchmarks.figure import Table, Value
 from benchmarks.register import drawn_from, names, read
@@ -31,8 +31,10 @@ def shown(sizes: list[int]) -> list[str]:
 
 def whole(name: str) -> bool:
     """Whether all cases of a network are measured."""
-    done = re.match(r"(\d+) of (\d+) cases", str(read(name).parts[0])) if name in names() else None
-    return done is not None and done[1] == done[2]
+    if name not in names():
+        return False
+    done, planned = cases_of(read(name))
+    return done == planned
 
 
 def picture() -> Figure:

@@ -312,6 +312,7 @@ def test_comparison_of_methods_and_seeds(tmp_path: Path) -> None:
     page = (path / "report.html").read_text()
     assert "proxy A-distance" in page
     assert "forgetting" not in page
+    assert "tlcl predict" not in page, "without labels nothing but test images could say which method to use"
     assert (path / "plots" / "target.png").is_file()
 
 

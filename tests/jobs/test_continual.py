@@ -368,7 +368,8 @@ def test_comparison_is_the_mean_of_its_runs(tmp_path: Path, caplog: pytest.LogCa
     begun = [line for line in said if line.startswith("run ")]
     assert begun[0] == "run 1 of 4: method=joint seed=3"
     assert re.fullmatch(r"run 4 of 4, .* left: method=er buffer_size=30 seed=4", begun[-1])
-    assert said[-2].splitlines()[0] == "in %: mean ± standard deviation over 2 seeds"
+    assert said[-3].splitlines()[0] == "in %: mean ± standard deviation over 2 seeds"
+    assert said[-2].startswith("The highest accuracy")
     assert said[-1].startswith("report: ")
     rows = {row["method"]: row for row in json.loads((path / "compare.json").read_text())}
     assert set(rows) == {"joint", "er buffer_size=30"}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test, rankdata, ttest_rel
 
-from benchmarks import cases, depth_claim, depth_race, digits, layers, pacs
+from benchmarks import cases, depth_claim, depth_race, digits, layers, pacs, register
 from benchmarks.chain import METHODS, NETWORKS, TARS, figures, steps
 from benchmarks.common import with_files
-from benchmarks.figure import Value
+from benchmarks.figure import Figure, Value
 from benchmarks.steps import accuracy, methods_table, perform
 from tests.reports.test_paired import run_in
 from tlcl.config.compose import composed_config
@@ -309,3 +310,12 @@ def test_the_pairs_are_commands(network: str, method: str) -> None:
     config = parse_config(composed_config(with_files(typed, {})))
     assert config.adaptation is not None
     assert config.adaptation.name == method
+
+
+def test_a_figure_of_more_cases_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept may lack cases that were measured before."""
+    for name, function in (("names", register.names), ("write", register.write), ("read_figure", register.read)):
+        monkeypatch.setattr(cases, name, partial(function, folder=tmp_path))
+    for done, there in ((3, 3), (2, 3), (5, 5)):
+        cases.write_whole(Figure("one", ("python",), (0,), parts=(f"{done} of 60 cases.",)))
+        assert cases.cases_of(register.read("one", tmp_path)) == (there, 60)

@@ -113,16 +113,6 @@ def save_compare_plots(root: Path) -> list[Path]:
     return []
 
 
-def best_commands(root: Path, rows: list[dict], key: str) -> Commands:
-    """To use the first run of the method with the highest figure `key`."""
-    for row in methods_and_ends(rows, key)[0][:1]:
-        for run in map(FinishedRun, sorted((root / "runs").glob("*"))):
-            if run.complete and str(run.setting("name") or "").endswith(f" {row['method']}"):
-                use, command = use_commands(recorded_path(run))[0]
-                return [(f"{use} with {row['method']}", command)]
-    return []
-
-
 def runs_by_method(root: Path) -> dict[str, dict[object, Path]]:
     """Method -> seed -> directory of each finished run."""
     found: dict[str, dict[object, Path]] = {}
@@ -135,6 +125,23 @@ def runs_by_method(root: Path) -> dict[str, dict[object, Path]]:
     return found
 
 
+def chosen_commands(root: Path, rows: list[dict], key: str) -> Commands:
+    """To use a run of the method with the highest mean accuracy on the validation images.
+
+    None where a method has no such figure: test images choose nothing.
+    """
+    runs = runs_by_method(root)
+    real = [row["method"] for row in methods_and_ends(rows, key)[0] if row["method"] in runs]
+    found = {
+        method: [FinishedRun(run).summary.get("validation") for run in runs[method].values()] for method in real
+    }
+    if not real or not all(one for given in found.values() for one in given):
+        return []
+    best = max(real, key=lambda method: float(np.mean([one["final_accuracy"] for one in found[method] if one])))
+    use, command = use_commands(recorded_path(FinishedRun(next(iter(runs[best].values())))))[0]
+    return [(f"{use} with {best}, which is best on the validation images", command)]
+
+
 def beside_best(root: Path, rows: list[dict], key: str) -> dict[str, Difference]:
     """Each method less the one with the highest figure `key`, of those that are given the same, by its name."""
     real, _ = methods_and_ends(rows, key)
@@ -145,19 +152,37 @@ def beside_best(root: Path, rows: list[dict], key: str) -> dict[str, Difference]
     return all_pairs({name: runs[name] for name in names})[names[0]]
 
 
+def accuracy_key(rows: list[dict]) -> str:
+    """Of the accuracy that is compared; empty where there is none."""
+    return next((key for key in ("test_acc", "final_accuracy") if rows and key in rows[0]), "")
+
+
+def verdict(rows: list[dict], pairs: dict[str, Difference]) -> str:
+    """Which method is highest, and how the others stand to it on the same test images."""
+    key = accuracy_key(rows)
+    best = next((row["method"] for row in methods_and_ends(rows, key)[0]), "")
+    standing = standing_words(pairs, best, tests=len(pairs) * (len(pairs) + 1) // 2)
+    return comparison_verdict(rows, key, VERDICTS[key], standing) if key else ""
+
+
+def verdict_of(root: Path) -> str:
+    """Of a finished comparison."""
+    rows = read_table(root)
+    return verdict(rows, beside_best(root, rows, key) if (key := accuracy_key(rows)) else {})
+
+
 def write_compare_report(root: Path) -> Path:
     """Write `report.html` from what is there; says what is not."""
     rows, run = read_table(root), FinishedRun(root)
-    key = next((key for key in ("test_acc", "final_accuracy") if rows and key in rows[0]), "")
+    key = accuracy_key(rows)
     pairs = beside_best(root, rows, key) if key else {}
     best = next((row["method"] for row in methods_and_ends(rows, key)[0]), "")
-    standing = standing_words(pairs, best, tests=len(pairs) * (len(pairs) + 1) // 2)
     context = {
         **base_context(root, missing_records(run, RECORDS)),
-        "verdict": comparison_verdict(rows, key, VERDICTS[key], standing) if key else "",
+        "verdict": verdict(rows, pairs),
         "less_best": {name: difference_words(pair) for name, pair in pairs.items()},
         "best": best,
-        "commands": best_commands(root, rows, key) if run.complete else resume_commands(recorded_path(run)),
+        "commands": chosen_commands(root, rows, key) if run.complete else resume_commands(recorded_path(run)),
         "plots": embedded_plots(root, CAPTIONS, ALTERNATIVES),
         "rows": rows,
         "columns": {key: name for key, name in COLUMNS.items() if rows and key in rows[0]},

@@ -40,7 +40,7 @@ PICTURES = {
             "Heat map of test accuracy, freeze depth against labelled images; its figures are in grid.csv",
         ),
         "depth_curves": (
-            "The same as lines: where a line rises to the right, the blocks it passes are worth retraining.",
+            "The same as lines, one a number of labelled images; the framed depths are in the heat map.",
             "Line chart of test accuracy against depth, a line a number of labelled images",
         ),
     },

@@ -17,7 +17,7 @@ from tlcl.config.schema import Config, conf_dir
 from tlcl.errors import UserError
 from tlcl.finetuning.trainer import choose_device
 from tlcl.jobs.pretrain import check_weights
-from tlcl.reports.compare import COLUMNS
+from tlcl.reports.compare import COLUMNS, verdict_of
 from tlcl.reports.tables.aligned import aligned
 from tlcl.reports.tables.compare import write_table
 from tlcl.sweeps.engine import PlannedRun, conclude_job, run_plan
@@ -143,5 +143,7 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     )  # fmt: skip
     table = write_table(root, rows, family.compared)
     log.info("%s", aligned(table, COLUMNS))
+    if words := verdict_of(root):
+        log.info("%s", words)
     about = {"name": config.name, "job": "compare", "methods": table, "seeds": sorted(config.compare.seeds)}
     return conclude_job(directory, plan, rows, about)
