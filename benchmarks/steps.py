@@ -13,6 +13,8 @@ import numpy as np
 from benchmarks.common import progress, with_files
 from benchmarks.figure import Cell, Table, Value
 from tlcl.errors import TrainingError
+from tlcl.reports.compare import beside_best
+from tlcl.reports.verdict import methods_and_ends
 from tlcl.statistics.accuracy import accuracy_interval
 
 
@@ -68,16 +70,23 @@ def over_seeds(row: Mapping[str, Any], key: str) -> Value | str:
 def methods_table(file: Path) -> Table:
     """Of a comparison's `compare.json`: accuracy on all classes so far after each task, forgetting, confidence.
 
-    What sees all classes at once has its last accuracy alone; a method without a finished run is left out.
+    What sees all classes at once has its last accuracy alone; a method without a finished run is left out. Where
+    there are several, each has its difference from the highest, on the same test images, p adjusted for all pairs.
     """
     rows = [row for row in json.loads(file.read_text()) if row["curves"]]
     tasks = max(len(curve) for row in rows for curve in row["curves"])
+    pairs = beside_best(file.parent, rows, "final_accuracy")
+    best = next((row["method"] for row in methods_and_ends(rows, "final_accuracy")[0]), "")
     lines: list[tuple[Cell, ...]] = []
     for row in rows:
         earlier = [Value(float(np.mean(values))) for values in list(zip(*row["curves"], strict=True))[:-1]]
         before: list[Cell] = [*earlier] if len(earlier) == tasks - 1 else [""] * (tasks - 1)
         forgetting = "" if len(earlier) < tasks - 1 else over_seeds(row, "forgetting")
         last, sure = over_seeds(row, "final_accuracy"), over_seeds(row, "mean_confidence")
-        lines.append((row["method"], *before, last, forgetting, sure, Value(row["seconds"], "seconds")))
+        pair = pairs.get(row["method"])
+        less: Cell = "" if pair is None else Value(pair.difference, "signed", pair.low, pair.high)
+        told = (less,) if pairs else ()
+        lines.append((row["method"], *before, last, *told, forgetting, sure, Value(row["seconds"], "seconds")))
+    compared = (f"less {best} (95 %)",) if pairs else ()
     after = [f"after {number + 1}" for number in range(tasks)]
-    return Table(("method", *after, "forgetting", "mean confidence", "time"), tuple(lines))
+    return Table(("method", *after, *compared, "forgetting", "mean confidence", "time"), tuple(lines))

@@ -19,7 +19,7 @@ from tests.reports.test_paired import run_in
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 from tlcl.statistics.accuracy import accuracy_interval
-from tlcl.statistics.paired import holm
+from tlcl.statistics.paired import holm, paired_difference
 
 IMAGES = 200
 SETS = ("a", "b", "c", "d", "e")
@@ -167,6 +167,29 @@ def test_the_methods_of_a_comparison(tmp_path: Path) -> None:
         ["er", "95.0", "70.0 ± 10.0", "20.0 ± 5.0", "65.0 ± 10.0", "1 min 01 s"],
         ["joint", "", "95.0", "", "", "9 s"],
     ]  # fmt: skip
+
+
+def test_methods_are_compared_on_the_same_test_images(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    right = {"er": draw.random(IMAGES) < 0.8, "slda": draw.random(IMAGES) < 0.6, "joint": draw.random(IMAGES) < 0.9}
+    labels = draw.integers(4, size=IMAGES)
+    for method, answer in right.items():
+        run = run_in(tmp_path / "runs" / f"{method}_seed0", answer, labels)
+        (run / "config.yaml").write_text(f"name: compared {method}\nseed: 0\n")
+        (run / "summary.json").write_text('{"status": "complete"}')
+    rows = [
+        {"method": method, "curves": [[answer.mean()]], "final_accuracy": answer.mean(), "final_accuracy_std": None,
+         "forgetting": None, "forgetting_std": None, "seconds": 9}
+        for method, answer in right.items()
+    ]  # fmt: skip
+    (tmp_path / "compare.json").write_text(json.dumps(rows))
+    table = methods_table(tmp_path / "compare.json")
+    assert table.columns[2] == "less er (95 %)"
+    expected = paired_difference(right["er"], right["slda"])
+    cell = table.rows[1][2]
+    assert isinstance(cell, Value)
+    assert (cell.value, cell.low, cell.high) == (expected.difference, expected.low, expected.high)
+    assert (table.rows[0][2], table.rows[2][2]) == ("", ""), "joint is given more than they are"
 
 
 def test_a_finished_step_is_not_run_again(tmp_path: Path) -> None:
