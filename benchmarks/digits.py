@@ -20,6 +20,7 @@ from tlcl.data.datamodule import EVAL_BATCH
 from tlcl.data.sources.digits import load_digits
 from tlcl.jobs.finished import load_run
 from tlcl.models.inference import predict
+from tlcl.reports.compare import runs_by_method
 from tlcl.reports.depth_grid import gain_words, sentence
 from tlcl.reports.paired import compared, difference_words
 from tlcl.reports.tables.depth_grid import DISTANCES, cells, read_runs
@@ -45,6 +46,9 @@ CCSA = {
     "model.input_size=16",
 }
 FEW_LABELS = f"{PLAIN} adaptation=fine_tune adaptation.target_labels=5"
+BASE = "source_only"
+CHOSEN = "adaptation.validator=source_entropy trainer.select=best"
+WEIGHTS = {"mmd": (5, 50, 500), "coral": (30, 300, 3000), "dann": (1,), "mcc": (1,)}  # the last two: as published
 CERTIFIED, ADAPTED = "er", "dann"  # whose first run is measured anew
 COMPARED = {"forgetting": "+experiment=continual_compare", "adaptation": "+experiment=adapt_compare"}
 
@@ -128,13 +132,41 @@ def adaptation(out: Path) -> Figure:
     """All methods from rendered digits to handwritten ones."""
     perform(out, COMPARED["adaptation"])
     lines: Sequence[dict[str, Any]] = json.loads((out / "compare.json").read_text())
-    keys = {"test_acc": "target", "source_test_acc": "source"}
-    rows = tuple((row["method"], *(over_seeds(row, key) for key in keys if key in row)) for row in lines)
-    table = Table(("method", *(name for key, name in keys.items() if key in lines[0])), rows)
+    runs = runs_by_method(out)
+    pairs = compared(runs[BASE], {name: own for name, own in runs.items() if name != BASE})
+    rows = tuple(
+        (row["method"], over_seeds(row, "test_acc"),
+         difference_words(pairs[row["method"]]) if row["method"] in pairs else "",
+         over_seeds(row, "source_test_acc"))
+        for row in lines
+    )  # fmt: skip
+    table = Table(("method", "target", f"less {BASE} (95 %)", "source"), rows)
     command = f"tlcl train {COMPARED['adaptation']}"
     run = f"+experiment=adapt_digits adaptation={ADAPTED} seed=0"
     again = one_run(out / "runs" / f"{ADAPTED}_seed0", run, 3)
     return Figure("digits_adaptation", (command,), SEEDS, parts=(table,), measured=measured_in(out), **again)
+
+
+def without_labels(out: Path) -> Figure:
+    """Weight and epoch by the source's accuracy less the target's entropy; then that weight on the seeds of all."""
+    rows: list[tuple[Cell, ...]] = []
+    commands, first = [], Path()
+    for method, weights in WEIGHTS.items():
+        of = f"+experiment=adapt_digits adaptation={method} {CHOSEN} logger=none"
+        typed = f"{of} adaptation.weight={','.join(map(str, weights))} seed=10"
+        scores = {}
+        for run in sweep(out / method, typed):
+            selected = json.loads((run / "summary.json").read_text())["selected"]
+            scores[FinishedRun(run).config.adaptation.weight] = selected["acc"] - selected["target_entropy"]
+        best = max(scores, key=lambda weight: scores[weight])
+        runs = sweep(out / f"{method}_chosen", f"{of} adaptation.weight={best} seed=0,1,2")
+        first = runs[0]
+        tried = ", ".join(f"{weight:g} ({scores[weight]:.2f})" for weight in sorted(scores))
+        rows.append((method, tried, f"{best:g}", _mean(dict(enumerate(runs)))))
+        commands.append(f"tlcl train -m {typed}")
+    columns = ("method", "weights tried (their score)", "chosen", "target, seeds 0 to 2")
+    table = Table(columns, tuple(rows))
+    return Figure("digits_without_labels", tuple(commands), SEEDS, parts=(table,), measured=measured_in(first))
 
 
 def ccsa(out: Path) -> Figure:
@@ -161,7 +193,7 @@ def ccsa(out: Path) -> Figure:
 
 PARTS: dict[str, Callable[[Path], Figure]] = {
     "layerwise": layerwise, "retrain": retrain, "depth": depth, "forgetting": forgetting, "ccsa": ccsa,
-    "adaptation": adaptation,
+    "adaptation": adaptation, "without_labels": without_labels,
 }  # fmt: skip
 
 

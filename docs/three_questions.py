@@ -36,12 +36,16 @@ def told(gain: Value | None) -> bool:
     return gain is not None and gain.low is not None and gain.high is not None and (gain.low > 0 or gain.high < 0)
 
 
-def name_ends(axes: Axes, ends: list[tuple[float, str, tuple[float, ...]]], place: float, least: float) -> None:
-    """Name lines at their ends, highest first: height, name, colour; no name lies on another."""
+End = tuple[float, float, str, tuple[float, ...]]  # of a line: height, place, name, colour
+
+
+def name_ends(axes: Axes, ends: list[End], place: float, least: float) -> None:
+    """Name lines at their ends, highest first; no name lies on another, and a thin line leads to each."""
     below = float("inf")
-    for height, name, colour in sorted(ends, reverse=True):
+    for height, end, name, colour in sorted(ends, reverse=True):
         below = min(height, below - least)
-        axes.text(place, below, name, color=colour, va="center", fontsize=9)
+        axes.plot([end, place], [height, below], color=colour, linewidth=0.6, clip_on=False)
+        axes.text(place, below, f" {name}", color=colour, va="center", fontsize=9)
 
 
 def shade(place: int, count: int) -> tuple[float, ...]:
@@ -51,7 +55,8 @@ def shade(place: int, count: int) -> tuple[float, ...]:
 def draw_depths(axes: Axes, table: Table) -> None:
     """What retraining the last two blocks brings over the head alone, a line a set of images."""
     sets = list(dict.fromkeys(str(row[0]) for row in table.rows))
-    ends, most = [], 0
+    ends: list[End] = []
+    most = 0
     for place, images in enumerate(sets):
         colour = shade(place, len(sets))
         known = [
@@ -64,14 +69,14 @@ def draw_depths(axes: Axes, table: Table) -> None:
         for size, height, gain in zip(sizes, heights, gains, strict=True):
             face = colour if told(gain) else "white"
             axes.plot([size], [height], marker="o", markersize=6, color=colour, markerfacecolor=face)
-        ends.append((heights[-1], images.removeprefix("PACS "), colour))
+        ends.append((heights[-1], sizes[-1], images.removeprefix("PACS "), colour))
         most = max(most, sizes[-1])
     axes.plot([40, most], [0, 0], color=INK, linewidth=1, linestyle="--", zorder=0)
     axes.set_xscale("log")
     axes.set_xlim(40, most * 6)
     axes.set_xticks([50, 200, 800, 2500], ["50", "200", "800", "2,500"])
     axes.xaxis.minorticks_off()
-    name_ends(axes, ends, most * 1.2, 1.0)
+    name_ends(axes, ends, most * 1.3, 1.0)
     axes.set_xlabel("labelled images; filled: 95 % interval without 0", fontsize=9)
     axes.set_title("How much should be retrained?\nlast two blocks: points over the head alone", fontsize=11)
 
@@ -79,23 +84,24 @@ def draw_depths(axes: Axes, table: Table) -> None:
 def draw_forgetting(axes: Axes, table: Table) -> None:
     """Accuracy on all classes so far, a line a method."""
     after = [name for name in table.columns if name.startswith("after ")]
-    ends = []
+    ends: list[End] = []
     for place, row in enumerate(table.rows):
         curve = [value.value for column in after if (value := number(row, table, column)) is not None]
         if len(curve) < len(after):  # it has seen all tasks at once
             continue
         colour = shade(place, len(table.rows))
         axes.plot(range(1, len(curve) + 1), curve, marker="o", markersize=4, color=colour)
-        ends.append((curve[-1], str(row[0]).partition(" ")[0], colour))
-    name_ends(axes, ends, len(after) + 0.15, 0.06)
-    axes.set_xlim(0.9, len(after) + 1.2)
+        name = f"{str(row[0]).partition(' ')[0]} {100 * curve[-1]:.1f}"
+        ends.append((curve[-1], len(after), name, colour))
+    name_ends(axes, ends, len(after) + 0.3, 0.06)
+    axes.set_xlim(0.9, len(after) + 1.7)
     axes.set_xticks(
         range(1, len(after) + 1), [f"{2 * task + 1}-{2 * task + 2}" for task in range(len(after))]
     )
     axes.set_ylim(0, 1.03)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("classes of CIFAR-10 learned last", fontsize=9)
-    axes.set_title("What is forgotten, and what stops it?\naccuracy on all classes so far", fontsize=11)
+    axes.set_title("What is forgotten, and what stops it?\n% of all classes so far, fine-tuned on all before", fontsize=11)
 
 
 def draw_adaptation(axes: Axes, table: Table) -> None:

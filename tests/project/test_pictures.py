@@ -46,12 +46,12 @@ def test_points_of_the_depths_are_the_figure_s() -> None:
     )  # fmt: skip
     axes = Figure().subplots()
     module.draw_depths(axes, table)
-    line, nearer, farther, zero = axes.lines
+    line, nearer, farther, zero, _leads_to_its_name = axes.lines
     np.testing.assert_allclose(line.get_xydata(), [[50, -3.1], [2500, 2.0]])
     assert nearer.get_markerfacecolor() == nearer.get_color(), "its interval leaves out zero"
     assert farther.get_markerfacecolor() == "white", "its interval holds zero"
     assert set(zero.get_ydata()) == {0}
-    assert [text.get_text() for text in axes.texts] == ["photo"]
+    assert [text.get_text().strip() for text in axes.texts] == ["photo"]
 
 
 def test_points_of_the_forgetting_are_the_figure_s() -> None:
@@ -60,7 +60,7 @@ def test_points_of_the_forgetting_are_the_figure_s() -> None:
     axes = Figure().subplots()
     module.draw_forgetting(axes, figure)
     whole = [row for row in figure.rows if isinstance(row[figure.columns.index("after 1")], Value)]
-    drawn = {tuple(np.round(line.get_ydata(), 9)) for line in axes.lines}
+    drawn = {tuple(np.round(line.get_ydata(), 9)) for line in axes.lines if line.get_marker() == "o"}
     after = [place for place, name in enumerate(figure.columns) if name.startswith("after ")]
     assert drawn == {tuple(round(row[place].value, 9) for place in after) for row in whole}  # type: ignore[union-attr]
 

@@ -50,6 +50,7 @@ def test_a_figure_says_how_it_was_measured(name: str) -> None:
     assert all(len(one) == 64 for one in (*figure.data.values(), *figure.weights.values()))
     for table in (part for part in figure.parts if isinstance(part, Table)):
         assert all(len(row) == len(table.columns) for row in table.rows)
+        assert not any("**" in cell for row in table.texts() for cell in row), "nothing is a winner without a test"
     used = "".join((FIGURES / "pages" / source).read_text() for source in pages.PAGES)
     assert f'"{name}"' in used, "no page shows it"
 

@@ -17,6 +17,7 @@ from tlcl.reports.tables.depth_grid import (
     run_directories,
     write_depth_grid,
 )
+from tlcl.statistics.paired import Difference, together
 from tlcl.system.figures import signed_points
 from tlcl.tracking.records import read_object
 
@@ -52,16 +53,21 @@ def sentence(table: Sequence[Cell], what: str) -> str:
 
 
 def gain_words(root: Path, table: Sequence[Cell]) -> dict[tuple[str, int], str]:
-    """(target, labels) -> what the chosen depth brings on the same test images, with its interval."""
-    runs, said = run_directories(root), {}
+    """(target, labels) -> what the chosen depth brings on the same test images, with its interval.
+
+    What is told apart is so with all cells tested together.
+    """
+    runs, pairs = run_directories(root), dict[tuple[str, int], Difference]()
     for cell in table:
         head, deeper = ((cell.target, cell.size, depth) for depth in (0, cell.best))
         if cell.best == 0 or head not in runs or deeper not in runs:
             continue
         for pair in compared(runs[head], {"deeper": runs[deeper]}).values():
-            told = "" if pair.told_apart else ", not to be told apart"
-            said[cell.target, cell.size] = f"{difference_words(pair)}{told}"
-    return said
+            pairs[cell.target, cell.size] = pair
+    return {
+        place: difference_words(pair) + ("" if pair.told_apart else ", not to be told apart")
+        for place, pair in together(pairs).items()
+    }
 
 
 def _list(values: Sequence[float]) -> str:
