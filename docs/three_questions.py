@@ -101,7 +101,8 @@ def draw_forgetting(axes: Axes, table: Table) -> None:
     axes.set_ylim(0, 1.03)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("classes of CIFAR-10 learned last", fontsize=9)
-    axes.set_title("What is forgotten, and what stops it?\n% of all classes so far, fine-tuned on all before", fontsize=11)
+    asked = "What is forgotten, and what stops it?"
+    axes.set_title(f"{asked}\n% of all classes so far, fine-tuned on all before", fontsize=11)
 
 
 def draw_adaptation(axes: Axes, table: Table) -> None:

@@ -146,6 +146,17 @@ def test_coverage_holds_where_the_task_is_not_known(tmp_path: Path, method: str)
     assert probabilities.max(1).mean() == pytest.approx(right, abs=0.12)
 
 
+@pytest.mark.usefixtures("_undrawn")
+@pytest.mark.parametrize(("method", "warned"), [("ncm", True), ("naive", False)])
+def test_a_closed_form_on_random_features_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, method: str, warned: bool
+) -> None:
+    go(configured(tmp_path, method, "model.weights=none", "data.train_size=60"))
+    said = [line for line in caplog.messages if "features that have learned nothing" in line]
+    assert bool(said) == warned
+    assert all(f"method={method}" in line for line in said)
+
+
 @pytest.mark.parametrize("group", ["paper", "paper_500"])
 def test_the_published_settings_are_configs_of_their_own(tmp_path: Path, group: str) -> None:
     """Each method has its own rate; the others are those of the experiment."""

@@ -82,6 +82,12 @@ class Continual(Job):
 
     def load_weights(self) -> dict[str, Any]:
         assert self.config.continual is not None
+        assert self.config.method is not None
+        if self.learner.method.closed_form and self.config.model.weights == "none":
+            log.warning(
+                "warning: model.weights=none: method=%s classifies by features that have learned nothing",
+                self.config.method.name,
+            )
         origin, head = start_weights(self.config, self.net, self.backbone), self.config.continual.head
         if head == "kept":
             load_kept_head(self.net, self.backbone, self.config.model.weights, self.source.pool.classes)
