@@ -48,7 +48,7 @@ CCSA = {
 FEW_LABELS = f"{PLAIN} adaptation=fine_tune adaptation.target_labels=5"
 BASE = "source_only"
 CHOSEN = "adaptation.validator=source_entropy trainer.select=best"
-WEIGHTS = {"mmd": (5, 50, 500), "coral": (30, 300, 3000), "dann": (1,), "mcc": (1,)}  # the last two: as published
+WEIGHTS = {"mmd": (1, 10, 100), "coral": (0.1, 1, 10), "dann": (0.1, 1)}
 CERTIFIED, ADAPTED = "er", "dann"  # whose first run is measured anew
 COMPARED = {"forgetting": "+experiment=continual_compare", "adaptation": "+experiment=adapt_compare"}
 

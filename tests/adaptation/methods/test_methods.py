@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tests.adaptation.conftest import Moons, accuracy, make_method, moons, pair, point_net, train_on_moons
 from tlcl.adaptation.losses import ccsa, coral, dann_strength, mk_mmd
-from tlcl.adaptation.methods.base import both_domains, classification_loss, width
+from tlcl.adaptation.methods.base import Domains, both_domains, classification_loss, width
 from tlcl.adaptation.pairs import HIDDEN
 from tlcl.adaptation.source_averages import SourceAverages
 from tlcl.config.compose import composed_config
@@ -34,7 +34,7 @@ def source_only(data: Moons) -> float:
     return accuracy(net, data.test, data.test_labels)
 
 
-KEYS: dict[str, dict] = {"coral": {"weight": 10.0}, "mmd": {"weight": 1.0}}
+KEYS: dict[str, dict] = {}
 HELPFUL = ["target_oracle", "fine_tune", "adabn", "mmd", "coral", "dann", "cdan", "ccsa", "mcc", "bnm"]
 
 
@@ -71,7 +71,13 @@ def test_target_images_with_a_label_are_classified_too(name: str, data: Moons) -
     torch.testing.assert_close(step.parts["task"], classification_loss(step.logits, step.labels) + few)
 
 
-@pytest.mark.parametrize(("name", "function"), [("mmd", mk_mmd), ("coral", coral)])
+def relative_coral(source: Tensor, target: Tensor) -> Tensor:
+    """In units of the source's covariance."""
+    ours, theirs = (torch.cov(part.detach().T) for part in (source, target))
+    return (ours - theirs).square().sum() / ours.square().sum()
+
+
+@pytest.mark.parametrize(("name", "function"), [("mmd", mk_mmd), ("coral", relative_coral)])
 @pytest.mark.parametrize("progress", [0.0, 0.2, 0.9])
 def test_task_loss_plus_weighted_alignment(name: str, function, progress: float, data: Moons) -> None:  # type: ignore[no-untyped-def]
     net = point_net()
@@ -81,6 +87,25 @@ def test_task_loss_plus_weighted_alignment(name: str, function, progress: float,
         domains = both_domains(net, data.source[:32], data.target[:24], "layer1", SourceAverages(net))
         torch.testing.assert_close(step.parts["alignment"], function(domains.source, domains.target))
         torch.testing.assert_close(step.loss, step.parts["task"] + 3 * factor * step.parts["alignment"])
+
+
+def test_corals_alignment_has_no_unit() -> None:
+    """Its weight holds for features of any size; and the source's covariance, its unit, has no gradient."""
+    method = make_method("coral", point_net())
+    draw = torch.Generator().manual_seed(0)
+    source, target = torch.randn(30, 5, generator=draw), 2 * torch.randn(20, 5, generator=draw)
+    logits = torch.zeros(1)
+
+    def alignment(one: Tensor, other: Tensor) -> Tensor:
+        return method.alignment(Domains(one, other, logits, logits), 0.0)
+
+    torch.testing.assert_close(alignment(source, target), alignment(100 * source, 100 * target))
+    ours = source.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(alignment(ours, target), ours)
+    unit = torch.cov(source.T).square().sum() / (4 * 5**2)
+    (raw,) = torch.autograd.grad(coral(ours, target), ours)
+    torch.testing.assert_close(gradient, raw / unit)
+    assert torch.isfinite(alignment(torch.zeros(4, 5), torch.zeros(4, 5)))
 
 
 def test_ccsa_weighs_pairs_against_classification(data: Moons) -> None:

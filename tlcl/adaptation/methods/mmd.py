@@ -12,7 +12,7 @@ from tlcl.config.registry import register
 
 @dataclass
 class MMDConfig(AlignmentConfig):
-    weight: float = 50.0
+    weight: float = 1.0
 
 
 @register("adaptation", "mmd", MMDConfig)
