@@ -86,7 +86,7 @@ for source in ("letters", "rendered_digits"):
 # | | adds to the source's cross-entropy |
 # |---|---|
 # | `source_only` | nothing: the lower end of the scale |
-# | `coral` | $\lVert C_S - C_T \rVert_F^2 / \lVert C_S \rVert_F^2$, the covariances of the features of both domains |
+# | `coral` | $\lVert C_S - C_T \rVert_F^2$, the covariances of both domains, in units of their first size |
 # | `mmd` | $\lVert \mathbb{E}\,\phi(z_S) - \mathbb{E}\,\phi(z_T) \rVert^2$ with a kernel's $\phi$: all moments |
 # | `dann` | minus the loss of a classifier of domains, which the features learn to fool |
 # | `ccsa` | for pairs of a source image and a **labelled** target image: near if of one class, else far |

@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal, norm
 
 from tlcl.adaptation.distance import leep, logme, mmd_distance, proxy_a_distance
+from tlcl.adaptation.evaluate import Responses, a_distance, embedded
 from tlcl.adaptation.losses import mk_mmd
 from tlcl.data.content_order import content_order
 from tlcl.errors import UserError
@@ -81,6 +82,14 @@ def test_an_order_by_content_has_no_other_part() -> None:
     assert all(not torch.equal(content_order(rows, *other), chosen) for other in ((1, "one"), (0, "two")))
     # As good as random: the mean place of the first half, of 20 without replacement from 0..39, is 19.5 +- 1.8.
     assert abs(float(chosen[:20].double().mean()) - 19.5) < 5.5
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0, math.nan, math.inf])
+def test_a_network_that_has_collapsed_is_drawn_as_one_point(value: float) -> None:
+    both = [Responses(torch.full((30, 4), value), torch.full((30, 2), 0.5)) for _ in range(2)]
+    assert (embedded(both, [torch.arange(30)] * 2) == np.zeros((60, 2))).all()
+    if math.isfinite(value):
+        assert a_distance(both, [torch.arange(30)] * 2) == pytest.approx(0, abs=1e-9)
 
 
 def test_a_distance_needs_two_halves() -> None:

@@ -64,9 +64,14 @@ def a_distance(both: Sequence[Responses], shown: Sequence[Tensor]) -> float:
 
 
 def embedded(both: Sequence[Responses], shown: Sequence[Tensor]) -> np.ndarray:
-    """float32 (n + m, 2): t-SNE (van der Maaten & Hinton 2008) of the `shown` images of both domains together."""
+    """float32 (n + m, 2): t-SNE (van der Maaten & Hinton 2008) of the `shown` images of both domains together.
+
+    All in one point where the network has collapsed and gives all images the same vector.
+    """
     parts = [side.vectors[chosen] for side, chosen in zip(both, shown, strict=True)]
     points = torch.cat(parts).double().numpy()
+    if not np.isfinite(points).all() or np.ptp(points, axis=0).max() == 0:  # t-SNE would crash
+        return np.zeros((len(points), 2), np.float32)
     perplexity = min(30.0, (len(points) - 1) / 3)
     return TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(points)
 

@@ -1,6 +1,7 @@
 """Each method: what its loss is made of, what it changes, and that it helps on a shift it is made for."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -72,9 +73,9 @@ def test_target_images_with_a_label_are_classified_too(name: str, data: Moons) -
 
 
 def relative_coral(source: Tensor, target: Tensor) -> Tensor:
-    """In units of the source's covariance."""
+    """In units of the mean size of both covariances."""
     ours, theirs = (torch.cov(part.detach().T) for part in (source, target))
-    return (ours - theirs).square().sum() / ours.square().sum()
+    return (ours - theirs).square().sum() / ((ours.square().sum() + theirs.square().sum()) / 2)
 
 
 @pytest.mark.parametrize(("name", "function"), [("mmd", mk_mmd), ("coral", relative_coral)])
@@ -89,23 +90,30 @@ def test_task_loss_plus_weighted_alignment(name: str, function, progress: float,
         torch.testing.assert_close(step.loss, step.parts["task"] + 3 * factor * step.parts["alignment"])
 
 
-def test_corals_alignment_has_no_unit() -> None:
-    """Its weight holds for features of any size; and the source's covariance, its unit, has no gradient."""
-    method = make_method("coral", point_net())
+def test_corals_unit_is_that_of_the_first_batch() -> None:
+    """Its weight holds for features of any size; the unit stays, is kept in checkpoints and has no gradient."""
     draw = torch.Generator().manual_seed(0)
     source, target = torch.randn(30, 5, generator=draw), 2 * torch.randn(20, 5, generator=draw)
-    logits = torch.zeros(1)
 
-    def alignment(one: Tensor, other: Tensor) -> Tensor:
-        return method.alignment(Domains(one, other, logits, logits), 0.0)
+    def alignment(method: Any, one: Tensor, other: Tensor) -> Tensor:
+        return method.alignment(Domains(one, other, torch.zeros(1), torch.zeros(1)), 0.0)
 
-    torch.testing.assert_close(alignment(source, target), alignment(100 * source, 100 * target))
+    method, large = make_method("coral", point_net()), make_method("coral", point_net())
+    first = alignment(method, source, target)
+    torch.testing.assert_close(first, relative_coral(source, target))
+    torch.testing.assert_close(alignment(large, 100 * source, 100 * target), first)
+    torch.testing.assert_close(alignment(method, 2 * source, 2 * target), 16 * first)
+    before = {name: value for name, value in method.state_dict().items() if name != "unit"}
+    make_method("coral", point_net()).load_state_dict(before)  # of a run that had no unit yet
+    resumed = make_method("coral", point_net())
+    resumed.load_state_dict(method.state_dict())
+    torch.testing.assert_close(alignment(resumed, source, target), first)
     ours = source.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(alignment(ours, target), ours)
-    unit = torch.cov(source.T).square().sum() / (4 * 5**2)
+    (gradient,) = torch.autograd.grad(alignment(method, ours, target), ours)
     (raw,) = torch.autograd.grad(coral(ours, target), ours)
-    torch.testing.assert_close(gradient, raw / unit)
-    assert torch.isfinite(alignment(torch.zeros(4, 5), torch.zeros(4, 5)))
+    torch.testing.assert_close(gradient, raw * (first / coral(source, target)))
+    flat = alignment(make_method("coral", point_net()), torch.zeros(4, 5), torch.zeros(4, 5))
+    assert float(flat) == 0
 
 
 def test_ccsa_weighs_pairs_against_classification(data: Moons) -> None:

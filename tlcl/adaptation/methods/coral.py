@@ -1,6 +1,7 @@
 """Both domains' features with equal covariances."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from tlcl.adaptation.losses import coral
 from tlcl.adaptation.methods.base import AligningMethod, Domains
 from tlcl.config.adaptation import AlignmentConfig
 from tlcl.config.registry import register
+from tlcl.models.blocks import Blocks
 
 
 @dataclass
@@ -21,12 +23,23 @@ class CORAL(AligningMethod):
     """Deep CORAL (Sun & Saenko 2016) on one block: task loss + weight * distance of the covariances.
 
     The distance grows with the fourth power of the features' unit and is divided by 4 D^2, so that the paper, whose
-    network has no BatchNorm, chooses a weight such that both losses end at about the same size. Here it is in
-    units of the source's covariance in the same batch, ||C_s - C_t||^2 / ||C_s||^2, which a step takes as given:
-    about 1 for domains far apart, whatever the network and the block.
+    network has no BatchNorm, chooses a weight such that both losses end at about the same size. Here its unit is
+    the mean of ||C_s||^2 and ||C_t||^2 in the first batch, so that it begins between 0 and 2 for any network and
+    block.
     """
 
+    unit: Tensor
+
+    def __init__(self, config: Any, net: Blocks) -> None:
+        super().__init__(config, net)
+        self.register_buffer("unit", torch.zeros(()))  # 0: not measured yet
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        state_dict.setdefault(f"{prefix}unit", self.unit)  # checkpoints of before have none
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def alignment(self, domains: Domains, progress: float) -> Tensor:
-        source = domains.source.detach()
-        unit = coral(source, torch.zeros_like(source))  # ||C_s||^2 / (4 D^2)
-        return coral(domains.source, domains.target) / unit.clamp(min=torch.finfo(unit.dtype).tiny)
+        with torch.no_grad():
+            both = torch.stack([coral(one, torch.zeros_like(one)) for one in (domains.source, domains.target)])
+            self.unit.copy_(torch.where(self.unit > 0, self.unit, both.mean()))
+        return coral(domains.source, domains.target) / self.unit.clamp(min=torch.finfo(torch.float32).tiny)
