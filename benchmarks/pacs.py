@@ -178,7 +178,7 @@ def figure(network: str, found: Found, options: argparse.Namespace) -> Figure:
     return Figure(
         f"adaptation_pacs_{network}",
         (f"python -m benchmarks.pacs --data data --weights FILE --network {network}",
-         f"tlcl train {Case(network, 'dann', SHOWN, 0).typed('pacs', 'FILE')}"),
+         f"tlcl train {Case(network, 'mmd', SHOWN, 0).typed('pacs', 'FILE')}"),
         seeds, {name: file_sha256(options.data / name) for name in names}, weights,
         measured=measured(mine) if mine else {},
         parts=tuple(one for one in tables if len(one.rows) > 1),
