@@ -173,9 +173,9 @@ for name, one in runs.items():
 # It has a blind spot: a network that is sure of *wrong* answers gets a good score. No rule without labels is free
 # of that.
 #
-# And a confession: this project's default weights were compared with the help of target labels (on another seed,
-# and never on the test images). Somebody without any labels could not have done that, so expect a little less of
-# them on your own data.
+# And a confession: this project's optimizer, epochs and CCSA's weight were compared with the help of target labels
+# (on another seed, and never on the test images); the other weights are the published ones. Somebody without any
+# labels could not have done that, so expect a little less on your own data.
 #
 # ## Questions
 #
