@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks.common import Benchmark
 from benchmarks.figure import Cell, Figure, Table, Value
+from benchmarks.pacs import BASE, CHOSEN
 from benchmarks.register import measured_in, write
 from benchmarks.steps import accuracy, methods_table, over_seeds, perform, sweep
 from tlcl.data.datamodule import EVAL_BATCH
@@ -46,8 +47,6 @@ CCSA = {
     "model.input_size=16",
 }
 FEW_LABELS = f"{PLAIN} adaptation=fine_tune adaptation.target_labels=5"
-BASE = "source_only"
-CHOSEN = "adaptation.validator=source_entropy trainer.select=best"
 WEIGHTS = {"mmd": (1, 10, 100), "coral": (0.1, 1, 10), "dann": (0.1, 1)}
 CERTIFIED, ADAPTED = "er", "dann"  # whose first run is measured anew
 COMPARED = {"forgetting": "+experiment=continual_compare", "adaptation": "+experiment=adapt_compare"}

@@ -14,7 +14,7 @@ from benchmarks.common import progress, with_files
 from benchmarks.figure import Cell, Table, Value
 from tlcl.errors import TrainingError
 from tlcl.reports.compare import beside_best
-from tlcl.reports.verdict import methods_and_ends
+from tlcl.reports.verdict import highest
 from tlcl.statistics.accuracy import accuracy_interval
 
 
@@ -76,7 +76,7 @@ def methods_table(file: Path) -> Table:
     rows = [row for row in json.loads(file.read_text()) if row["curves"]]
     tasks = max(len(curve) for row in rows for curve in row["curves"])
     pairs = beside_best(file.parent, rows, "final_accuracy")
-    best = next((row["method"] for row in methods_and_ends(rows, "final_accuracy")[0]), "")
+    best = highest(rows, "final_accuracy")
     lines: list[tuple[Cell, ...]] = []
     for row in rows:
         earlier = [Value(float(np.mean(values))) for values in list(zip(*row["curves"], strict=True))[:-1]]

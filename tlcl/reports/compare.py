@@ -12,7 +12,7 @@ from tlcl.reports.paired import all_pairs, difference_words, standing_words
 from tlcl.reports.plots.continual import percent_axis, task_axis
 from tlcl.reports.plots.style import BLUE, INK, line_style, percent_ticks, save_figures
 from tlcl.reports.tables.compare import LOWER, UPPER, gap_closed, read_table
-from tlcl.reports.verdict import comparison_verdict, methods_and_ends
+from tlcl.reports.verdict import comparison_verdict, highest, methods_and_ends
 from tlcl.statistics.paired import Difference
 from tlcl.system.figures import percent
 from tlcl.tracking.finished_run import FinishedRun
@@ -160,7 +160,7 @@ def accuracy_key(rows: list[dict]) -> str:
 def verdict(rows: list[dict], pairs: dict[str, Difference]) -> str:
     """Which method is highest, and how the others stand to it on the same test images."""
     key = accuracy_key(rows)
-    best = next((row["method"] for row in methods_and_ends(rows, key)[0]), "")
+    best = highest(rows, key)
     standing = standing_words(pairs, best, tests=len(pairs) * (len(pairs) + 1) // 2)
     return comparison_verdict(rows, key, VERDICTS[key], standing) if key else ""
 
@@ -176,7 +176,7 @@ def write_compare_report(root: Path) -> Path:
     rows, run = read_table(root), FinishedRun(root)
     key = accuracy_key(rows)
     pairs = beside_best(root, rows, key) if key else {}
-    best = next((row["method"] for row in methods_and_ends(rows, key)[0]), "")
+    best = highest(rows, key)
     context = {
         **base_context(root, missing_records(run, RECORDS)),
         "verdict": verdict(rows, pairs),

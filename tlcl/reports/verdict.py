@@ -119,6 +119,11 @@ def methods_and_ends(
     return [row for row in known if row not in ends], ends
 
 
+def highest(rows: Sequence[Mapping[str, Any]], key: str) -> str:
+    """The first method of those that are given the same; empty where there is none."""
+    return next((str(row["method"]) for row in methods_and_ends(rows, key)[0]), "")
+
+
 def comparison_verdict(rows: Sequence[Mapping[str, Any]], key: str, what: str, standing: str = "") -> str:
     """The method with the highest figure, and the next; those that are given what the others are not stand apart.
 

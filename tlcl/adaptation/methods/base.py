@@ -170,6 +170,31 @@ class PairedMethod(AdaptationMethod):
         return self.averages.in_place(net)
 
 
+class InFirstUnits(PairedMethod):
+    """A method whose distances are in units of the first batch's, which checkpoints hold.
+
+    Attributes:
+        unit_before: that of a run whose checkpoint has none; 0: it is measured.
+    """
+
+    unit: Tensor
+    unit_before = 0.0
+
+    def __init__(self, config: Any, net: Blocks) -> None:
+        super().__init__(config, net)
+        self.register_buffer("unit", torch.zeros(()))  # 0: not measured yet
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        state_dict.setdefault(f"{prefix}unit", torch.full_like(self.unit, self.unit_before))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def in_units(self, first: Tensor) -> Tensor:
+        """The unit, which is `first` where none is known yet."""
+        with torch.no_grad():
+            self.unit.copy_(torch.where(self.unit > 0, self.unit, first))
+        return self.unit.clone()
+
+
 class AligningMethod(PairedMethod):
     """Cross-entropy of the source, and of the target where it has labels, plus a loss of both domains' outputs."""
 

@@ -8,7 +8,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor
 
 from tlcl.adaptation.losses import ccsa, mean_distance
-from tlcl.adaptation.methods.base import Domains, PairedMethod, Step, both_domains, classification_loss, growth
+from tlcl.adaptation.methods.base import Domains, InFirstUnits, Step, both_domains, classification_loss, growth
 from tlcl.adaptation.pairs import Pair
 from tlcl.config.adaptation import FewLabelsConfig, check_labelled
 from tlcl.config.ranges import OneOf
@@ -37,7 +37,7 @@ class CCSAConfig(FewLabelsConfig):
 
 
 @register("adaptation", "ccsa", CCSAConfig)
-class CCSA(PairedMethod):
+class CCSA(InFirstUnits):
     """CCSA (Motiian et al. 2017): (1 - weight) cross-entropy of the source + weight * contrastive loss.
 
     The contrastive loss is over all pairs of a source image and a labelled target image of the batch
@@ -51,16 +51,10 @@ class CCSA(PairedMethod):
 
     unlabelled = False
     from_images = False
-    unit: Tensor
 
     def __init__(self, config: Any, net: Blocks) -> None:
         super().__init__(config, net)
         self.weight = WEIGHTS[config.distances] if config.weight is None else config.weight
-        self.register_buffer("unit", torch.zeros(()))  # 0: not measured yet
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        state_dict.setdefault(f"{prefix}unit", self.unit)  # checkpoints of before have none
-        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def measured(self, pair: Pair, domains: Domains) -> Tensor:
         """The unit of the distances: that of the first batch."""
@@ -68,8 +62,7 @@ class CCSA(PairedMethod):
             return torch.ones_like(self.unit)
         with torch.no_grad():
             first = mean_distance(domains.source, pair.source.labels, domains.target, pair.target.labels)
-            self.unit.copy_(torch.where(self.unit > 0, self.unit, first))
-        return self.unit.clone()
+        return self.in_units(first)
 
     def loss(self, net: Blocks, pair: Pair, progress: float) -> Step:
         source, target = pair
