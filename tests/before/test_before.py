@@ -79,6 +79,9 @@ def close(found: Any, wanted: Any) -> None:
                 continue  # small_cnn's dropout, which was a block and is the head's
             if key == "test_loss" and wanted.get("scenario"):
                 continue  # of continual runs it is that of the answers with a temperature
+            if key == "a_distance":  # its images are drawn by their content now, and halved five times
+                assert abs(found[key] - value) < 0.1
+                continue
             if key != "model_sha256" or same_arithmetic():
                 close(found[key], value)
     elif isinstance(wanted, list):
