@@ -4,12 +4,15 @@ import csv
 import json
 import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
 from tests.conftest import composed, go
 from tests.jobs.conftest import Killed, kill_at_call, summary
@@ -22,12 +25,13 @@ from tlcl.data.image_tensors import ImageSubset
 from tlcl.data.sources.registry import load_source
 from tlcl.errors import UserError
 from tlcl.finetuning.fitted_head import fit_head
-from tlcl.jobs.race import folds_of
+from tlcl.jobs.race import Asked, folds_of
+from tlcl.jobs.race_record import race_record
 from tlcl.jobs.shared_start import SharedStart
 from tlcl.models.build import build_model
 from tlcl.prefix_cache.activations import Keeping
 from tlcl.reports.asked import asked_by
-from tlcl.reports.how_deep import command_of, table_lines, verdict
+from tlcl.reports.how_deep import commands_of, table_lines, verdict
 from tlcl.reports.plots.how_deep import gains_figure
 from tlcl.reports.sweep import write_sweep_report
 from tlcl.tracking.records import read_lines
@@ -190,7 +194,7 @@ def recommended(chosen: str | None, asked: list[str]) -> list[str]:
         {"setting": one.name, "depth": one.depth, "overrides": list(one.overrides), "epochs": 9}
         for one in candidates([], NAMES)
     ]  # fmt: skip
-    return shlex.split(command_of({"race": {"settings": field, "chosen": chosen}}, asked))
+    return shlex.split(commands_of({"race": {"settings": field, "chosen": chosen}}, asked)[0][1])
 
 
 @pytest.mark.parametrize("chosen", ASKED)
@@ -309,9 +313,73 @@ def test_mistakes_are_one_sentence(overrides: list[str], words: str, tmp_path: P
     assert not (tmp_path / "run").exists()
 
 
-def test_a_few_images_keep_the_head(tmp_path: Path) -> None:
-    path = run_in(tmp_path, "data.train_size=20", "depth.settings=[1]", "trainer.epochs=1", "depth.curve=[]")
+def test_few_images_tell_nothing_and_long_shots_are_not_asked(tmp_path: Path) -> None:
+    path = run_in(tmp_path, "data.train_size=20", "depth.settings=[1,norms]", "trainer.epochs=1", "depth.curve=[]")
     found = summary(path)
-    assert found["race"]["chosen"] is None
-    assert verdict(found).startswith("Keep the head")
+    assert not any(row["better"] for row in found["race"]["settings"])
+    assert "cannot be told apart" in verdict(found)
     assert json.loads((path / "summary.json").read_text())["status"] == "complete"
+    assert found["race"]["settings"][1]["out"] == {"why": "few", "after": 0}
+    assert table_lines(found)[-1].split("  ")[-1] == "not asked: too few images a fold"
+    assert "not asked: too few images a fold" in (path / "report.html").read_text()
+
+
+class Raced:
+    """What a race leaves to its record: gains of three settings over a head that is right where a `-` stands."""
+
+    def __init__(self, *rows: str, finalists: Sequence[str]) -> None:
+        self.gains = np.array([[{"+": 1.0, "-": -1.0, "0": 0.0, ".": np.nan}[one] for one in row] for row in rows])
+        self.field = candidates([1, 2, "all"], NAMES)[: len(rows)]
+        self.images, self.folds, self.finalists = self.gains.shape[1], [None] * 6, list(finalists)
+        self.head_right = (np.nanmin(self.gains, 0) < 0).astype(float)
+        self.raced = [Asked(one.name, 0, 1.0, "", 2.0, 100, 9) for one in self.field]
+        self.out: dict[str, Any] = {}
+        self.config = SimpleNamespace(seed=0)
+
+
+def said_of(*rows: str, finalists: Sequence[str], labelled: int | None = None) -> tuple[dict[str, Any], str]:
+    race = Raced(*rows, finalists=finalists)
+    record = race_record(race, labelled or race.images)  # type: ignore[arg-type]
+    return record, verdict({"race": record})
+
+
+def test_what_cannot_be_told_apart_is_called_a_guess() -> None:
+    """Six for and one against of 50: exact two-sided p is 0.125. The command of the guess, and that of the head."""
+    record, said = said_of("+" * 6 + "-" + "0" * 43, "+" * 3 + "-" + "0" * 46, finalists=["1", "2"])
+    assert (record["chosen"], record["settings"][0]["better"]) == ("1", False)
+    assert said.startswith(
+        "Deeper cannot be told apart from the head alone. The better guess is to retrain from layer4 on (depth 1): "
+        "+10.0 ("
+    )
+    # Connor's equation at two tests: ((z_.9875 sqrt(.14) + z_.8 sqrt(.14 - .01)) / .1)^2, less the 50 there are.
+    needed = ((norm.ppf(0.9875) * 0.14**0.5 + norm.ppf(0.8) * 0.13**0.5) / 0.1) ** 2
+    assert record["more_labels"] == int(np.ceil(needed)) - 50
+    assert said.endswith(f"about {record['more_labels']} more labels would tell.")
+    guess, head = commands_of({"race": record}, ["tlcl", "train", "+experiment=how_deep"])
+    assert (guess[0], head[0]) == ("train the better guess", "or keep the head")
+    assert "thaw.depth=1" in guess[1]
+    assert head[1] == "tlcl train +experiment=own_images thaw=head_only"
+
+
+def test_what_is_told_apart_goes_before_what_only_looks_better() -> None:
+    """Ten for and none against is better; fifteen for and six against gains less."""
+    record, said = said_of("+" * 10 + "0" * 40, "+" * 18 + "-" * 7 + "0" * 25, finalists=["1", "2"])
+    gains = [row["gain"] for row in record["settings"]]
+    assert gains == pytest.approx([0.2, 0.22])
+    assert [row["better"] for row in record["settings"]] == [True, False]
+    assert record["chosen"] == "1"
+    assert said.startswith("Retrain from layer4 on (depth 1): +20.0 (")
+    assert record["more_labels"] is None
+    assert [words for words, _ in commands_of({"race": record}, ["tlcl"])] == ["train what is recommended"]
+
+
+def test_nothing_ahead_keeps_the_head() -> None:
+    record, said = said_of("+-" + "0" * 48, "+." + "." * 48, finalists=["1"])
+    assert record["chosen"] is None
+    assert said.startswith("Keep the head: deeper cannot be told apart from it")
+    assert [words for words, _ in commands_of({"race": record}, ["tlcl"])] == ["train what is recommended"]
+
+
+def test_among_equal_guesses_the_cheapest() -> None:
+    record, _ = said_of("+" + "0" * 49, "0+" + "0" * 48, finalists=["1", "2"])
+    assert record["chosen"] == "1"

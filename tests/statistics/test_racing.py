@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from tlcl.statistics.racing import behind, chance_to_tell, survivors
+from tlcl.statistics.racing import behind, chance_to_gain, starters, survivors
 
 
 def gains(*rows: str) -> np.ndarray:
@@ -19,19 +19,24 @@ def test_behind_is_a_one_sided_sign_test():
     assert behind(one, one) == 1.0
 
 
-def test_the_chance_to_tell_is_what_is_drawn():
-    random, asked = np.random.default_rng(0), np.array([1] * 16 + [-1] * 8 + [0] * 76, dtype=float)
-    said, apart = chance_to_tell(asked, 500, 0.95), 24.5 / 101
-    told = []
-    for _ in range(4000):
-        mean = random.normal(asked.mean(), np.sqrt(apart / 100))
-        total = 100 * asked.mean() + random.normal(400 * mean, np.sqrt(apart * 400))
-        told.append(total > 1.96 * np.sqrt(apart * 500))
-    assert said == pytest.approx(np.mean(told), abs=0.03)
-    assert chance_to_tell(np.zeros(5), 60, 0.95) > 0.01  # five alike are no proof that none will differ
-    assert chance_to_tell(np.zeros(250), 500, 0.95) < 0.05
-    assert chance_to_tell(np.ones(50), 50, 0.95) == 1.0
-    assert chance_to_tell(-np.ones(50), 500, 0.95) < 1e-6
+def test_the_chance_to_gain_is_what_is_drawn():
+    """A mean as uncertain as that of 100 images, then 400 images more."""
+    random, asked = np.random.default_rng(0), np.array([1] * 11 + [-1] * 13 + [0] * 76, dtype=float)
+    said, apart = chance_to_gain(asked, 500), 24.5 / 101
+    mean = random.normal(asked.mean(), np.sqrt(apart / 100), 20_000)
+    total = 100 * asked.mean() + random.normal(400 * mean, np.sqrt(apart * 400))
+    assert said == pytest.approx((total > 0).mean(), abs=0.01)
+    assert chance_to_gain(np.zeros(5), 60) == 0.5
+    assert chance_to_gain(np.ones(50), 50) == 1.0
+    assert chance_to_gain(np.zeros(50), 50) == 0.0
+    assert chance_to_gain(-np.ones(50), 500) < 1e-6
+
+
+def test_long_shots_start_where_a_fold_can_tell_them():
+    assert starters([False, False, True], 239, 6) == [0, 1]
+    assert starters([False, False, True], 240, 6) == [0, 1, 2]
+    assert starters([True, True], 20, 6) == [0, 1]
+    assert starters([], 20, 6) == []
 
 
 def test_worse_hopeless_and_behind():
@@ -49,9 +54,13 @@ def test_worse_hopeless_and_behind():
     assert (kept, out) == ([0], {1: "behind"})
 
 
-def test_nothing_that_can_be_told_apart_leaves_nobody():
-    field = gains("+-00000000" * 9 + "." * 10, "0000000000" * 9 + "." * 10)
-    assert survivors(field, [0, 1], 1, 100) == ([], {0: "hopeless", 1: "hopeless"})
+def test_nothing_that_can_be_ahead_leaves_nobody():
+    field = gains("--------00" * 5 + "." * 50, "0000000000" * 5 + "." * 50)
+    assert survivors(field, [0], 1, 100) == ([], {0: "worse"})
+    assert survivors(field, [0, 1], 1, 100) == ([1], {0: "worse"})
+    few = gains("+" * 4 + "-" * 9 + "0" * 77 + "." * 10)  # no worse by the sign test, yet it will not catch up
+    assert behind(few[0, :90], np.zeros(90)) == pytest.approx(binom.sf(8, 13, 0.5))
+    assert survivors(few, [0], 9, 100) == ([], {0: "hopeless"})
     assert survivors(field, [], 1, 100) == ([], {})
 
 

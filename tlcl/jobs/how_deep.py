@@ -20,7 +20,7 @@ from tlcl.jobs.shared_start import SharedStart
 from tlcl.models.build import build_model
 from tlcl.prefix_cache.activations import Keeping
 from tlcl.reports.asked import asked_by
-from tlcl.reports.how_deep import command_of, table_lines, verdict
+from tlcl.reports.how_deep import commands_of, table_lines, verdict
 from tlcl.reports.render import render
 from tlcl.tracking.data_record import DATA, data_record, data_set, refuse_changed, share_record
 from tlcl.tracking.records import RunDirectory
@@ -82,7 +82,10 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     }  # fmt: skip
     directory.write_json("summary.json", summary)
     directory.stop_clock()
-    for line in (*table_lines(summary), verdict(summary), f"  {command_of(summary, asked_by(directory.path))}"):
+    for line in (*table_lines(summary), verdict(summary)):
         log.info("%s", line)
+    commands = commands_of(summary, asked_by(directory.path))
+    for words, command in commands:
+        log.info("  %s", command if len(commands) == 1 else f"{words}: {command}")
     log.info("report: %s", render(directory.path))
     return summary

@@ -22,7 +22,7 @@ from tlcl.jobs.first_answer import FirstAnswer
 from tlcl.jobs.shared_start import SharedStart
 from tlcl.prefix_cache.activations import Keeping
 from tlcl.statistics.accuracy import accuracy_interval
-from tlcl.statistics.racing import survivors
+from tlcl.statistics.racing import starters, survivors
 from tlcl.tracking.records import RunDirectory, read_lines
 
 KEPT, PLACES = "race.jsonl", "places.json"
@@ -101,13 +101,13 @@ class Race:
             self._head_right(head, fold) for head, fold in zip(self.heads, self.folds, strict=True)
         ]
         self.head_right = np.concatenate(head_right)
-        configs = [self._config(one, len(parts[0])) for one in self.field]
+        alive = self._starters()
+        configs = [self._config(self.field[model], len(parts[0])) for model in alive]
         before = (self.directory.read_json(PLACES) or {}).get("places")
         places = self.start.fill(configs, Keeping.of(self.config), before)
         if before is None:
             self.directory.write_json(PLACES, {"places": places})
         total = len(self.field) * len(self.folds)
-        alive = list(range(len(self.field)))
         gains = np.full((len(self.field), self.images), np.nan)
         shown = None if self.config.trainer.progress else True
         with tqdm(total=total, desc="how deep", unit=" trainings", disable=shown) as bar:
@@ -122,6 +122,16 @@ class Race:
                 if not alive:
                     break
         self.gains, self.finalists = gains, [self.field[model].name for model in alive]
+
+    def _starters(self) -> list[int]:
+        everybody = list(range(len(self.field)))
+        if not self.keys.race:
+            return everybody
+        alive = starters([one.depth is None for one in self.field], self.images, len(self.folds))
+        for model in everybody:
+            if model not in alive:
+                self.out[self.field[model].name] = {"why": "few", "after": 0}
+        return alive
 
     def _rest(self, fold: int) -> Tensor:
         return torch.cat([part for number, part in enumerate(self.folds) if number != fold]).sort().values

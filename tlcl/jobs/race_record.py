@@ -12,8 +12,9 @@ from tlcl.statistics.paired import images_to_tell, max_t, paired_difference
 def race_record(race: Race, labelled: int) -> dict[str, Any]:
     """Of a race that has been run.
 
-    Recommended is the finalist with the largest gain of those that are told apart from the head alone: by the test
-    of all settings together, and by its own interval; else the head.
+    Recommended is the finalist with the largest gain of those that are told apart from the head alone, by the test
+    of all settings together and by its own interval (`better`). If none is, it is the one with the largest gain
+    above zero, as the better guess; else the head.
 
     Args:
         labelled: images there are, of which some take part.
@@ -23,14 +24,14 @@ def race_record(race: Race, labelled: int) -> dict[str, Any]:
     head = int(race.head_right.sum())
     low, high = accuracy_interval(head, race.images)
     finals = [row for row in rows if row["setting"] in race.finalists and row["gain"] is not None]
-    better = [row for row in finals if row["better"]]
-    chosen = max(better, key=lambda row: row["gain"])["setting"] if better else None
+    ahead = [row for row in finals if row["better"]] or [row for row in finals if row["gain"] > 0]
+    chosen = max(ahead, key=lambda row: row["gain"], default=None)  # among equals the cheapest
     asked = [row for row in rows if row["gain"] is not None]
     nearest = max(asked, key=lambda row: (row["asked"], row["gain"]), default=None)
-    more = None
-    if chosen is None and nearest is not None and nearest["gain"] > 0:
+    open_one, more = chosen or nearest, None
+    if open_one is not None and not open_one["better"] and open_one["gain"] > 0:
         # As if each setting were tested by itself at its share of the level: all together need no more.
-        needed = images_to_tell(nearest["gain"], nearest["discordant"], 1 - (1 - LEVEL) / len(race.field))
+        needed = images_to_tell(open_one["gain"], open_one["discordant"], 1 - (1 - LEVEL) / len(race.field))
         more = needed - race.images if needed is not None and needed > race.images == labelled else None
     return {
         "labelled": labelled,
@@ -38,7 +39,7 @@ def race_record(race: Race, labelled: int) -> dict[str, Any]:
         "folds": len(race.folds),
         "head": {"acc": head / race.images, "low": low, "high": high},
         "settings": rows,
-        "chosen": chosen,
+        "chosen": None if chosen is None else chosen["setting"],
         "nearest": None if nearest is None else nearest["setting"],
         "more_labels": more,
         "trainings": len(race.raced),

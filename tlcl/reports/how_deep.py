@@ -34,6 +34,7 @@ WHY = {
     "hopeless": "no chance to tell",
     "behind": "behind the best",
     "stopped": "not trainable",
+    "few": "too few images a fold",
 }
 OURS = ("run_dir", "name", "depth", "thaw", "trainer.epochs", "trainer.select")  # keys that are not handed on
 
@@ -46,6 +47,8 @@ def interval_words(row: Mapping[str, Any]) -> str:
 def left_words(row: Mapping[str, Any], folds: int) -> str:
     """When and why a setting left the race; empty where it did not."""
     out = row["out"]
+    if out and not out["after"]:
+        return f"not asked: {WHY[out['why']]}"
     return f"out after fold {out['after']}/{folds}: {WHY[out['why']]}" if out else ""
 
 
@@ -83,22 +86,31 @@ def verdict(summary: Mapping[str, Any]) -> str:
         return "Keep the head: no deeper model could be trained."
     row = rows[chosen or nearest]
     on = f"on {count(row['asked'])} held-out images ({folds} folds{some})"
-    if chosen is not None:
+    if chosen is not None and row.get("better", True):  # races of before recommend nothing else
         together = "" if len(rows) == 1 else f" with all {len(rows)} settings tested together"
         return (
             f"Retrain {_what(row)}: {interval_words(row)} points more than the head alone {on}, more than "
             f"chance{together} (p = {row['p']:.2g})."
         )
+    if chosen is not None:
+        guess = (
+            f"Deeper cannot be told apart from the head alone. The better guess is to retrain {_what(row)}: "
+            f"{interval_words(row)} points {on}."
+        )
+        return guess + _more_words(race)
     if row["high"] < 0:
         return f"Keep the head: it is better {on}; the nearest, {_what(row)}, has {interval_words(row)} points."
     said = (
         f"Keep the head: deeper cannot be told apart from it; the nearest, {_what(row)}, has {interval_words(row)} "
         f"points {on}."
     )
-    if race["more_labels"]:
-        more = count(race["more_labels"])
-        return f"{said} If its gain is what it looks like, about {more} more labels would tell."
-    return said
+    return said + _more_words(race)
+
+
+def _more_words(race: Mapping[str, Any]) -> str:
+    if not race["more_labels"]:
+        return ""
+    return f" If its gain is what it looks like, about {count(race['more_labels'])} more labels would tell."
 
 
 def _what(row: Mapping[str, Any]) -> str:
@@ -107,14 +119,22 @@ def _what(row: Mapping[str, Any]) -> str:
     return str(row["words"])
 
 
-def command_of(summary: Mapping[str, Any], asked: Sequence[str]) -> str:
-    """The command that trains what is recommended, from the one that asked.
+def commands_of(summary: Mapping[str, Any], asked: Sequence[str]) -> list[tuple[str, str]]:
+    """What to type, with what it does: train what is recommended; of a guess, or keep the head.
 
     Args:
         asked: see `tlcl.reports.asked.asked_by`.
     """
-    given, race = overrides(asked), summary["race"]
+    race = summary["race"]
     row = next((row for row in race["settings"] if row["setting"] == race["chosen"]), None)
+    if row is None or row.get("better", True):
+        return [("train what is recommended", _command(row, asked))]
+    return [("train the better guess", _command(row, asked)), ("or keep the head", _command(None, asked))]
+
+
+def _command(row: Mapping[str, Any] | None, asked: Sequence[str]) -> str:
+    """That of a setting, or of the head alone, from the one that asked."""
+    given = overrides(asked)
     if row is None:
         own, taken = ["thaw=head_only"], list(OURS)
     else:
@@ -159,7 +179,7 @@ def write_how_deep_report(root: Path) -> Path:
         race = run.summary["race"]
         context |= {
             "verdict": verdict(run.summary),
-            "commands": [("train what is recommended", command_of(run.summary, asked_by(root)))],
+            "commands": commands_of(run.summary, asked_by(root)),
             "plots": embedded_plots(root, CAPTIONS, ALTERNATIVES),
             "race": race,
             "rows": [

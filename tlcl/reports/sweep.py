@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from tlcl.config.kinds import NAMED, Kind
 from tlcl.reports.asked import asked_by
-from tlcl.reports.how_deep import command_of
+from tlcl.reports.how_deep import commands_of
 from tlcl.reports.next_steps import Commands, recorded_path, use_commands
 from tlcl.reports.page import base_context, embedded_plots, render_page
 from tlcl.reports.paired import beside_chosen, difference_words, standing_words
@@ -169,7 +169,7 @@ def chosen_commands(root: Path, rows: Sequence[Row]) -> Commands:
             run = FinishedRun(root / paths[0])
             use, command = use_commands(recorded_path(run))[0]
             if run.summary.get("job") == "how_deep":  # it keeps no model
-                use, command = "retrain as recommended", command_of(run.summary, asked_by(root / paths[0]))
+                use, command = "retrain as recommended", commands_of(run.summary, asked_by(root / paths[0]))[0][1]
             where = described(row.settings, [key for key in row.settings if is_condition(key)])
             commands.append((f"{use}, {where}" if where else use, command))
     return commands[:MOST_COMMANDS]

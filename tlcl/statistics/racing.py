@@ -13,7 +13,19 @@ from scipy.stats import binomtest, norm
 
 KEPT = 3  # one in so many goes on after each fold
 WORSE = 0.1  # p, one-sided, below which a model is out because the leader is better
-HOPELESS = 0.05  # chance of being told apart from the reference in the end, below which it is out
+HOPELESS = 0.05  # chance of being ahead of the reference in the end, below which it is out
+FEWEST = 40  # images of a fold; fewer tell no long shot from what mostly wins
+
+
+def starters(long_shots: Sequence[bool], images: int, folds: int) -> list[int]:
+    """Who is in the race: all, or with few images a fold those that are no long shots, if there are any.
+
+    Args:
+        long_shots: of each model, the cheapest first, whether it rarely wins.
+    """
+    everybody = list(range(len(long_shots)))
+    likely = [model for model in everybody if not long_shots[model]]
+    return likely if likely and images < FEWEST * folds else everybody
 
 
 def behind(gained: np.ndarray, leader: np.ndarray) -> float:
@@ -23,32 +35,29 @@ def behind(gained: np.ndarray, leader: np.ndarray) -> float:
     return float(binomtest(lost, lost + won, alternative="greater").pvalue) if lost + won else 1.0
 
 
-def chance_to_tell(gained: np.ndarray, images: int, level: float) -> float:
-    """The chance that a model's gain, as large as it looks now, is more than chance when all images are asked.
+def chance_to_gain(gained: np.ndarray, images: int) -> float:
+    """The chance that a model is ahead of the reference when all images are asked, as it looks now.
 
     The gain per image is taken as normal, with what is known of it and what is to come.
 
     Args:
         gained: float (n,), -1, 0 or 1, of the images asked so far.
         images: N in the end.
-        level: two-sided, in 0..1.
     """
     asked, mean = len(gained), float(gained.mean())
     # One answer more, half of it different: that none of a few differed does not say that none will.
     apart = (float((gained != 0).sum()) + 0.5) / (asked + 1)
-    needed = float(norm.ppf((1 + level) / 2)) * math.sqrt(apart * images)
     if asked >= images:
-        return float(mean * images > needed)
-    spread = math.sqrt(apart * (images - asked) * images / asked)
-    return float(norm.sf((needed - mean * images) / spread))
+        return float(mean > 0)
+    return float(norm.cdf(mean * images / math.sqrt(apart * (images - asked) * images / asked)))
 
 
 def survivors(
-    gains: ArrayLike, alive: Sequence[int], folds_done: int, images: int, level: float = 0.95
+    gains: ArrayLike, alive: Sequence[int], folds_done: int, images: int
 ) -> tuple[list[int], dict[int, str]]:
     """Which models go on after a fold, and why each of the others does not.
 
-    Out is what is worse than the leader by more than chance, what has hardly a chance of being told apart from the
+    Out is what is worse than the leader by more than chance, what has hardly a chance of being ahead of the
     reference in the end, and, of those left, all but the best: a third of the field after the first fold, a ninth
     after the second, and so on, one at least.
 
@@ -71,7 +80,7 @@ def survivors(
     for model in alive:
         if behind(mine[model], leader) < WORSE:
             out[model] = "worse"
-        elif chance_to_tell(mine[model], images, level) < HOPELESS:
+        elif chance_to_gain(mine[model], images) < HOPELESS:
             out[model] = "hopeless"
     kept = [model for model in order if model not in out]
     most = max(1, math.ceil(len(given) / KEPT**folds_done))
