@@ -345,7 +345,7 @@ def said_of(*rows: str, finalists: Sequence[str], labelled: int | None = None) -
 
 def test_what_cannot_be_told_apart_is_called_a_guess() -> None:
     """Six for and one against of 50: exact two-sided p is 0.125. The command of the guess, and that of the head."""
-    record, said = said_of("+" * 6 + "-" + "0" * 43, "+" * 3 + "-" + "0" * 46, finalists=["1", "2"])
+    record, said = said_of("+" * 6 + "-" + "0" * 43, "+" * 3 + "000-" + "0" * 43, finalists=["1", "2"])
     assert (record["chosen"], record["settings"][0]["better"]) == ("1", False)
     assert said.startswith(
         "Deeper cannot be told apart from the head alone. The better guess is to retrain from layer4 on (depth 1): "
@@ -362,13 +362,13 @@ def test_what_cannot_be_told_apart_is_called_a_guess() -> None:
 
 
 def test_what_is_told_apart_goes_before_what_only_looks_better() -> None:
-    """Ten for and none against is better; fifteen for and six against gains less."""
-    record, said = said_of("+" * 10 + "0" * 40, "+" * 18 + "-" * 7 + "0" * 25, finalists=["1", "2"])
+    """Seven for and none against; fifteen for and seven against gains more, and could be chance."""
+    record, said = said_of("+" * 7 + "0" * 43, "+" * 15 + "-" * 7 + "0" * 28, finalists=["1", "2"])
     gains = [row["gain"] for row in record["settings"]]
-    assert gains == pytest.approx([0.2, 0.22])
+    assert gains == pytest.approx([0.14, 0.16])
     assert [row["better"] for row in record["settings"]] == [True, False]
     assert record["chosen"] == "1"
-    assert said.startswith("Retrain from layer4 on (depth 1): +20.0 (")
+    assert said.startswith("Retrain from layer4 on (depth 1): +14.0 (")
     assert record["more_labels"] is None
     assert [words for words, _ in commands_of({"race": record}, ["tlcl"])] == ["train what is recommended"]
 
