@@ -129,26 +129,39 @@ def test_only_what_is_not_kept_is_measured(tmp_path: Path) -> None:
 
 
 def test_the_race_is_counted_from_what_is_kept(tmp_path: Path) -> None:
-    """One case by hand: the head chosen, one point of two lost, 3 of 4 seconds."""
+    """One case by hand: a quarter lost by the head, and seconds with those of a setting that no fold asked."""
     kept, case = tmp_path / "race.jsonl", depth_race.CASES[0]
-    settings = {"head": "0011", "1": "1011"}
-    answers = {name: {"right": cases.answers(bit == "1" for bit in bits), "acc": bits.count("1") / 4}
-               for name, bits in settings.items()}  # fmt: skip
+    settings = {"head": ("0011", 9), "1": ("1011", 2), "2": ("1011", 4), "4": ("0001", 6)}
+    answers = {
+        name: {"right": cases.answers(bit == "1" for bit in bits), "acc": bits.count("1") / 4, "seconds": seconds}
+        for name, (bits, seconds) in settings.items()
+    }
     cases.keep(kept, case.name, {"settings": answers, "tested": 4})
     assert depth_race.rows_of(kept) == []
     trainings = [{"setting": "1", "seconds": 2}, {"setting": "1", "seconds": 1}, {"setting": "2", "seconds": 3}]
-    record = {"chosen": None, "folds": 2}
-    cases.keep(kept, depth_race.raced(case), {"record": record, "trainings": trainings})
-    (row,) = depth_race.rows_of(kept)
-    assert (row["chosen"], row["gain"], row["regret"]) == ("head", 0, 0.25)
-    assert row["share"] == pytest.approx(6 / (2 * (1.5 + 3)))
-    row["always"] = {name: (0.25, 0.1) for name in ("head", "1", "2")}
-    table = depth_race.summary([row, row | {"chosen": "1", "gain": -0.1, "regret": 0.05, "share": 0.2}])
-    assert table.cell(("mean regret, points",), "measured") == "15.0"
-    assert table.cell(("cases with deeper recommended",), "measured") == "1"
-    assert table.rows[3][1] == Value(0.5, "points", *accuracy_interval(1, 2))
-    assert table.cell(("seconds of trainings, % of the grid's",), "measured") == "43.3"  # of 2/3 and 1/5
-    assert depth_race.cases_table([row]).texts()[0][-4:] == ["+0.0", "25.0", "+0.0", "66.7"]
+    rows = [{"setting": "1", "better": True}, {"setting": "2", "better": False}]
+
+    def raced(chosen: str | None) -> dict[str, Any]:
+        record = {"chosen": chosen, "folds": 2, "settings": rows}
+        cases.keep(kept, depth_race.raced(case), {"record": record, "trainings": trainings})
+        (row,) = depth_race.rows_of(kept)
+        return row
+
+    row = raced(None)
+    assert (row["chosen"], row["told"], row["gain"], row["regret"]) == ("head", False, 0, 0.25)
+    # Depth 4 would take 6/6 of the 4.5 seconds that the others take in a fold.
+    assert row["share"] == pytest.approx(6 / (2 * (1.5 + 3 + 4.5)))
+    assert [raced(name)["told"] for name in ("1", "2")] == [True, False]
+    wrong = row | {"chosen": "1", "told": True, "gain": -0.1, "regret": 0.05, "share": 0.2}
+    table = depth_race.summary([row, wrong, wrong | {"told": False, "gain": 0.1}])
+    assert table.cell(("mean regret, points",), "measured") == "11.7"
+    assert table.cell(("cases in which deeper is called better",), "measured") == "1"
+    assert table.rows[3][1] == Value(1 / 3, "points", *accuracy_interval(1, 3))
+    assert table.cell(("cases in which deeper is the better guess",), "measured") == "1"
+    assert table.rows[5][1] == Value(0.0, "points", *accuracy_interval(0, 3))
+    assert table.cell(("seconds of trainings, % of the grid's",), "measured") == "24.4"  # of 1/3, 1/5 and 1/5
+    assert table.cell(("always depth 4: % of cases in which it is worse than the head",), "measured") == "100.0"
+    assert depth_race.cases_table([row]).texts()[0][-5:] == ["kept", "+0.0", "25.0", "+0.0", "33.3"]
 
 
 def test_the_methods_of_a_comparison(tmp_path: Path) -> None:
