@@ -20,8 +20,8 @@ RECORDS = {
 }
 CAPTIONS = {
     "gains": "How many points more of the held-out images are right than with the head alone; the bars are 95 % "
-    "intervals. Filled: better than the head alone, with all settings tested together. Hollow: not. Small: "
-    "left the race early, on fewer images.",
+    "intervals. Filled: better than the head alone, with all settings tested together. Hollow: not. Orange: "
+    "recommended. Small: left the race early, on fewer images.",
     "learning_curve": "Accuracy on the held-out images of the first two folds by the number of labelled images "
     "trained on; the bands are 95 % intervals.",
 }
