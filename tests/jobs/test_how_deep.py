@@ -31,7 +31,7 @@ from tlcl.jobs.shared_start import SharedStart
 from tlcl.models.build import build_model
 from tlcl.prefix_cache.activations import Keeping
 from tlcl.reports.asked import asked_by
-from tlcl.reports.how_deep import commands_of, table_lines, verdict
+from tlcl.reports.how_deep import commands_of, table_lines, verdict, write_how_deep_report
 from tlcl.reports.plots.how_deep import gains_figure
 from tlcl.reports.sweep import write_sweep_report
 from tlcl.tracking.records import read_lines
@@ -261,7 +261,9 @@ def test_a_sweep_of_races_shows_what_each_recommends(raced: Path, tmp_path: Path
     assert "<th>test, %</th>" not in page
     assert "test accuracy" not in page
     assert "gain over it, points" in page
-    assert "retrain as recommended" in page
+    assert "train what is better" in page
+    assert "more than chance, % of runs" in page
+    assert (float(deeper["found"]), float(head["found"])) == (1, 0)
     assert "tlcl predict" not in page
 
 
@@ -331,15 +333,15 @@ class Raced:
         self.gains = np.array([[{"+": 1.0, "-": -1.0, "0": 0.0, ".": np.nan}[one] for one in row] for row in rows])
         self.field = candidates([1, 2, "all"], NAMES)[: len(rows)]
         self.images, self.folds, self.finalists = self.gains.shape[1], [None] * 6, list(finalists)
-        self.head_right = (np.nanmin(self.gains, 0) < 0).astype(float)
+        self.head_right = (np.nan_to_num(self.gains).min(0) < 0).astype(float)
         self.raced = [Asked(one.name, 0, 1.0, "", 2.0, 100, 9) for one in self.field]
         self.out: dict[str, Any] = {}
         self.config = SimpleNamespace(seed=0)
 
 
-def said_of(*rows: str, finalists: Sequence[str], labelled: int | None = None) -> tuple[dict[str, Any], str]:
+def said_of(*rows: str, finalists: Sequence[str], labelled: int = 50) -> tuple[dict[str, Any], str]:
     race = Raced(*rows, finalists=finalists)
-    record = race_record(race, labelled or race.images)  # type: ignore[arg-type]
+    record = race_record(race, labelled)  # type: ignore[arg-type]
     return record, verdict({"race": record})
 
 
@@ -370,14 +372,83 @@ def test_what_is_told_apart_goes_before_what_only_looks_better() -> None:
     assert record["chosen"] == "1"
     assert said.startswith("Retrain from layer4 on (depth 1): +14.0 (")
     assert record["more_labels"] is None
-    assert [words for words, _ in commands_of({"race": record}, ["tlcl"])] == ["train what is recommended"]
+    assert [words for words, _ in commands_of({"race": record}, ["tlcl"])] == ["train what is better"]
 
 
 def test_nothing_ahead_keeps_the_head() -> None:
     record, said = said_of("+-" + "0" * 48, "+." + "." * 48, finalists=["1"])
     assert record["chosen"] is None
     assert said.startswith("Keep the head: deeper cannot be told apart from it")
-    assert [words for words, _ in commands_of({"race": record}, ["tlcl"])] == ["train what is recommended"]
+    assert [words for words, _ in commands_of({"race": record}, ["tlcl"])] == ["keep the head"]
+
+
+def test_a_setting_that_was_not_asked_everything_is_no_finding() -> None:
+    """Nineteen for and none against, then no memory was left: nothing is said of it but what happened."""
+    record, said = said_of("+" * 19 + "." * 31, "0" * 50, finalists=["2"])
+    assert record["settings"][0]["p"] < 0.001
+    assert not record["settings"][0]["better"]
+    assert record["chosen"] is None
+    race = Raced("+" * 19 + "." * 31, finalists=[])
+    race.out["1"] = {"why": "stopped", "after": 3}
+    said = verdict({"race": race_record(race, 50)})  # type: ignore[arg-type]
+    assert said.startswith("Keep the head: from layer4 on (depth 1), with +100.0 (")
+    assert said.endswith("points on 19 of 50 held-out images, could not be trained to the end.")
+
+
+def test_what_was_not_asked_has_no_say() -> None:
+    """Neither in how many are tested together, nor in how many labels would tell."""
+    record, said = said_of("+" * 7 + "0" * 43, "." * 50, finalists=["1"])
+    assert "more than chance (p = " in said
+    record, _ = said_of("+" * 6 + "-" + "0" * 43, "." * 50, finalists=["1"])
+    needed = ((norm.ppf(0.975) * 0.14**0.5 + norm.ppf(0.8) * 0.13**0.5) / 0.1) ** 2
+    assert record["more_labels"] == int(np.ceil(needed)) - 50
+
+
+def test_of_some_of_the_labelled_images_no_more_are_named() -> None:
+    record, said = said_of("+" * 6 + "-" + "0" * 43, finalists=["1"], labelled=80)
+    assert record["more_labels"] is None
+    assert said.endswith("points on 50 held-out images (50 of the 80 labelled).")
+
+
+def test_less_than_half_a_point_is_no_guess() -> None:
+    """One image of 250; the tens of thousands of labels that it would take are not named."""
+    record, said = said_of("+" * 51 + "-" * 50 + "0" * 149, finalists=["1"], labelled=250)
+    assert (record["chosen"], record["more_labels"]) == (None, None)
+    assert "has +0.4 (" in said
+    assert said.endswith("points on 250 held-out images.")
+
+
+def test_a_race_that_began_with_all_of_them_goes_on_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the version before, on few images, with a line of `norms`."""
+    few = ["data.train_size=20", "depth.settings=[1,norms]", "trainer.epochs=1", "depth.curve=[]"]
+    kill_at_call(monkeypatch, SharedStart, "train", 1)
+    with pytest.raises(Killed):
+        run_in(tmp_path, *few)
+    (line,) = read_lines(tmp_path / "run" / "race.jsonl")
+    with open(tmp_path / "run" / "race.jsonl", "a") as file:
+        file.write(json.dumps({**line, "setting": "norms"}) + "\n")
+    race = summary(run_in(tmp_path, *few))["race"]
+    assert race["settings"][1]["asked"] > 0
+    assert race["trainings"] >= 2
+
+
+def test_without_a_race_few_images_ask_everything(tmp_path: Path) -> None:
+    few = ["data.train_size=20", "depth.settings=[1,norms]", "trainer.epochs=1", "depth.curve=[]"]
+    race = summary(run_in(tmp_path, *few, "depth.race=false"))["race"]
+    assert [row["asked"] for row in race["settings"]] == [20, 20]
+
+
+def test_a_guess_is_called_one_on_the_page(raced: Path, tmp_path: Path) -> None:
+    shutil.copytree(raced, tmp_path / "run")
+    found = summary(raced)
+    for row in found["race"]["settings"]:
+        row["better"] = False
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(found))
+    page = write_how_deep_report(tmp_path / "run").read_text()
+    assert "The better guess is to retrain" in page
+    assert "train the better guess" in page
+    assert "or keep the head" in page
+    assert "Retrain " not in page.split("<h2>")[0]
 
 
 def test_among_equal_guesses_the_cheapest() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -150,17 +151,24 @@ def test_the_race_is_counted_from_what_is_kept(tmp_path: Path) -> None:
     row = raced(None)
     assert (row["chosen"], row["told"], row["gain"], row["regret"]) == ("head", False, 0, 0.25)
     # Depth 4 would take 6/6 of the 4.5 seconds that the others take in a fold.
-    assert row["share"] == pytest.approx(6 / (2 * (1.5 + 3 + 4.5)))
+    assert (row["seconds"], row["grid"]) == (6, pytest.approx(2 * (1.5 + 3 + 4.5)))
     assert [raced(name)["told"] for name in ("1", "2")] == [True, False]
-    wrong = row | {"chosen": "1", "told": True, "gain": -0.1, "regret": 0.05, "share": 0.2}
-    table = depth_race.summary([row, wrong, wrong | {"told": False, "gain": 0.1}])
-    assert table.cell(("mean regret, points",), "measured") == "11.7"
-    assert table.cell(("cases in which deeper is called better",), "measured") == "1"
-    assert table.rows[3][1] == Value(1 / 3, "points", *accuracy_interval(1, 3))
-    assert table.cell(("cases in which deeper is the better guess",), "measured") == "1"
-    assert table.rows[5][1] == Value(0.0, "points", *accuracy_interval(0, 3))
-    assert table.cell(("seconds of trainings, % of the grid's",), "measured") == "24.4"  # of 1/3, 1/5 and 1/5
-    assert table.cell(("always depth 4: % of cases in which it is worse than the head",), "measured") == "100.0"
+    wrong = row | {"chosen": "1", "told": True, "gain": -0.1, "regret": 0.05, "seconds": 2, "grid": 6}
+    assert case.seed == depth_race.SETTLED
+    fresh = wrong | {"told": False, "gain": 0.1, "case": replace(case, seed=11)}
+    table = depth_race.summary([row, wrong, fresh])
+
+    def both(name: str) -> list[Any]:
+        return [table.cell((name,), column) for column in ("all cases", "without seed 10")]
+
+    assert both("mean regret, points") == ["11.7", "5.0"]
+    assert both("cases in which deeper is called better") == ["1", "0"]
+    assert both("cases in which deeper is the better guess") == ["1", "1"]
+    assert table.rows[3][1:3] == (Value(1.0, "points", *accuracy_interval(1, 1)), "none")
+    assert table.rows[4][1] == Value(1 / 3, "points", *accuracy_interval(1, 3))
+    assert table.rows[6][1] == Value(0.0, "points", *accuracy_interval(0, 1))
+    assert both("seconds of trainings, % of the grid's") == ["33.3", "33.3"]  # (6 + 2 + 2) / (18 + 6 + 6)
+    assert both("always depth 4: % of cases in which it is worse than the head") == ["100.0", "100.0"]
     assert depth_race.cases_table([row]).texts()[0][-5:] == ["kept", "+0.0", "25.0", "+0.0", "33.3"]
 
 

@@ -39,7 +39,7 @@ def test_long_shots_start_where_a_fold_can_tell_them():
     assert starters([], 20, 6) == []
 
 
-def test_worse_hopeless_and_behind():
+def test_worse_and_behind():
     field = gains(
         "+" * 20 + "0" * 30 + "." * 50,
         "+" * 19 + "0" * 31 + "." * 50,
@@ -60,7 +60,7 @@ def test_nothing_that_can_be_ahead_leaves_nobody():
     assert survivors(field, [0, 1], 1, 100) == ([1], {0: "worse"})
     few = gains("+" * 4 + "-" * 9 + "0" * 77 + "." * 10)  # no worse by the sign test, yet it will not catch up
     assert behind(few[0, :90], np.zeros(90)) == pytest.approx(binom.sf(8, 13, 0.5))
-    assert survivors(few, [0], 9, 100) == ([], {0: "hopeless"})
+    assert survivors(few, [0], 9, 100) == ([], {0: "no_gain"})
     assert survivors(field, [], 1, 100) == ([], {})
 
 

@@ -15,7 +15,8 @@ class HowDeepConfig:
             empty: a choice of depths, and these three. Among equals the one named first is taken.
         folds: of the cross-validation.
         steps: of a training at least, however few images there are; those of `trainer.epochs` where they are more.
-        race: whether a setting that cannot win any more is left out of the folds to come.
+        race: whether a setting that cannot win any more is left out of the folds to come, and with few images a
+            fold all but depths from the start.
         curve: shares of the labelled images in the learning curve, ascending; empty: no curve.
     """
 

@@ -8,11 +8,15 @@ def race_figures(summary: Mapping[str, Any]) -> dict[str, float]:
     """Accuracies on the images that the folds held out, 0 to 1, and their difference; empty without a race.
 
     Returns:
-        `recommended_acc`, of what is recommended; `head_acc`, of the head alone; `gain`, 0 where the head stays.
+        `recommended_acc`, of what is recommended; `head_acc`, of the head alone; `gain`, 0 where the head stays;
+        `found`, 1 where more than chance says that deeper is better, else 0: the gain of a guess is that of the
+        setting that looked best, so rather too high.
     """
     race = summary.get("race")
     if not race:
         return {}
     head = float(race["head"]["acc"])
-    gain = next((float(row["gain"]) for row in race["settings"] if row["setting"] == race["chosen"]), 0.0)
-    return {"recommended_acc": head + gain, "head_acc": head, "gain": gain}
+    chosen = next((row for row in race["settings"] if row["setting"] == race["chosen"]), None)
+    gain = 0.0 if chosen is None else float(chosen["gain"])
+    found = chosen is not None and chosen.get("better", True)
+    return {"recommended_acc": head + gain, "head_acc": head, "gain": gain, "found": float(found)}

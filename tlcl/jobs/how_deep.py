@@ -26,7 +26,7 @@ from tlcl.tracking.data_record import DATA, data_record, data_set, refuse_change
 from tlcl.tracking.records import RunDirectory
 
 log = logging.getLogger(__name__)
-FEWEST = 12  # images; with fewer no difference is more than chance
+FEWEST = 12  # images; of fewer six folds hold out one each
 
 
 def run(config: Config, directory: RunDirectory) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 All train from the same fitted head and the same outputs of frozen blocks. Each training is a line of `race.jsonl`.
 """
 
+import logging
 import time
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -22,9 +23,10 @@ from tlcl.jobs.first_answer import FirstAnswer
 from tlcl.jobs.shared_start import SharedStart
 from tlcl.prefix_cache.activations import Keeping
 from tlcl.statistics.accuracy import accuracy_interval
-from tlcl.statistics.racing import starters, survivors
+from tlcl.statistics.racing import FEWEST, starters, survivors
 from tlcl.tracking.records import RunDirectory, read_lines
 
+log = logging.getLogger(__name__)
 KEPT, PLACES = "race.jsonl", "places.json"
 MOST = 5_000  # images that take part; a difference of one point shows among them
 CURVE_FOLDS = 2  # on which the learning curve is measured
@@ -107,7 +109,7 @@ class Race:
         places = self.start.fill(configs, Keeping.of(self.config), before)
         if before is None:
             self.directory.write_json(PLACES, {"places": places})
-        total = len(self.field) * len(self.folds)
+        total = len(alive) * len(self.folds)
         gains = np.full((len(self.field), self.images), np.nan)
         shown = None if self.config.trainer.progress else True
         with tqdm(total=total, desc="how deep", unit=" trainings", disable=shown) as bar:
@@ -125,12 +127,18 @@ class Race:
 
     def _starters(self) -> list[int]:
         everybody = list(range(len(self.field)))
-        if not self.keys.race:
-            return everybody
-        alive = starters([one.depth is None for one in self.field], self.images, len(self.folds))
-        for model in everybody:
-            if model not in alive:
-                self.out[self.field[model].name] = {"why": "few", "after": 0}
+        surgical = [one.depth is None for one in self.field]
+        names = {one.name for one in self.field if one.depth is None}
+        if not self.keys.race or any(asked.setting in names and asked.share == 1 for asked in self.done):
+            return everybody  # a race that began with all of them goes on so
+        alive = starters(surgical, self.images, len(self.folds))
+        waiting = [self.field[model].name for model in everybody if model not in alive]
+        if waiting:
+            self.out |= {name: {"why": "few", "after": 0} for name in waiting}
+            log.info(
+                "with fewer than %d images in a fold depths alone race, without %s; depth.race=false asks them too",
+                FEWEST, ", ".join(waiting),
+            )  # fmt: skip
         return alive
 
     def _rest(self, fold: int) -> Tensor:

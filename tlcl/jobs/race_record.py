@@ -8,13 +8,16 @@ from tlcl.jobs.race import Race
 from tlcl.statistics.accuracy import LEVEL, accuracy_interval
 from tlcl.statistics.paired import images_to_tell, max_t, paired_difference
 
+WORTH = 0.005  # of the gain that is guessed at: half a point of accuracy
+MOST = 20  # times as many labels as there are; more are not named
+
 
 def race_record(race: Race, labelled: int) -> dict[str, Any]:
     """Of a race that has been run.
 
     Recommended is the finalist with the largest gain of those that are told apart from the head alone, by the test
-    of all settings together and by its own interval (`better`). If none is, it is the one with the largest gain
-    above zero, as the better guess; else the head.
+    of all settings together and by its own interval (`better`). If none is, it is the one with the largest gain,
+    as the better guess, where that is `WORTH` at least; else the head.
 
     Args:
         labelled: images there are, of which some take part.
@@ -24,15 +27,16 @@ def race_record(race: Race, labelled: int) -> dict[str, Any]:
     head = int(race.head_right.sum())
     low, high = accuracy_interval(head, race.images)
     finals = [row for row in rows if row["setting"] in race.finalists and row["gain"] is not None]
-    ahead = [row for row in finals if row["better"]] or [row for row in finals if row["gain"] > 0]
+    ahead = [row for row in finals if row["better"]] or [row for row in finals if row["gain"] >= WORTH]
     chosen = max(ahead, key=lambda row: row["gain"], default=None)  # among equals the cheapest
     asked = [row for row in rows if row["gain"] is not None]
     nearest = max(asked, key=lambda row: (row["asked"], row["gain"]), default=None)
     open_one, more = chosen or nearest, None
     if open_one is not None and not open_one["better"] and open_one["gain"] > 0:
         # As if each setting were tested by itself at its share of the level: all together need no more.
-        needed = images_to_tell(open_one["gain"], open_one["discordant"], 1 - (1 - LEVEL) / len(race.field))
-        more = needed - race.images if needed is not None and needed > race.images == labelled else None
+        needed = images_to_tell(open_one["gain"], open_one["discordant"], 1 - (1 - LEVEL) / len(asked))
+        if needed is not None and race.images == labelled and labelled < needed <= MOST * labelled:
+            more = needed - labelled
     return {
         "labelled": labelled,
         "images": race.images,
@@ -62,7 +66,7 @@ def _row(race: Race, number: int, p: float) -> dict[str, Any]:
         seconds = sum(a.seconds for a in mine) / len(mine)
         row |= {
             "gain": pair.difference, "low": pair.low, "high": pair.high, "p": p, "discordant": pair.discordant,
-            "better": p < 1 - LEVEL and pair.low > 0, "seconds": seconds, "bytes": mine[0].bytes,
-            "epochs": mine[0].epochs,
+            "better": bool(known.all()) and p < 1 - LEVEL and pair.low > 0, "seconds": seconds,
+            "bytes": mine[0].bytes, "epochs": mine[0].epochs,
         }  # fmt: skip
     return row

@@ -21,7 +21,7 @@ RECORDS = {
 CAPTIONS = {
     "gains": "How many points more of the held-out images are right than with the head alone; the bars are 95 % "
     "intervals. Filled: better than the head alone, with all settings tested together. Hollow: not. Orange: "
-    "recommended. Small: left the race early, on fewer images.",
+    "recommended, as a finding or as a guess. Small: left the race early, on fewer images.",
     "learning_curve": "Accuracy on the held-out images of the first two folds by the number of labelled images "
     "trained on; the bands are 95 % intervals.",
 }
@@ -30,8 +30,9 @@ ALTERNATIVES = {
     "learning_curve": "Lines of accuracy against the number of labels, for the head alone and a deeper model",
 }
 WHY = {
-    "worse": "worse than another",
-    "hopeless": "no chance to tell",
+    "worse": "worse than the best so far",
+    "no_gain": "hardly a chance to gain",
+    "hopeless": "no chance to tell",  # in races of before
     "behind": "behind the best",
     "stopped": "not trainable",
     "few": "too few images a fold",
@@ -78,33 +79,46 @@ def table_lines(summary: Mapping[str, Any]) -> list[str]:
 def verdict(summary: Mapping[str, Any]) -> str:
     """What to do, in a sentence or two."""
     race = summary["race"]
-    rows, folds = {row["setting"]: row for row in race["settings"]}, race["folds"]
-    partly = race["images"] < race["labelled"]
-    some = f", {count(race['images'])} of the {count(race['labelled'])} labelled" if partly else ""
+    rows = {row["setting"]: row for row in race["settings"]}
     chosen, nearest = race["chosen"], race["nearest"]
     if nearest is None:
-        return "Keep the head: no deeper model could be trained."
+        few = any((row["out"] or {}).get("why") == "few" for row in rows.values())
+        return f"Keep the head: no {'depth' if few else 'deeper model'} could be trained."
     row = rows[chosen or nearest]
-    on = f"on {count(row['asked'])} held-out images ({folds} folds{some})"
+    asked = sum(row["gain"] is not None for row in rows.values())
+    together = "" if asked == 1 else f" with all {asked} settings tested together"
+    on = f"on {_held_out(row, race)}"
     if chosen is not None and row.get("better", True):  # races of before recommend nothing else
-        together = "" if len(rows) == 1 else f" with all {len(rows)} settings tested together"
         return (
             f"Retrain {_what(row)}: {interval_words(row)} points more than the head alone {on}, more than "
             f"chance{together} (p = {row['p']:.2g})."
         )
     if chosen is not None:
+        p = f" (p = {row['p']:.2g}{together})" if row["low"] > 0 else ""
         guess = (
             f"Deeper cannot be told apart from the head alone. The better guess is to retrain {_what(row)}: "
-            f"{interval_words(row)} points {on}."
+            f"{interval_words(row)} points {on}{p}."
         )
         return guess + _more_words(race)
+    if (row["out"] or {}).get("why") == "stopped":
+        had = f"with {interval_words(row)} points {on}"
+        return f"Keep the head: {_what(row)}, {had}, could not be trained to the end."
     if row["high"] < 0:
-        return f"Keep the head: it is better {on}; the nearest, {_what(row)}, has {interval_words(row)} points."
+        return f"Keep the head: the nearest, {_what(row)}, has {interval_words(row)} points {on}."
     said = (
         f"Keep the head: deeper cannot be told apart from it; the nearest, {_what(row)}, has {interval_words(row)} "
         f"points {on}."
     )
     return said + _more_words(race)
+
+
+def _held_out(row: Mapping[str, Any], race: Mapping[str, Any]) -> str:
+    """`1,200 held-out images`, with of how many where not all were asked or take part."""
+    asked = count(row["asked"])
+    if row["asked"] < race["images"]:
+        asked = f"{asked} of {count(race['images'])}"
+    partly = f" ({count(race['images'])} of the {count(race['labelled'])} labelled)"
+    return f"{asked} held-out images{partly if race['images'] < race['labelled'] else ''}"
 
 
 def _more_words(race: Mapping[str, Any]) -> str:
@@ -120,16 +134,19 @@ def _what(row: Mapping[str, Any]) -> str:
 
 
 def commands_of(summary: Mapping[str, Any], asked: Sequence[str]) -> list[tuple[str, str]]:
-    """What to type, with what it does: train what is recommended; of a guess, or keep the head.
+    """What to type, with what it does: train what is found, or keep the head; both of a guess.
 
     Args:
         asked: see `tlcl.reports.asked.asked_by`.
     """
     race = summary["race"]
     row = next((row for row in race["settings"] if row["setting"] == race["chosen"]), None)
-    if row is None or row.get("better", True):
-        return [("train what is recommended", _command(row, asked))]
-    return [("train the better guess", _command(row, asked)), ("or keep the head", _command(None, asked))]
+    head = _command(None, asked)
+    if row is None:
+        return [("keep the head", head)]
+    if row.get("better", True):
+        return [("train what is better", _command(row, asked))]
+    return [("train the better guess", _command(row, asked)), ("or keep the head", head)]
 
 
 def _command(row: Mapping[str, Any] | None, asked: Sequence[str]) -> str:

@@ -34,6 +34,7 @@ COLUMNS = {
     "a_distance": "A-distance",
     "head_acc": "the head alone, %",
     "gain": "gain over it, points",
+    "found": "more than chance, % of runs",
 }
 
 
@@ -169,7 +170,7 @@ def chosen_commands(root: Path, rows: Sequence[Row]) -> Commands:
             run = FinishedRun(root / paths[0])
             use, command = use_commands(recorded_path(run))[0]
             if run.summary.get("job") == "how_deep":  # it keeps no model
-                use, command = "retrain as recommended", commands_of(run.summary, asked_by(root / paths[0]))[0][1]
+                use, command = commands_of(run.summary, asked_by(root / paths[0]))[0]
             where = described(row.settings, [key for key in row.settings if is_condition(key)])
             commands.append((f"{use}, {where}" if where else use, command))
     return commands[:MOST_COMMANDS]

@@ -13,7 +13,7 @@ from scipy.stats import binomtest, norm
 
 KEPT = 3  # one in so many goes on after each fold
 WORSE = 0.1  # p, one-sided, below which a model is out because the leader is better
-HOPELESS = 0.05  # chance of being ahead of the reference in the end, below which it is out
+NO_GAIN = 0.05  # chance of being ahead of the reference in the end, below which it is out
 FEWEST = 40  # images of a fold; fewer tell no long shot from what mostly wins
 
 
@@ -58,8 +58,8 @@ def survivors(
     """Which models go on after a fold, and why each of the others does not.
 
     Out is what is worse than the leader by more than chance, what has hardly a chance of being ahead of the
-    reference in the end, and, of those left, all but the best: a third of the field after the first fold, a ninth
-    after the second, and so on, one at least.
+    reference in the end, and, of those left, all but the best: as many as a third of all models after the first
+    fold, a ninth after the second, and so on, rounded up.
 
     Args:
         gains: float (M, N), as for `tlcl.statistics.paired.max_t`: over the reference, NaN where not asked.
@@ -80,8 +80,8 @@ def survivors(
     for model in alive:
         if behind(mine[model], leader) < WORSE:
             out[model] = "worse"
-        elif chance_to_gain(mine[model], images) < HOPELESS:
-            out[model] = "hopeless"
+        elif chance_to_gain(mine[model], images) < NO_GAIN:
+            out[model] = "no_gain"
     kept = [model for model in order if model not in out]
     most = max(1, math.ceil(len(given) / KEPT**folds_done))
     out |= dict.fromkeys(kept[most:], "behind")

@@ -43,7 +43,7 @@ def _broken(words: str) -> str:
 
 
 def learning_curve(points: Sequence[Mapping[str, Any]], deeper: str) -> Figure:
-    """Accuracy against the number of labels: the head alone, and the deeper setting nearest to being better."""
+    """Accuracy against the number of labels: the head alone, and the setting that is recommended or nearest."""
     figure = Figure(figsize=(8.5, 3.8), layout="constrained")
     axes = figure.subplots()
     lines = [("head", "the head alone", INK, "s"), ("deeper", deeper, BLUE, "o")]

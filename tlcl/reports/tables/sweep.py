@@ -20,7 +20,7 @@ from tlcl.tracking.sweep_records import RunRecord, Value
 # further figures of a summary that have a column where any run has them
 FURTHER = (
     "average_incremental_accuracy", "forgetting", "backward_transfer", "source_test_acc", "a_distance", "head_acc",
-    "gain",
+    "gain", "found",
 )  # fmt: skip
 
 
