@@ -3,10 +3,10 @@
 Of each case every setting is trained on all labels and answers about the test images; then the race, which sees no
 test image, recommends one. Regret: how many points more of the test images the best setting has. As the best of
 several noisy figures is luck in part, it is also counted on the half of the test images that did not say which is
-best. The grid's seconds are those of every setting in every fold, by the race's own trainings on the same outputs; a
-setting that no fold asked is taken as long as its training on all labels, in proportion. The rules of the race were
-settled when the trainings on all labels of seed 10 were known, so the other seeds are also given by themselves;
-they draw other labels and test images from the same sets.
+best. The grid's seconds are those of every setting in every fold, by the race's own trainings on the same outputs;
+a setting that no fold asked is taken as long as its training on all labels, in proportion. The rules of the race
+were settled when the trainings on all labels of seed 10 were known, so the other seeds are also given alone; they
+draw other labels and test images from the same sets.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """`tlcl depth PHOTOS`: how many layers to retrain, and whether that is better than the head alone.
 
 Depths from one block to everything, and, with 240 images or more, three surgical sets race against the head alone
-on the same held-out images. It prints the gain over the head with its 95 % interval, seconds and memory of each, and
-one recommendation with its command. Short for `tlcl train +experiment=how_deep data.train=PHOTOS`, of which any key
-can be given; a race that was stopped goes on with `tlcl train +resume=latest`.
+on the same held-out images. It prints the gain over the head with its 95 % interval, seconds and memory of each,
+and one recommendation with its command. Short for `tlcl train +experiment=how_deep data.train=PHOTOS`, of which any
+key can be given; a race that was stopped goes on with `tlcl train +resume=latest`.
 """
 
 import sys
