@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test, rankdata, ttest_rel
 
-from benchmarks import cases, depth_claim, depth_race, digits, layers, pacs, register
+from benchmarks import cases, depth_claim, depth_race, digits, layers, pacs, register, transcript
 from benchmarks.chain import METHODS, NETWORKS, TARS, figures, steps
 from benchmarks.common import with_files
 from benchmarks.figure import Figure, Value
@@ -363,3 +363,18 @@ def test_a_figure_of_more_cases_is_not_replaced(tmp_path: Path, monkeypatch: pyt
     for done, there in ((3, 3), (2, 3), (5, 5)):
         cases.write_whole(Figure("one", ("python",), (0,), parts=(f"{done} of 60 cases.",)))
         assert cases.cases_of(register.read("one", tmp_path)) == (there, 60)
+
+
+def test_what_is_printed_is_abridged() -> None:
+    """No line of what is being done, one epoch a training, words for paths and dates, tables as they are."""
+    table = "setting  trains         gain over the head, points (95 %)  " + "x" * 80
+    said = [
+        "starting", "computing the outputs of layer3", "training head", "epoch   0  loss 1", "epoch   1  loss 0",
+        "epoch   2  loss 0", "training layer4", "epoch   0  loss 2", "report: runs/2026-11-30_08-20-50/report.html",
+        "tlcl train data.train=/tmp/a.tar", table, " ".join(["word"] * 30),
+    ]  # fmt: skip
+    assert transcript.abridged(said, {"/tmp/a.tar": "PHOTOS"}) == [
+        "training head", "epoch   0  loss 1", "…", "training layer4", "epoch   0  loss 2",
+        "report: runs/DATE/report.html", "tlcl train data.train=PHOTOS", table, " ".join(["word"] * 21),
+        "  " + " ".join(["word"] * 9),
+    ]  # fmt: skip
