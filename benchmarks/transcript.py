@@ -113,12 +113,16 @@ CERTIFIED = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    names = [shown.figure for shown in SHOWN]
     parser.add_argument("--data", type=Path, required=True, help="folder of hymenoptera/")
+    parser.add_argument("--only", nargs="+", default=names, choices=names, help="these alone")
 
 
 def section(options: argparse.Namespace) -> str:
     texts = []
     for shown in SHOWN:
+        if shown.figure not in options.only:
+            continue
         found = transcript(shown, options.data)
         write(found)
         texts.append(found.text())
