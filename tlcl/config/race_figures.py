@@ -4,6 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def is_finding(chosen: Mapping[str, Any]) -> bool:
+    """Whether what is recommended is better by more than chance; races of before recommend nothing else."""
+    return bool(chosen.get("better", True))
+
+
 def race_figures(summary: Mapping[str, Any]) -> dict[str, float]:
     """Accuracies on the images that the folds held out, 0 to 1, and their difference; empty without a race.
 
@@ -18,5 +23,5 @@ def race_figures(summary: Mapping[str, Any]) -> dict[str, float]:
     head = float(race["head"]["acc"])
     chosen = next((row for row in race["settings"] if row["setting"] == race["chosen"]), None)
     gain = 0.0 if chosen is None else float(chosen["gain"])
-    found = chosen is not None and chosen.get("better", True)
+    found = chosen is not None and is_finding(chosen)
     return {"recommended_acc": head + gain, "head_acc": head, "gain": gain, "found": float(found)}

@@ -127,11 +127,10 @@ class Race:
 
     def _starters(self) -> list[int]:
         everybody = list(range(len(self.field)))
-        surgical = [one.depth is None for one in self.field]
-        names = {one.name for one in self.field if one.depth is None}
-        if not self.keys.race or any(asked.setting in names and asked.share == 1 for asked in self.done):
+        surgical = {one.name for one in self.field if one.depth is None}
+        if not self.keys.race or any(asked.setting in surgical and asked.share == 1 for asked in self.done):
             return everybody  # a race that began with all of them goes on so
-        alive = starters(surgical, self.images, len(self.folds))
+        alive = starters([one.name in surgical for one in self.field], self.images, len(self.folds))
         waiting = [self.field[model].name for model in everybody if model not in alive]
         if waiting:
             self.out |= {name: {"why": "few", "after": 0} for name in waiting}

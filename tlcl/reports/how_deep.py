@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tlcl.config.race_figures import is_finding
 from tlcl.reports.asked import asked_by, key_of, overrides, program
 from tlcl.reports.next_steps import recorded_path, resume_commands
 from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page
@@ -88,7 +89,7 @@ def verdict(summary: Mapping[str, Any]) -> str:
     asked = sum(row["gain"] is not None for row in rows.values())
     together = "" if asked == 1 else f" with all {asked} settings tested together"
     on = f"on {_held_out(row, race)}"
-    if chosen is not None and row.get("better", True):  # races of before recommend nothing else
+    if chosen is not None and is_finding(row):
         return (
             f"Retrain {_what(row)}: {interval_words(row)} points more than the head alone {on}, more than "
             f"chance{together} (p = {row['p']:.2g})."
@@ -144,7 +145,7 @@ def commands_of(summary: Mapping[str, Any], asked: Sequence[str]) -> list[tuple[
     head = _command(None, asked)
     if row is None:
         return [("keep the head", head)]
-    if row.get("better", True):
+    if is_finding(row):
         return [("train what is better", _command(row, asked))]
     return [("train the better guess", _command(row, asked)), ("or keep the head", head)]
 
