@@ -1,14 +1,16 @@
 """Intervals and paired tests against the formulas, an enumeration and a simulation."""
 
 from itertools import product
-from math import comb, sqrt
+from math import comb, log, sqrt
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import brentq, minimize_scalar
+from scipy.stats import binom
 
-from tlcl.statistics.accuracy import accuracy_interval, compare_accuracies
+from tlcl.statistics.accuracy import accuracy_interval, compare_accuracies, score_interval
 
 
 @given(st.integers(1, 2000), st.data())
@@ -50,6 +52,51 @@ def test_interval_and_test_agree(answers):
     assert (pair.second_is_better or pair.first_is_better) == (pair.p < 0.05)
     turned = compare_accuracies(second, first)
     assert (turned.low, turned.high, turned.p) == pytest.approx((-pair.high, -pair.low, pair.p))
+
+
+@pytest.mark.parametrize(("lost", "won", "images"), [(1, 0, 41), (3, 9, 60), (10, 26, 244), (5, 5, 20), (1, 8, 12)])
+def test_the_interval_holds_what_the_score_test_does_not_reject(lost, won, images):
+    def score(difference):
+        # The likelihood at this difference, at its highest, found by search instead of by Tango's quadratic.
+        def unlikely(share):
+            counts = ((won, share + difference), (lost, share), (images - won - lost, 1 - 2 * share - difference))
+            return -sum(count * log(of) for count, of in counts if count)
+
+        edges = max(0.0, -difference) + 1e-12, (1 - difference) / 2 - 1e-12
+        share = minimize_scalar(unlikely, bounds=edges, method="bounded", options={"xatol": 1e-12}).x
+        variance = (2 * share + difference - difference**2) / images
+        return ((won - lost) / images - difference) / sqrt(variance)
+
+    gap, z = (won - lost) / images, 1.959963984540054
+    expected = (
+        brentq(lambda difference: score(difference) - z, -0.99, gap),
+        brentq(lambda difference: score(difference) + z, gap, 0.99),
+    )
+    assert score_interval(lost, won, images) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_ends_of_the_interval():
+    assert score_interval(5, 0, 5)[0] == -1
+    assert score_interval(0, 6, 6)[1] == 1
+    assert 0 < score_interval(0, 6, 6)[0] < 0.5
+
+
+@pytest.mark.parametrize(
+    ("loses", "wins"), [(0.05, 0.0), (0.03, 0.0), (0.08, 0.01), (0.1, 0.02), (0.2, 0.1), (0.1, 0.1)]
+)
+@pytest.mark.parametrize("images", [12, 41, 120])
+def test_the_interval_holds_the_true_difference(loses, wins, images):
+    held = 0.0
+    for lost in range(images + 1):  # exact: every outcome with its probability
+        for won in range(images - lost + 1):
+            chance = binom.pmf(lost, images, loses) * binom.pmf(won, images - lost, wins / (1 - loses))
+            if chance > 1e-7:
+                first = [True] * lost + [False] * (images - lost)
+                second = [False] * lost + [True] * won + [False] * (images - lost - won)
+                pair = compare_accuracies(first, second)
+                held += chance * (pair.low - 1e-12 <= wins - loses <= pair.high + 1e-12)
+    # Of the share among the images that differ, carried over, it was 46 to 97 %.
+    assert held >= 0.94
 
 
 def test_five_images_are_not_enough_and_six_are():
