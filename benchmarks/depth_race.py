@@ -24,10 +24,12 @@ from benchmarks.cases import go_on, measured, read, write_whole
 from benchmarks.common import Benchmark
 from benchmarks.depth_cases import NETWORKS, SETS, Case, files_of, prepared, right, run
 from benchmarks.figure import Cell, Figure, Table, Value
+from tlcl.config.candidates import SURGICAL
 from tlcl.jobs.race import Race
 from tlcl.jobs.race_record import race_record
 from tlcl.models.weights import file_sha256
 from tlcl.statistics.accuracy import accuracy_interval
+from tlcl.statistics.racing import starters
 from tlcl.tracking.records import RunDirectory
 
 NETWORK = next(iter(NETWORKS))
@@ -61,7 +63,9 @@ def race_of(case: Case, data: Path, weights: Path) -> dict[str, Any]:
     ready = prepared(case, data, weights)
     config = ready.config
     assert config.depth is not None
-    config.depth.settings, config.depth.curve = [str(setting) for setting in SETTINGS], []
+    long_shots = [setting in SURGICAL for setting in SETTINGS]
+    chosen = starters(long_shots, case.labels, config.depth.folds)  # settings that are named are all asked
+    config.depth.settings, config.depth.curve = [str(SETTINGS[place]) for place in chosen], []
     with tempfile.TemporaryDirectory() as folder, RunDirectory(Path(folder, "race"), resume=False) as directory:
         directory.begin(config)
         race = Race(config, directory, ready.first, ready.start)

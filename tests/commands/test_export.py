@@ -121,7 +121,8 @@ def test_a_closed_form_head_is_exported_and_a_rule_of_its_own_is_not(
     small = [*MODEL, "continual=class_incremental", "trainer.epochs=1", "trainer.select=last"]
     slda = go(composed(tmp_path / "slda", *small, "method=slda"), continual.run)
     files = digits(tmp_path / "images", 5)
-    job.export_run(slda, None)
+    done = job.export_run(slda, None)
+    assert done.recorded == pytest.approx(0, abs=1e-4)  # its record has the temperature already
     images = torch.stack([decode_image(file.read_bytes(), 8, 1) for file in files])
     answers = run_onnx((slda / "model.onnx").read_bytes(), images)
     assert torch.allclose(answers, predicted(slda, files), atol=1e-4)
@@ -131,6 +132,18 @@ def test_a_closed_form_head_is_exported_and_a_rule_of_its_own_is_not(
     assert (code, out) == (2, "")
     assert "answers by the rule of method=icarl" in err
     assert not (icarl / "model.onnx").exists()
+
+
+def test_the_record_of_a_continual_run_has_its_temperature(tmp_path: Path) -> None:
+    small = [*MODEL, "trainer.epochs=1", "trainer.select=last", "method=naive"]
+    forgets = go(composed(tmp_path / "naive", *small, "continual=class_incremental"), continual.run)
+    fitted = json.loads((forgets / "calibration.json").read_text())["temperature"]
+    assert not 0.7 < fitted < 1.4  # applied twice it would show
+    assert job.export_run(forgets, None).recorded == pytest.approx(0, abs=1e-5)
+    told = go(composed(tmp_path / "told", *small, "continual=task_incremental"), continual.run)
+    done = job.export_run(told, None)  # the record is of two classes an image, the model's answers of all
+    assert done.recorded is None
+    assert done.tested > 0
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime", "onnxscript"])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ from tlcl.tracking.records import read_lines
 RACE = [
     "model=small_cnn", "depth=race", "optim.head=fitted", "optim.name=adamw", "optim.lr=0.005",
     "optim.block_lr_decay=1.0", "optim.batch_norm=frozen", "data.train_size=400", "data.crop_padding=1",
-    "data.cached_views=3", "trainer.epochs=30", "depth.folds=3", "depth.steps=20", "model.input_size=16",
+    "data.cached_views=3", "trainer.epochs=60", "depth.folds=4", "depth.steps=20", "model.input_size=16",
     "depth.settings=[1,3,norms]", "depth.curve=[0.25,0.5]",
 ]  # fmt: skip
 
@@ -82,7 +83,7 @@ def test_the_record_is_what_the_answers_say(raced: Path) -> None:
     net, _ = build_model(config.model, 10, 0)
     with torch.inference_mode():
         features = net.eval().features(data.inputs[train])
-    folds, right = folds_of(labels, 3, 0), []
+    folds, right = folds_of(labels, 4, 0), []
     for held in folds:
         rest = torch.ones(len(labels), dtype=torch.bool)
         rest[held] = False
@@ -91,7 +92,7 @@ def test_the_record_is_what_the_answers_say(raced: Path) -> None:
         right.append((head.logits(features[held]).argmax(1) == labels[held]).numpy())
     # The fit ends by a tolerance.
     assert race["head"]["acc"] == pytest.approx(np.concatenate(right).mean(), abs=0.021)
-    assert (race["images"], race["of"]) == (400, 3 * len(race["settings"]))
+    assert (race["images"], race["of"]) == (400, 4 * len(race["settings"]))
     assert sum(line["share"] == 1 for line in lines) == race["trainings"] <= race["of"]
     for row in race["settings"]:
         mine = [line for line in lines if line["setting"] == row["setting"] and line["share"] == 1]
@@ -110,7 +111,7 @@ def test_deeper_is_recommended_where_it_is_better(raced: Path) -> None:
     assert row["gain"] > 0
     assert row["p"] < 0.05
     assert "Retrain" in verdict(found)
-    assert [point["labels"] for point in found["curve"]] == [67, 134, 267]
+    assert [point["labels"] for point in found["curve"]] == [75, 150, 300]
     assert all(point["deeper"] is not None for point in found["curve"])
     page = (raced / "report.html").read_text()
     assert verdict(found).split(":")[0] in page
@@ -154,7 +155,7 @@ def test_without_a_race_everybody_is_asked_about_everything(tmp_path: Path) -> N
     path = run_in(tmp_path, "depth.race=false", "depth.settings=[1,norms]", "depth.curve=[]", "trainer.epochs=1")
     race = summary(path)["race"]
     assert [row["asked"] for row in race["settings"]] == [400, 400]
-    assert race["trainings"] == race["of"] == 6
+    assert race["trainings"] == race["of"] == 8
     assert summary(path)["curve"] == []
     assert not (path / "plots" / "learning_curve.png").exists()
 
@@ -298,7 +299,8 @@ def test_batch_norm_is_as_the_training_left_it(tmp_path: Path) -> None:
     [
         (["depth.settings=[9]"], "depth.settings has 9; a setting is a depth from 1 to 4, the name"),
         (["depth.settings=[true]"], "depth.settings has True"),
-        (["depth.settings=[1,1]"], "depth.settings has 1 twice"),
+        (["depth.settings=[1,1]"], "depth.settings has 1 twice$"),
+        (["depth.settings=[4,all]"], "depth.settings has 4 twice (4 and all are the same)"),
         (["depth.curve=[1.5]"], "depth.curve has 1.5"),
         (["thaw.depth=2"], "thaw=head_only"),
         (["optim.head=new"], "optim.head=fitted"),
@@ -310,18 +312,21 @@ def test_batch_norm_is_as_the_training_left_it(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_one_sentence(overrides: list[str], words: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=words.replace(".", r"\.").replace("[", r"\[")):
+    with pytest.raises(UserError, match=re.sub(r"([.\[()])", r"\\\1", words)):
         run_in(tmp_path, *overrides)
     assert not (tmp_path / "run").exists()
 
 
-def test_few_images_tell_nothing_and_long_shots_are_not_asked(tmp_path: Path) -> None:
-    path = run_in(tmp_path, "data.train_size=20", "depth.settings=[1,norms]", "trainer.epochs=1", "depth.curve=[]")
+def test_few_images_tell_nothing_and_long_shots_are_asked_only_where_they_are_named(tmp_path: Path) -> None:
+    few = ["data.train_size=20", "trainer.epochs=1", "depth.curve=[]", "depth.steps=1"]
+    named = summary(run_in(tmp_path / "named", *few, "depth.settings=[1,norms]"))["race"]
+    assert all(row["asked"] >= 3 for row in named["settings"])
+    path = run_in(tmp_path, *few, "depth.settings=[]")
     found = summary(path)
     assert not any(row["better"] for row in found["race"]["settings"])
     assert "cannot be told apart" in verdict(found)
     assert json.loads((path / "summary.json").read_text())["status"] == "complete"
-    assert found["race"]["settings"][1]["out"] == {"why": "few", "after": 0}
+    assert found["race"]["settings"][-1]["out"] == {"why": "few", "after": 0}
     assert table_lines(found)[-1].split("  ")[-1] == "not asked: too few images a fold"
     assert "not asked: too few images a fold" in (path / "report.html").read_text()
 
@@ -330,9 +335,12 @@ class Raced:
     """What a race leaves to its record: gains of three settings over a head that is right where a `-` stands."""
 
     def __init__(self, *rows: str, finalists: Sequence[str]) -> None:
-        self.gains = np.array([[{"+": 1.0, "-": -1.0, "0": 0.0, ".": np.nan}[one] for one in row] for row in rows])
+        gains = np.array([[{"+": 1.0, "-": -1.0, "0": 0.0, ".": np.nan}[one] for one in row] for row in rows])
+        dealt = np.arange(gains.shape[1]) % 6  # each image to the next fold
+        self.gains = gains[:, dealt.argsort(kind="stable")]
+        self.folds = [range((dealt == fold).sum()) for fold in range(6)]
         self.field = candidates([1, 2, "all"], NAMES)[: len(rows)]
-        self.images, self.folds, self.finalists = self.gains.shape[1], [None] * 6, list(finalists)
+        self.images, self.finalists = self.gains.shape[1], list(finalists)
         self.head_right = (np.nan_to_num(self.gains).min(0) < 0).astype(float)
         self.raced = [Asked(one.name, 0, 1.0, "", 2.0, 100, 9) for one in self.field]
         self.out: dict[str, Any] = {}
@@ -373,6 +381,21 @@ def test_what_is_told_apart_goes_before_what_only_looks_better() -> None:
     assert said.startswith("Retrain from layer4 on (depth 1): +14.0 (")
     assert record["more_labels"] is None
     assert [words for words, _ in commands_of({"race": record}, ["tlcl"])] == ["train what is better"]
+
+
+def test_what_one_lucky_training_gains_is_no_finding() -> None:
+    """Eight for and none against: all in one fold, or over all of them."""
+    luck = ("+" + "0" * 5) * 8 + "00"
+    record, said = said_of(luck, finalists=["1"])
+    (row,) = record["settings"]
+    assert (row["p"] < 0.02, row["better"], row["gain"]) == (True, False, 0.16)
+    images, folds = 0.16 * 0.84 / 49, np.var([8 / 9, 0, 0, 0, 0, 0], ddof=1) / 6
+    random, parts = np.random.default_rng(0), ((folds - images, 5), (images, 49))
+    drawn = sum(np.sqrt(part) * random.standard_t(free, 400_000) for part, free in parts)
+    assert 0.16 - row["low"] == pytest.approx(np.quantile(np.abs(drawn), 0.95), rel=0.01)
+    assert said.startswith("Deeper cannot be told apart from the head alone. The better guess")
+    record, said = said_of("+" * 8 + "0" * 42, finalists=["1"])
+    assert record["settings"][0]["better"]
 
 
 def test_nothing_ahead_keeps_the_head() -> None:

@@ -111,6 +111,23 @@ def test_a_page_of_two_runs(tmp_path: Path) -> None:
     assert all(first < page[page.index("By class") :].index(f"<td>{name}</td>") for name in "abd")
 
 
+def test_files_of_the_same_names_are_other_images_where_their_pixels_are(tmp_path: Path) -> None:
+    def tested(name: str, digest: str, size: int | None) -> Path:
+        path = run_in(tmp_path / name, hits(0.9, 0))
+        files = [[f"{index}.jpg", int(label), digest] for index, label in enumerate(LABELS)]
+        shape = {} if size is None else {"shape": [3, size, size]}
+        part = {"classes": ["a", "b", "c", "d"], "files": files, "digest": digest, **shape}
+        (path / "data.json").write_text(json.dumps({"test": part}))
+        return path
+
+    here, there = tested("here", "1", 64), tested("there", "2", 64)
+    with pytest.raises(UserError, match="were tested on other images"):
+        write_pair(here, there, tmp_path / "pair.html")
+    assert "cannot be told apart" in write_pair(here, tested("larger", "3", 128), tmp_path / "pair.html")
+    before = tested("before", "2", None)  # a run of before sizes were recorded
+    assert "cannot be told apart" in write_pair(before, here, tmp_path / "pair.html")
+
+
 def test_runs_on_other_images_are_not_compared(tmp_path: Path) -> None:
     one, two = run_in(tmp_path / "A", hits(0.9, 0)), run_in(tmp_path / "B", hits(0.9, 0), digest="other")
     with pytest.raises(UserError, match="were tested on other images"):

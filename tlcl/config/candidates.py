@@ -93,8 +93,11 @@ def candidates(settings: Sequence[Any], names: Sequence[str]) -> list[Candidate]
     """
     usual = [*depths_of(len(names) - 1), *(SURGICAL if len(names) > 3 else (NORMS,))]
     found = [candidate(str(setting), names) for setting in settings or usual]
-    known = [one.name for one in found]
-    for name in known:
-        if known.count(name) > 1:
-            raise UserError(f"depth.settings has {name} twice")
+    typed_as: dict[str, list[str]] = {}
+    for setting, one in zip(settings, found, strict=False):
+        typed_as.setdefault(one.name, []).append(str(setting))
+    for name, texts in typed_as.items():
+        if len(texts) > 1:
+            same = "" if set(texts) == {name} else f" ({' and '.join(texts)} are the same)"
+            raise UserError(f"depth.settings has {name} twice{same}")
     return found

@@ -21,7 +21,7 @@ from tlcl.models.tail import SplitNetwork
 from tlcl.security.untrusted import Labels
 from tlcl.seeding import generator
 from tlcl.system.files import atomic_open
-from tlcl.tracking.calibration import read_calibration
+from tlcl.tracking.calibration import Calibration, read_calibration
 from tlcl.tracking.predictions import read_predictions
 
 MODEL = "model.onnx"
@@ -74,12 +74,21 @@ def test_images(config: Config, labels: Labels) -> ImageTensors | None:
     return test if len(test) and tuple(test.images.shape[1:]) == shape else None
 
 
-def recorded_probabilities(run_dir: Path, test: ImageTensors, chosen: Tensor) -> Tensor | None:
-    """What the run recorded of some of its test images, (n, K); None where its record is of others."""
+def recorded_probabilities(
+    run_dir: Path, config: Config, calibration: Calibration, test: ImageTensors, chosen: Tensor
+) -> Tensor | None:
+    """What the run recorded of some of its test images, (n, K), with its temperature.
+
+    None where its record is of others, or of the classes of each image's task alone.
+    """
     recorded = read_predictions(run_dir)
     if recorded is None or not torch.equal(torch.from_numpy(recorded.labels), test.labels):
         return None
-    return torch.from_numpy(recorded.probabilities)[chosen]
+    known = recorded.probabilities[chosen.numpy()]
+    if config.continual is None:
+        return torch.from_numpy(calibration.calibrated(known))
+    # A continual run records its answers after the temperature.
+    return None if config.continual.scenario == "task_incremental" else torch.from_numpy(known)
 
 
 def export_run(run_dir: Path, out: Path | None) -> Exported:
@@ -110,7 +119,7 @@ def export_run(run_dir: Path, out: Path | None) -> Exported:
     test, known = test_images(config, labels), None
     if test is not None:
         chosen = torch.linspace(0, len(test) - 1, min(TESTED, len(test))).long()
-        known = recorded_probabilities(run_dir, test, chosen)
+        known = recorded_probabilities(run_dir, config, calibration, test, chosen)
         images = torch.cat([images, test.images[chosen]])
     answers = torch.cat([run_onnx(content, images[:1]), run_onnx(content, images[1:])])  # batches of two sizes
     difference = float((answers - in_batches(net, images, batch_size=BATCH)).abs().max())
@@ -127,6 +136,5 @@ def export_run(run_dir: Path, out: Path | None) -> Exported:
     precision, frozen = config.trainer.precision, config.trainer.of_frozen
     words, recorded = precision if precision == frozen else f"{precision}, frozen blocks in {frozen}", None
     if known is not None:
-        theirs = torch.from_numpy(calibration.calibrated(known.numpy()))
-        recorded = float((answers[RANDOM:] - theirs).abs().max())
+        recorded = float((answers[RANDOM:] - known).abs().max())
     return Exported(out, RANDOM, len(images) - RANDOM, difference, recorded, words)

@@ -128,14 +128,16 @@ class Race:
     def _starters(self) -> list[int]:
         everybody = list(range(len(self.field)))
         surgical = {one.name for one in self.field if one.depth is None}
-        if not self.keys.race or any(asked.setting in surgical and asked.share == 1 for asked in self.done):
+        if not self.keys.race or self.keys.settings:
+            return everybody
+        if any(asked.setting in surgical and asked.share == 1 for asked in self.done):
             return everybody  # a race that began with all of them goes on so
         alive = starters([one.name in surgical for one in self.field], self.images, len(self.folds))
         waiting = [self.field[model].name for model in everybody if model not in alive]
         if waiting:
             self.out |= {name: {"why": "few", "after": 0} for name in waiting}
             log.info(
-                "with fewer than %d images in a fold depths alone race, without %s; depth.race=false asks them too",
+                "with fewer than %d images in a fold depths alone race, without %s; depth.settings asks by name",
                 FEWEST, ", ".join(waiting),
             )  # fmt: skip
         return alive

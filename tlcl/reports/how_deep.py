@@ -34,7 +34,7 @@ WHY = {
     "worse": "worse than the best so far",
     "no_gain": "hardly a chance to gain",
     "hopeless": "no chance to tell",  # in races of before
-    "behind": "behind the best",
+    "behind": "not ahead of those that stayed",
     "stopped": "not trainable",
     "few": "too few images a fold",
 }

@@ -26,7 +26,7 @@ def tested_runs(first: Path, second: Path) -> tuple[Predictions, Predictions]:
             raise UserError(f"{path} has no answers about labelled test images (test_predictions.npz)")
         both.append(tested)
     ours, theirs = answered(first), answered(second)
-    if ours is None or theirs is None or ours.images != theirs.images:
+    if ours is None or theirs is None or not ours.asked_as(theirs):
         raise UserError(
             f"{first} and {second} were tested on other images, which tells nothing of two models; test both with "
             "the same data.test"

@@ -21,10 +21,23 @@ Runs = Mapping[object, Path]  # seed -> run directory
 
 
 class Answered(NamedTuple):
-    """What a run answered: `images` tells its test images from others, `right` bool (N,) which are right."""
+    """What a run answered about its test images.
+
+    Attributes:
+        images: tells them from others, by names and labels where they are files.
+        shape, pixels: of the decoded images (None: not recorded), and what tells their pixels from others.
+        right: bool (N,), which are right.
+    """
 
     images: str
+    shape: tuple[int, ...] | None
+    pixels: str
     right: np.ndarray
+
+    def asked_as(self, other: "Answered") -> bool:
+        """Whether both were asked about the same images: the same files, which at the same size are equal."""
+        resized = self.shape is None or self.shape != other.shape
+        return self.images == other.images and (resized or self.pixels == other.pixels)
 
 
 def answered(run_dir: Path) -> Answered | None:
@@ -41,11 +54,12 @@ def _answered(run_dir: Path, written: int) -> Answered | None:
     if tested is None or not len(tested.labels) or tested.labels.min() < 0:
         return None
     part = read_object(run_dir / "data.json").get("test") or {}
-    # The same files at another size are the same images.
     files = [row[:2] for row in part.get("files", [])]
     images = f"{part.get('classes')} {hash(str(files))}" if files else str(part.get("digest"))
-    images = f"{images} {hash(tested.labels.tobytes())}"
-    return Answered(f"{images} {len(tested.labels)}", tested.probabilities.argmax(1) == tested.labels)
+    images = f"{images} {hash(tested.labels.tobytes())} {len(tested.labels)}"
+    shape = tuple(part["shape"]) if "shape" in part else None
+    right = tested.probabilities.argmax(1) == tested.labels
+    return Answered(images, shape, str(part.get("digest")), right)
 
 
 def _known(runs: Runs) -> dict[object, Answered]:
@@ -68,8 +82,8 @@ def _raw(first: Runs, others: Mapping[str, Runs]) -> dict[str, Difference]:
     found: dict[str, Difference] = {}
     for name, runs in others.items():
         theirs = _known(runs)
-        seeds = [seed for seed in known if seed in theirs and known[seed].images == theirs[seed].images]
-        if len({known[seed].images for seed in seeds}) == 1:
+        seeds = [seed for seed in known if seed in theirs and known[seed].asked_as(theirs[seed])]
+        if seeds and all(known[seed].asked_as(known[seeds[0]]) for seed in seeds):
             right, other = (np.array([answers[seed].right for seed in seeds]) for answers in (known, theirs))
             found[name] = paired_difference(right, other)
     return found

@@ -66,8 +66,8 @@ def paired_difference(first: ArrayLike, second: ArrayLike, level: float = LEVEL)
     over its number; their interaction is so counted twice. That is the variance of the bootstrap over images and
     trainings (Owen 2007, "The pigeonhole bootstrap") in closed form, with n - 1 in place of n. How sure the two
     variances are differs, see `tlcl.statistics.behrens_fisher`: that of two or three trainings is mostly chance.
-    (The percentiles of that bootstrap hold the true difference of three trainings in 70 to 85 % of cases, not in 95;
-    these intervals in 95 to 99 %, and Holm's procedure on their p errs no more often than it should. Two trainings
+    (The percentiles of that bootstrap hold the true difference of three trainings in 70 to 85 % of cases, and
+    these intervals in 95 to 99 %; Holm's procedure on their p errs no more often than it should. Two trainings
     tell little.)
 
     Args:

@@ -40,6 +40,7 @@ def _record(data: ImageTensors) -> dict[str, Any]:
     files = [list(row) for row in zip(names, data.labels.tolist(), known, strict=True)]
     digest = hashlib.blake2b(json.dumps([data.classes, files]).encode(), digest_size=16)
     one: dict[str, Any] = {"classes": list(data.classes), "images": len(data), "digest": digest.hexdigest()}
+    one["shape"] = list(data.images.shape[1:])
     if data.names and len(data) <= FILES:
         one["files"] = [[name, label, content[:16]] for name, label, content in files]
     return one
