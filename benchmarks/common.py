@@ -217,17 +217,23 @@ def measure(loops: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list
     return measured
 
 
+CPU = {"cpu family": "family", "model": "model", "stepping": "stepping"}
+
+
 def median_ratio(above: Sequence[float], below: Sequence[float]) -> float:
     """The median over the rounds of the ratio within each."""
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
 def processor() -> str:
-    """The processor's name where the system tells it."""
+    """The processor's name where the system tells it, with what tells it from others of that name."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    pairs = [line.partition(":")[::2] for line in (info.read_text().splitlines() if info.is_file() else [])]
+    first = {key.strip(): value.strip() for key, value in reversed(pairs)}
+    if "model name" not in first:
+        return platform.machine()
+    known = [f"{words} {first[key]}" for key, words in CPU.items() if key in first]
+    return f"{first['model name']} ({', '.join(known)})" if known else first["model name"]
 
 
 def installed() -> dict[str, str]:

@@ -11,7 +11,7 @@ from jinja2 import UndefinedError
 from benchmarks import certify, pages, record
 from benchmarks.figure import Figure, Table, Value, parts_of
 from benchmarks.register import FIGURES, ROOT, hashes, names, read, write
-from tlcl.errors import UserError
+from tlcl.errors import TrainingError, UserError
 
 # Commands, code, what the register fills in, addresses, licences, and the level of an interval.
 NOT_MEASURED = r"```.*?```|`[^`]*`|\{\{.*?\}\}|\]\([^)]*\)|Apache-2\.0|AGPL-3\.0|95 %"
@@ -169,7 +169,7 @@ def test_a_command_is_run_anew(tmp_path: Path) -> None:
     found = certify.measured_anew(figure, None, tmp_path)
     assert found == json.loads((tmp_path / "run" / "summary.json").read_text())["test_acc"]
     assert certify.measured_anew(figure, None, tmp_path / "again") == found
-    with pytest.raises(UserError, match=r"one: .* ended with exit code 2"):
+    with pytest.raises(TrainingError, match=r"one: .* ended with exit code 2"):
         certify.measured_anew(replace(figure, certify=CERTIFIABLE | {"run": "nonsense=1"}), None, tmp_path / "no")
 
 
@@ -177,6 +177,46 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"other")
     with pytest.raises(UserError, match=r"a\.tar is not the file that one was measured on"):
         certify.measured_anew(figure_of("one", 1, {"a.tar": "0" * 64}), tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (["--share", "0"], "--share=0 must be above 0"),
+        (["--share", "-3"], "--share=-3 must be above 0"),
+        (["--minutes", "0"], "no figure is measured anew within --minutes=0"),
+        (["--data", "/nonexistent"], "--data=/nonexistent is not a folder"),
+    ],
+)
+def test_a_draw_that_cannot_be_is_one_sentence(
+    typed: list[str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(certify.DATA, "")
+    options = certify.parser().parse_args(typed)
+    assert typed[0] == "--data" or options.data is None
+    with pytest.raises(UserError, match=re.escape(words)):
+        certify.chosen(options)
+
+
+def test_a_command_that_fails_does_not_hold_and_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certify, "CERTIFIED", tmp_path)
+    monkeypatch.setattr(certify, "PAGE", tmp_path / "page.md")
+    figure = replace(figure_of("one", 1), certify=CERTIFIABLE | {"run": "nonsense=1"})
+    assert not certify.certified(figure, None, HERE | {"commit": "abc"})
+    assert json.loads((tmp_path / "one.json").read_text())["holds"] is False
+
+
+def test_a_certificate_is_of_one_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = read(names()[0])
+    monkeypatch.setattr(certify, "CERTIFIED", tmp_path)
+    found = {"figure": figure.name, "registered": 0.5, "measured": 0.5, "rule": "equal to the bit", "holds": True,
+             "date": "2026-01-02", "commit": "abc", "processor": "A"}  # fmt: skip
+    of = f"{figure.measured.get('date')}, {figure.measured.get('commit')}"
+    for written, said in ((of, "yes |"), ("2026-01-01, old", "yes, of an earlier measurement |")):
+        (tmp_path / "one.json").write_text(json.dumps(found | {"of": written}))
+        assert said in certify.page()
 
 
 def test_the_page_of_what_was_certified_is_up_to_date() -> None:
