@@ -168,7 +168,10 @@ def check_continual(config: Config) -> None:
     if config.method is None and config.compare is None:
         raise UserError("continual needs a method, e.g. method=naive, or several: compare=default")
     if config.method is not None and config.compare is not None:
-        raise UserError("give either method or compare; compare.methods names the methods itself")
+        raise UserError(
+            "give either method or compare; compare.methods names the methods itself, so leave out the method of an "
+            "experiment with ~method"
+        )
     if config.trainer.select != "last":
         raise UserError("in continual learning each task starts from the last weights; set trainer.select=last")
     if config.trainer.precision == "16-mixed":
