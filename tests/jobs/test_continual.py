@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,23 @@ def test_answers_are_as_sure_as_they_are_right(tmp_path: Path, method: str, held
     assert (again.argmax(1) == stored["probabilities"].argmax(1)).mean() > 0.99
     images = found["images"]
     assert len(read_calibration(path).scores) == (images if images >= 20 else 0)
+
+
+@pytest.mark.usefixtures("_undrawn")
+@pytest.mark.parametrize("method", ["ncm", "layers"])
+def test_no_order_of_the_files_has_a_part_in_how_sure_answers_are(
+    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, digits = [], load_digits()
+    for place in range(2):
+        order = torch.randperm(len(digits.pool), generator=torch.Generator().manual_seed(place))
+        pool = replace(digits.pool, images=digits.pool.images[order], labels=digits.pool.labels[order])
+        source = replace(digits, pool=pool)
+        monkeypatch.setattr("tlcl.jobs.continual.load_source", lambda *_, source=source: source)
+        path = go(configured(tmp_path / str(place), method, "data.val_size=0", "data.train_size=null"))
+        found.append(json.loads((path / "summary.json").read_text())["calibration"])
+    assert found[0]["images"] > 100
+    assert found[0]["temperature"] == pytest.approx(found[1]["temperature"], rel=1e-4)
 
 
 @pytest.mark.usefixtures("_undrawn")

@@ -40,12 +40,16 @@ class AdaptationLearner(NamedTuple):
 
 
 @contextmanager
-def about_source(source: DataConfig) -> Iterator[None]:
-    """What goes wrong with the source domain's data is said of the keys of `source`, not of `data`; paths stay."""
+def about_source(source: DataConfig, target: DataConfig) -> Iterator[None]:
+    """What goes wrong with the source domain's data is said of the keys of `source`, not of `data`; paths stay.
+
+    A folder of domains that both are taken from is `data.root`, which is what one types.
+    """
     try:
         yield
     except UserError as error:
-        key = rf"(?<![\w./\\-])data\.(?=(?:{'|'.join(vars(source))})\b)"
+        shared = {"root"} if getattr(source, "root", None) == getattr(target, "root", "") else set()
+        key = rf"(?<![\w./\\-])data\.(?=(?:{'|'.join(vars(source).keys() - shared)})\b)"
         raise UserError(re.sub(key, "source.", str(error))) from None
 
 
@@ -89,7 +93,7 @@ def load_domains(config: Config) -> DomainSources:
         raise UserError(
             f"source.domain and data.domain are both {vars(config.data)['domain']}; name another source.domain"
         )
-    with about_source(config.source):
+    with about_source(config.source, config.data):
         source = load_source(config.source, config.cache_dir)
     target = load_target(config.data, config.cache_dir, source.pool.classes)
     ours, theirs = set(source.pool.classes), set(target.pool.classes)
@@ -128,7 +132,7 @@ def prepare(config: Config, domains: DomainSources) -> AdaptationLearner:
     assert config.source is not None
     assert config.adaptation is not None
     pool, ours, theirs = domains.target.pool, config.source, config.data
-    with about_source(config.source):
+    with about_source(config.source, config.data):
         split = split_of(domains.source, ours, config.seed)
     target_split = unlabelled_split(
         len(pool), train_size=theirs.train_size, val_size=theirs.val_size, seed=config.seed
@@ -145,7 +149,7 @@ def prepare(config: Config, domains: DomainSources) -> AdaptationLearner:
         known = target_split.train
     elif kind.supervision != NONE and few:
         known = choose_labelled(pool.labels, target_split.train, few, pool.classes, config.seed)
-    with about_source(config.source):
+    with about_source(config.source, config.data):
         source = IndexedDataModule(
             domains.source.pool.images, domains.source.pool.labels, split, ours, config.seed, SOURCE
         )

@@ -169,8 +169,8 @@ def check_continual(config: Config) -> None:
         raise UserError("continual needs a method, e.g. method=naive, or several: compare=default")
     if config.method is not None and config.compare is not None:
         raise UserError(
-            "give either method or compare; compare.methods names the methods itself, so leave out the method of an "
-            "experiment with ~method"
+            "give either method or compare; compare.methods names the methods itself, and ~method leaves out "
+            "that of an experiment"
         )
     if config.trainer.select != "last":
         raise UserError("in continual learning each task starts from the last weights; set trainer.select=last")

@@ -56,7 +56,7 @@ def method_for(
     optim = config.optim
     rates = block_learning_rates(optim.lr, optim.block_lr_decay, optim.block_lr, net.names)
     rate = rates["head"] if optim.name == "sgd" else None
-    setting = Setting(competing, shape, dtype, features, config.seed, rate)
+    setting = Setting(competing, shape, dtype, features, config.seed, rate, optim.momentum)
     return network, build_method(config.method, setting, network)
 
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from tlcl.continual.methods.base import Method, Network, TaskData
 from tlcl.continual.stream import Stream
+from tlcl.data.content_order import content_order
 from tlcl.data.datamodule import EVAL_BATCH
-from tlcl.seeding import generator
+from tlcl.data.equal_images import digests_of
 from tlcl.statistics.calibration import fit_score_temperature, too_few
 from tlcl.statistics.conformal import true_class_scores
 from tlcl.tracking.calibration import Calibration
@@ -74,14 +75,16 @@ def held_out_features(
     Args:
         method: in its state before the first task; it is changed.
         inputs: what the network takes, of the whole pool.
-        seed: of the run, by which the tenth is drawn.
+        seed: of the run, by which the tenth is drawn, from what the images are: no order of files has a part in it.
     """
     labels, kept = stream.source.pool.labels, []
+    contents = torch.frombuffer(bytearray(b"".join(digests_of(stream.source.pool))), dtype=torch.uint8)
+    contents = contents.reshape(len(labels), -1)
     method.to(device).eval()
     for task in stream.tasks:
         train = task.split.train
         count = min(round(SHARE * len(train)), MOST // len(stream.tasks))
-        order = torch.randperm(len(train), generator=generator(seed, "continual/held_out", task=task.index))
+        order = content_order(contents[train], seed, "continual/held_out")
         kept.append(train[order[:count].sort().values])
         rest = train[order[count:].sort().values]
         method.begin_task(network, replace(task, split=replace(task.split, train=rest)))

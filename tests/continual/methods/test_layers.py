@@ -92,6 +92,28 @@ def test_the_ridge_has_the_smallest_error_by_generalised_cross_validation() -> N
     assert 0 < int(np.argmin(by_hand)) < len(RIDGES) - 1
 
 
+def test_of_fewer_examples_than_columns_rounding_has_no_say() -> None:
+    """Eigenvalues that are zero but for rounding; by hand with the singular values of the inputs themselves."""
+    generator = torch.Generator().manual_seed(2)
+    centres = torch.randn(3, 400, generator=generator)
+    labels = torch.arange(30) % 3
+    features = centres[labels] + 2 * torch.randn(30, 400, generator=generator)
+    setting = Setting(torch.ones(3, 3, dtype=torch.bool), (400,), torch.float32, 400, seed=3)
+    made: Any = build_method(GROUPS["method"]["layers"].keys(name="layers"), setting, Given())
+    made.observe_features(features, labels)
+    made.end_task(Given(), None)
+    inputs, targets = standardised(features), np.eye(3)[labels]
+    centred = targets - targets.mean(0)
+    left, values, _ = np.linalg.svd(inputs, full_matrices=False)
+    left, squares = left[:, values > 1e-6], values[values > 1e-6] ** 2
+    by_hand = []
+    for ridge in RIDGES:
+        share = squares / (squares + 30 * ridge)
+        residual = centred - left @ (share[:, None] * (left.T @ centred))
+        by_hand.append((residual**2).sum() / 30 / (1 - (1 + share.sum()) / 30) ** 2)
+    assert float(made.ridge) == pytest.approx(RIDGES[int(np.argmin(by_hand))] * 30)
+
+
 def test_that_error_is_about_that_of_leaving_each_example_out() -> None:
     features, labels = data(300, seed=1)
     inputs, targets = standardised(features), np.eye(K)[labels]

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.continual.conftest import (
     images,
     make_method,
     reseed,
+    setting_of,
     step,
     task_batches,
     task_data,
@@ -25,6 +27,7 @@ from tests.continual.conftest import (
 )
 from tlcl.continual.methods.distillation import Teacher, distillation
 from tlcl.continual.methods.parameters import ParameterTensors
+from tlcl.continual.methods.steep_penalty import warn_where_steep
 from tlcl.continual.stream import Stream
 from tlcl.seeding import generator
 
@@ -150,6 +153,38 @@ def test_remembered_values_take_no_part_in_gradients() -> None:
 
 
 # SI
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize(("share", "grows"), [(0.95, False), (1.05, True)])
+def test_a_penalty_whose_steps_grow_is_warned_of(
+    share: float, grows: bool, momentum: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    setting = replace(setting_of(tiny_stream()), sgd_lr=0.02, momentum=momentum)
+    curvature = share * 2 * (1 + momentum) / 0.02
+    assert warn_where_steep(setting, [torch.tensor([0.1, curvature]), torch.zeros(2, 2)]) == grows
+    assert ("steps on it will grow" in caplog.text) == grows
+    theta = torch.ones(1, requires_grad=True)
+    optimizer = torch.optim.SGD([theta], lr=0.02, momentum=momentum)
+    for _ in range(60):
+        optimizer.zero_grad()
+        (curvature / 2 * theta.square().sum()).backward()
+        optimizer.step()
+    assert (abs(float(theta.detach())) > 1) == grows
+    assert not warn_where_steep(replace(setting, sgd_lr=None), [torch.tensor([1e9])])
+
+
+@pytest.mark.parametrize("name", ["ewc", "online_ewc", "si"])
+def test_methods_with_a_penalty_look_at_it(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    for strength, said in ((1e-6, False), (1e9, True)):
+        stream, net = tiny_stream(), TinyNet()
+        method = make_method(name, stream, net, strength=strength)
+        for task in stream.tasks[:2]:
+            method.begin_task(net, task)  # type: ignore[arg-type]
+            for batch in task_batches(stream, task):
+                step(method, net, batch, torch.optim.SGD(net.parameters(), lr=1e-6))
+            finish_task(method, net, stream, task)
+        assert caplog.text.count("steps on it will grow") == (1 if said else 0)
 
 
 def test_si_path_importance_and_pull() -> None:

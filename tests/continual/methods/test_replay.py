@@ -163,6 +163,9 @@ def test_alpha_is_the_published_one_by_outputs_and_rate(name: str, published: fl
     for lr, expected in ((0.03, published / 10), (0.01, 3 * published / 10), (0.1, 0.3 * published / 10)):
         made: Any = build_method(config, replace(setting, sgd_lr=lr), net)
         assert made.alpha == pytest.approx(expected)
+    # Momentum of 0.9 makes steps ten times as long.
+    made = build_method(config, replace(setting, sgd_lr=0.01, momentum=0.9), net)
+    assert made.alpha == pytest.approx(0.3 * published / 10)
     made = build_method(GROUPS["method"][name].keys(name=name, alpha=0.5), setting, net)
     assert made.alpha == made.settings()["alpha"] == 0.5
     # Another optimizer's steps do not grow with the loss.
@@ -204,6 +207,32 @@ def test_a_rate_that_swings_is_warned_of_once(
     assert all(module.training for module in net.modules())
     method.loss(net, batch)
     assert [("will swing" in record.message) for record in caplog.records] == ([True] if warned else [])
+
+
+def test_features_that_grow_are_looked_at_in_each_task(caplog: pytest.LogCaptureFixture) -> None:
+    """After the first task a rate is small enough; later the features, or the bias alone, are too large for it."""
+    stream, net, batch = tiny_stream(), TinyNet(), first_batch(1)
+    moment = steepness(torch.cat([net.features(batch.images), torch.ones(len(batch.images), 1)], 1))
+    method: Any = make_method("der", stream, net, buffer_size=5, replay_batch=8, alpha=0.9 / 0.03 / moment)
+    method.old[0] = method.seen[0] = True
+    method._look(net, batch.images)
+    assert not caplog.records
+    with torch.no_grad():
+        for parameter in net.body.parameters():
+            parameter.mul_(3)
+    method._look(net, batch.images)
+    assert not caplog.records  # one look a task
+    method.begin_task(net, stream.tasks[1])
+    method._look(net, batch.images)
+    assert "will swing" in caplog.text
+    with torch.no_grad():
+        for parameter in net.body.parameters():
+            parameter.mul_(0)
+    caplog.clear()
+    of_bias: Any = make_method("der", stream, net, buffer_size=5, replay_batch=8, alpha=1.1 / 0.03)
+    of_bias.old[0] = True
+    of_bias._look(net, batch.images)
+    assert "will swing" in caplog.text
 
 
 def test_der_pp_by_hand() -> None:

@@ -94,7 +94,7 @@ def test_mistakes_with_domains_name_the_key_and_leave_paths_alone(root: Path, tm
     shutil.copytree(root, inside)
     with pytest.raises(UserError) as told:
         go(adaptation(inside, tmp_path, "clipart", "sketch"))
-    assert f"source.domain=clipart is not in source.root={inside}; there are" in str(told.value)
+    assert f"source.domain=clipart is not in data.root={inside}; there are" in str(told.value)
     shutil.rmtree(inside / "photo" / "dog")
     (inside / "photo" / "cat").rename(inside / "photo" / "bird")
     shutil.copytree(inside / "photo" / "bird", inside / "photo" / "dog")

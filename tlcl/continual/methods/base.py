@@ -36,6 +36,7 @@ class Setting:
         feature_size: D.
         seed: of the run, for what a method draws once.
         sgd_lr: learning rate of the last layer, with SGD; None with another optimizer.
+        momentum: of SGD.
     """
 
     competing: Tensor
@@ -44,6 +45,7 @@ class Setting:
     feature_size: int
     seed: int = 0
     sgd_lr: float | None = 0.03
+    momentum: float = 0.0
 
     @property
     def num_outputs(self) -> int:

@@ -12,6 +12,7 @@ from tlcl.config.continual import ReplayConfig
 from tlcl.config.registry import register
 from tlcl.continual.buffer import RehearsalBuffer
 from tlcl.continual.methods.base import Method, Network, Setting
+from tlcl.continual.stream import Task
 from tlcl.data.datamodule import Batch
 from tlcl.distributed.collectives import gathered
 
@@ -50,8 +51,9 @@ class DER(Method):
     Loss: cross-entropy on the batch + alpha * `logit_distance` between the present outputs for replayed images and
     those that the network gave when they were stored. Every batch is offered to a reservoir after its step, with
     its outputs before the step. Defaults: buffer 200, replay 32; alpha (null) is theirs for CIFAR-10, 0.3 of the
-    mean over the outputs at a learning rate of 0.03, by the outputs here, and with SGD by the rate: what a step
-    moves stays. A warning says where steps of SGD would make the replayed outputs swing, see `steepness`.
+    mean over the outputs at a learning rate of 0.03, by the outputs here, and with SGD by the rate, which momentum
+    m makes 1 / (1 - m) times as large: what steps move stays. A warning says where steps of SGD would make the
+    replayed outputs swing, see `steepness`.
     """
 
     published: ClassVar[float] = 0.3
@@ -63,9 +65,13 @@ class DER(Method):
         )
         scaled = self.published / setting.num_outputs
         if setting.sgd_lr is not None:
-            scaled *= PUBLISHED_LR / setting.sgd_lr
+            scaled *= PUBLISHED_LR * (1 - setting.momentum) / setting.sgd_lr
         self.alpha = scaled if config.alpha is None else config.alpha
-        self._looked = False
+        self._looked = self._warned = False
+
+    def begin_task(self, net: Network, task: Task) -> None:
+        super().begin_task(net, task)
+        self._looked = False  # features grow from task to task
 
     def loss(self, net: Network, batch: Batch) -> tuple[Tensor, Tensor]:
         loss, logits = super().loss(net, batch)
@@ -81,8 +87,8 @@ class DER(Method):
         return {**super().settings(), "alpha": self.alpha}
 
     def _look(self, net: Network, inputs: Tensor) -> None:
-        """Once, say whether the last layer's steps are too large: after a task, when BatchNorm's averages hold."""
-        if self._looked or self.setting.sgd_lr is None or not bool(self.old.any()):
+        """Say whether the last layer's steps are too large: once a task, when BatchNorm's averages hold."""
+        if self._looked or self._warned or self.setting.sgd_lr is None or not bool(self.old.any()):
             return
         self._looked = True
         modules = list(net.modules()) if isinstance(net, nn.Module) else []
@@ -90,13 +96,17 @@ class DER(Method):
         for module in modules:
             module.training = False  # a look leaves BatchNorm's averages as they are
         with torch.no_grad():
-            features = net.features(inputs)
+            features = net.features(inputs).float()
         for module, mode in zip(modules, modes, strict=True):
             module.training = mode
         if not bool(features.isfinite().all()):
             return  # the training diverges, which is said elsewhere
+        classifier = getattr(net, "classifier", None)
+        if getattr(classifier, "bias", None) is not None:  # it learns too, as if from a feature that is always 1
+            features = torch.cat([features, features.new_ones(len(features), 1)], 1)
         largest = steepness(features)
         if self.setting.sgd_lr * self.alpha * largest > 1:
+            self._warned = True
             log.warning(
                 "warning: optim.lr=%g times method.alpha=%.3g times the largest eigenvalue of the features' second "
                 "moment, %.3g, is more than 1: replayed outputs will swing; lower one of the two",

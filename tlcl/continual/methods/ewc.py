@@ -12,6 +12,7 @@ from tlcl.config.registry import register
 from tlcl.continual.methods.base import Method, Network, Setting, TaskData
 from tlcl.continual.methods.fisher import fisher_diagonal
 from tlcl.continual.methods.parameters import ParameterTensors, quadratic
+from tlcl.continual.methods.steep_penalty import warn_where_steep
 from tlcl.data.datamodule import Batch
 
 
@@ -34,6 +35,7 @@ class EWC(Method):
     def __init__(self, setting: Setting, network: Network, config: Any) -> None:
         super().__init__(setting, network, config)
         self.fisher, self.anchor = ParameterTensors(network), ParameterTensors(network)
+        self._warned = False
 
     def loss(self, net: Network, batch: Batch) -> tuple[Tensor, Tensor]:
         loss, logits = super().loss(net, batch)
@@ -61,3 +63,9 @@ class EWC(Method):
             fishers.append(total)
         self.fisher.set(fishers)
         self.anchor.set(anchors)
+        self.look()
+
+    def look(self) -> None:
+        """Warn once where the penalty is too steep, see `warn_where_steep`."""
+        curvatures = [self.config.strength * fisher for fisher in self.fisher.tensors()]
+        self._warned = self._warned or warn_where_steep(self.setting, curvatures)

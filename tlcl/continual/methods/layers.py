@@ -132,11 +132,13 @@ class Layers(Method):
         share = self.counts / examples
         total = float((self.counts * (1 - share)).sum())
         values, vectors = torch.linalg.eigh(gram)
-        turned = vectors.T @ moments
+        # Directions without any spread, as of fewer examples than columns, have rounding alone.
+        values = torch.where(values > len(values) * torch.finfo(values.dtype).eps * values.max(), values, 0)
+        turned = torch.where(values[:, None] > 0, vectors.T @ moments, 0)
         ridges = examples * torch.tensor(RIDGES, dtype=torch.float64, device=gram.device)
-        errors = generalised_cross_validation(values.clamp_min(0), turned, total, int(examples), ridges)
+        errors = generalised_cross_validation(values, turned, total, int(examples), ridges)
         self.ridge.copy_(ridges[errors.argmin()])
-        solution = vectors @ (turned / (values.clamp_min(0) + self.ridge)[:, None])
+        solution = vectors @ (turned / (values + self.ridge)[:, None])
         self.weight.copy_((solution * scale[:, None]).T)
         self.bias.copy_(share - self.weight @ mean)
 

@@ -26,3 +26,4 @@ class OnlineEWC(EWC):
         new = self.task_fisher(net, data)
         self.fisher.set([self.config.gamma * f + g for f, g in zip(self.fisher.tensors(), new, strict=True)])
         self.anchor.set(list(net.parameters()))
+        self.look()

@@ -10,6 +10,7 @@ from tlcl.config.continual import MethodConfig
 from tlcl.config.registry import register
 from tlcl.continual.methods.base import Method, Network, Setting, TaskData
 from tlcl.continual.methods.parameters import ParameterTensors
+from tlcl.continual.methods.steep_penalty import warn_where_steep
 from tlcl.continual.stream import Task
 
 
@@ -34,6 +35,7 @@ class SI(Method):
         self.path, self.importance = ParameterTensors(network), ParameterTensors(network)
         self.anchor = ParameterTensors(network)
         self._before: list[tuple[int, Tensor, Tensor]] = []
+        self._warned = False
 
     def begin_task(self, net: Network, task: Task) -> None:
         super().begin_task(net, task)
@@ -62,3 +64,5 @@ class SI(Method):
             path.zero_()
         self.anchor.set([parameter.detach() for parameter in net.parameters()])
         self._before = []
+        curvatures = [2 * self.config.strength * importance for importance in self.importance.tensors()]
+        self._warned = self._warned or warn_where_steep(self.setting, curvatures)
