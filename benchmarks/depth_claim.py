@@ -44,7 +44,7 @@ from tlcl.jobs.pretrain import start_weights
 from tlcl.models.blocks import FEATURES
 from tlcl.models.build import build_model
 from tlcl.models.weights import file_sha256
-from tlcl.statistics.paired import Difference, holm, paired_difference
+from tlcl.statistics.paired import Difference, Gain, holm, mean_gain, paired_difference
 
 LABELS, SEEDS, MOST = (50, 200, 800), (0, 1, 2), 2500
 IMAGES = ("ants and bees", "PACS photo", "PACS art painting", "PACS cartoon", "PACS sketch", "CIFAR-10")
@@ -168,6 +168,47 @@ def gains_table(found: Sequence[dict[str, Any]], far: dict[str, float]) -> Table
     return Table(("images", "MMD", "labels", "seeds", "head alone, %", *SETTINGS.values()), tuple(lines))
 
 
+OVER = {"1": None, "2": None, "all": None, "2 less 1": "1", "all less 1": "1"}
+
+
+def over_sizes(found: Sequence[dict[str, Any]], far: dict[str, float]) -> list[tuple[str, str, Gain]]:
+    """Of each set that is whole, gains as means over the numbers of labels: set, what less what, gain.
+
+    A seed has the same test images at every number of labels, so that these are no images of their own.
+    """
+    rows = []
+    for name in sorted(far, key=lambda name: far[name]):
+        mine = [one for one in found if one["images"] == name]
+        seeds = sorted({one["seed"] for one in mine})
+        sizes = sorted({one["labels"] for one in mine})
+        if len(seeds) < len(SEEDS) or len(mine) < len(seeds) * len(sizes):
+            continue
+        for what, base in OVER.items():
+            setting = what.split()[0]
+            gained = [
+                [right(one, deepest(one, setting)).astype(float) - right(one, base or "head")
+                 for one in mine if one["seed"] == seed]
+                for seed in seeds
+            ]  # fmt: skip
+            rows.append((name, what, mean_gain(np.array(gained).mean(1))))
+    return rows
+
+
+def over_sizes_table(rows: Sequence[tuple[str, str, Gain]]) -> Table:
+    """A row a set; p with all cells tested together."""
+    adjusted = holm([gain.p for _, _, gain in rows])
+    titles = [
+        f"{SETTINGS[what.split()[0]]} less {'the head' if base is None else SETTINGS[base]}"
+        for what, base in OVER.items()
+    ]
+    cells: dict[str, list[Cell]] = {}
+    for (name, _, gain), p in zip(rows, adjusted, strict=True):
+        line = cells.setdefault(name, [])
+        line += [Value(gain.difference, "signed", gain.low, gain.high), f"{p:.2g}"]
+    columns = ("images", *(title for one in titles for title in (one, "p, Holm")))
+    return Table(columns, tuple((name, *line) for name, line in cells.items()))
+
+
 def trends_table(trended: Sequence[dict[str, Any]]) -> Table:
     rows = tuple(
         (f"{one['setting']}, with {one['with']}", str(one["rows"]), Value(one["rise"], "signed"),
@@ -195,7 +236,8 @@ def figure(network: str, options: argparse.Namespace) -> Figure | None:
         FIGURES[network], (f"python -m benchmarks.depth_claim --data data --weights FILE --network '{network}'",),
         tuple(sorted({one["seed"] for one in found})), {name: digests[name] for name in sorted(archives)},
         {name: digests[name] for name in weights}, measured=measured(found),
-        parts=(f"{len(found)} of {len(plan)} cases.", gains_table(found, far), trends_table(trends(found, far))),
+        parts=(f"{len(found)} of {len(plan)} cases.", gains_table(found, far), trends_table(trends(found, far)),
+               over_sizes_table(over_sizes(found, far))),
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from benchmarks.register import write
 from tlcl.errors import TrainingError
 from tlcl.models.weights import file_sha256
 from tlcl.reports.tables.spread import mean_std
-from tlcl.statistics.paired import mean_difference, paired_difference
+from tlcl.statistics.paired import Difference, mean_difference, paired_difference, together
 
 DOMAINS = ("photo", "art_painting", "cartoon", "sketch")
 PAIRS = tuple(permutations(DOMAINS, 2))
@@ -134,18 +134,28 @@ def table(found: Found, network: str, asked: Sequence[int]) -> Table:
 
 
 def pair_table(found: Found, network: str, pair: tuple[str, str], asked: Sequence[int]) -> Table:
-    """Of one pair: a row a method; points more than source only on the same test images, at the tested epoch."""
+    """Of one pair: a row a method; points more than source only on the same test images, at the tested epoch.
+
+    Each interval is of one row alone; p is adjusted for their number.
+    """
     rows: list[tuple[Cell, ...]] = []
+    gains: dict[str, Difference] = {}
     for method in METHODS:
         mine, base = ([Case(network, one, pair, seed).name for seed in asked] for one in (method, BASE))
         if not mine or not all(name in found for name in (*mine, *base)):
             continue
         last, tested = (_over_seeds([found[name][key] for name in mine]) for key in ("last_acc", "acc"))
         right, first = (np.array([_right(found[name]) for name in names]) for names in (mine, base))
-        gain = paired_difference(first, right)
-        told = "" if method == BASE else Value(gain.difference, "signed", gain.low, gain.high)
-        rows.append((method, last, tested, told))
-    return Table(("method", "last epoch, %", "tested epoch, %", f"less {BASE} (95 %)"), tuple(rows))
+        rows.append((method, last, tested))
+        if method != BASE:
+            gains[method] = paired_difference(first, right)
+    adjusted = together(gains)
+    told: dict[str, tuple[Cell, Cell]] = {
+        method: (Value(gain.difference, "signed", gain.low, gain.high), f"{adjusted[method].p:.2g}")
+        for method, gain in gains.items()
+    }
+    columns = ("method", "last epoch, %", "tested epoch, %", f"less {BASE} (95 %)", "p, Holm")
+    return Table(columns, tuple((*row, *told.get(str(row[0]), ("", ""))) for row in rows))
 
 
 def _over_seeds(values: Sequence[float]) -> Value:

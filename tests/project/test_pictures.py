@@ -68,9 +68,8 @@ def test_points_of_the_forgetting_are_the_figure_s() -> None:
 def test_bars_of_the_adaptation_are_the_figure_s() -> None:
     module = script("three_questions")
     table = Table(
-        ("method", module.TESTED, module.LESS),
-        (("source_only", Value(0.4), ""), ("mcc", Value(0.6), Value(0.2, "signed", 0.1, 0.3)),
-         ("dann", Value(0.41), Value(0.01, "signed", -0.02, 0.04))),
+        ("method", module.TESTED, module.TOGETHER),
+        (("source_only", Value(0.4), ""), ("mcc", Value(0.6), "0.04"), ("dann", Value(0.41), "0.06")),
     )  # fmt: skip
     axes = Figure().subplots()
     module.draw_adaptation(axes, table)

@@ -40,5 +40,5 @@ def test_the_model_that_is_offered_is_the_best_of_validation(
         assert commands == []
         return
     ((words, command),) = commands
-    assert words == f"classify images with {chosen}, which is best on the validation images"
+    assert words == f"classify images with {chosen}, whose accuracy on the validation images is the highest"
     assert f"{chosen}_seed0" in command

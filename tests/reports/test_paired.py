@@ -10,7 +10,7 @@ from tlcl.errors import UserError
 from tlcl.reports.pair import write_pair
 from tlcl.reports.paired import answered, beside_chosen, compared, pair_sentence, standing_words
 from tlcl.reports.tables.sweep import chosen, rows_of
-from tlcl.statistics.paired import holm, paired_difference
+from tlcl.statistics.paired import holm, images_to_tell, paired_difference
 from tlcl.tracking.finished_run import COMPLETE
 from tlcl.tracking.sweep_records import RunRecord
 
@@ -89,6 +89,11 @@ def test_words_name_no_winner_without_a_test() -> None:
     assert "naive is worse than der_pp by more than chance" in said
     assert "er is not to be told apart from der_pp" in said
     assert standing_words({}, "der_pp") == ""
+    assert "would tell" not in said  # er and der_pp answer the same
+    close = paired_difference(near, np.where(np.arange(200) < 6, ~near, near))
+    more = images_to_tell(close.difference, close.discordant, 0.975)
+    said = standing_words({"er": close, "naive": pairs["naive"]}, "der_pp")
+    assert said.endswith(f"points seen, about {more:,} images would tell.")
     right, other = np.array([True] * 12 + [False] * 188), np.array([False] * 4 + [True] * 14 + [False] * 182)
     alike = paired_difference(right, other)
     words = pair_sentence("A", "B", alike)

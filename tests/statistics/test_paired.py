@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tlcl.statistics.accuracy import compare_accuracies
-from tlcl.statistics.paired import holm, images_to_tell, max_t, mean_difference, paired_difference, together
+from tlcl.statistics.paired import (
+    holm,
+    images_to_tell,
+    max_t,
+    mean_difference,
+    mean_gain,
+    paired_difference,
+    together,
+)
 
 
 def test_one_training_is_the_exact_test():
@@ -75,6 +83,22 @@ def test_a_difference_that_is_there_is_found():
     found = [paired_difference(*drawn(random, 3, 1000, gain=1.5, spread=0.05)) for _ in range(50)]
     assert np.mean([pair.second_is_better for pair in found]) > 0.9
     assert not any(pair.first_is_better for pair in found)
+
+
+def test_a_mean_gain_is_that_of_paired_answers_and_of_any_others():
+    first, second = drawn(np.random.default_rng(2), 3, 200, gain=0.5)
+    pair, gain = paired_difference(first, second), mean_gain(second.astype(float) - first)
+    assert (gain.difference, gain.low, gain.high, gain.p) == (pair.difference, pair.low, pair.high, pair.p)
+    halved = mean_gain((second.astype(float) - first) / 2)
+    assert (2 * halved.difference, halved.p) == (pytest.approx(gain.difference), pytest.approx(gain.p))
+    square = paired_difference([[True, False], [False, True]], [[False, True], [True, False]])
+    assert (square.difference, square.p) == (0, 1)  # it varies, but neither by image nor by training
+    latin = paired_difference([[False, True], [True, False]], np.ones((2, 2), bool))
+    assert latin.difference == 0.5
+    assert not latin.told_apart
+    one = paired_difference([[False], [True], [False]], [[True], [True], [True]])
+    assert (one.images, one.told_apart) == (1, False)
+    assert mean_gain(np.full((3, 4), 0.5)).p == 1
 
 
 def test_models_that_never_differ():

@@ -139,7 +139,7 @@ def chosen_commands(root: Path, rows: list[dict], key: str) -> Commands:
         return []
     best = max(real, key=lambda method: float(np.mean([one["final_accuracy"] for one in found[method] if one])))
     use, command = use_commands(recorded_path(FinishedRun(next(iter(runs[best].values())))))[0]
-    return [(f"{use} with {best}, which is best on the validation images", command)]
+    return [(f"{use} with {best}, whose accuracy on the validation images is the highest", command)]
 
 
 def beside_best(root: Path, rows: list[dict], key: str) -> dict[str, Difference]:

@@ -52,7 +52,7 @@ def continual_step(summary: Mapping[str, Any]) -> str:
     """As `next_step`, of a continual run."""
     lost = summary.get("forgetting")
     if lost is not None and lost > 0.1:
-        return "much is forgotten: compare the methods, of which those with a buffer (method=er) keep most"
+        return "much is forgotten: compare the methods that stop it"
     return "little is forgotten: compare with method=joint, which is given all tasks at once"
 
 

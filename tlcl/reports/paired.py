@@ -1,14 +1,15 @@
 """Runs on the same test images beside each other, from their recorded answers; no winner without a test."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from tlcl.reports.tables.sweep import Row, is_condition
+from tlcl.statistics.accuracy import LEVEL
 from tlcl.statistics.paired import Difference, images_to_tell, paired_difference, together
 from tlcl.system.figures import count, percent, points, signed_interval
 from tlcl.tracking.finished_run import COMPLETE
@@ -17,6 +18,7 @@ from tlcl.tracking.records import read_object
 from tlcl.tracking.sweep_records import POOLED
 
 NAMED = 4  # settings that a sentence names
+Key = TypeVar("Key", bound=Hashable)
 Runs = Mapping[object, Path]  # seed -> run directory
 
 
@@ -68,18 +70,18 @@ def _known(runs: Runs) -> dict[object, Answered]:
 
 
 def compared(first: Runs, others: Mapping[str, Runs]) -> dict[str, Difference]:
-    """Each of the others less the first, p adjusted for their number: see `_raw`."""
-    return together(_raw(first, others))
+    """Each of the others less the first, p adjusted for their number: see `paired_runs`."""
+    return together(paired_runs(first, others))
 
 
-def _raw(first: Runs, others: Mapping[str, Runs]) -> dict[str, Difference]:
+def paired_runs(first: Runs, others: Mapping[Key, Runs]) -> dict[Key, Difference]:
     """Each of the others less the first, over the seeds that both have.
 
     Each is compared on the seeds that the first and it have in common; what shares none, or was tested on other
     images, is left out.
     """
     known = _known(first)
-    found: dict[str, Difference] = {}
+    found: dict[Key, Difference] = {}
     for name, runs in others.items():
         theirs = _known(runs)
         seeds = [seed for seed in known if seed in theirs and known[seed].asked_as(theirs[seed])]
@@ -126,7 +128,7 @@ def all_pairs(runs: Mapping[str, Runs]) -> dict[str, dict[str, Difference]]:
     names, pairs = list(runs), dict[tuple[str, str], Difference]()
     for place, name in enumerate(names):
         rest = {other: runs[other] for other in names[place + 1 :]}
-        pairs |= {(name, other): pair for other, pair in _raw(runs[name], rest).items()}
+        pairs |= {(name, other): pair for other, pair in paired_runs(runs[name], rest).items()}
     found: dict[str, dict[str, Difference]] = {name: {} for name in names}
     for (one, other), pair in together(pairs).items():
         found[one][other], found[other][one] = pair, turned(pair)
@@ -157,7 +159,23 @@ def standing_words(pairs: Mapping[str, Difference], one: str, tests: int = 0) ->
     parts = [f"{_list(names)} {_are(names)} {words}" for words, names in groups.items() if names]
     number = tests or len(pairs)
     adjusted = f", adjusted for {count(number)} comparisons" if number > 1 else ""
-    return f"On the same test images {'; '.join(parts)} (95 %{adjusted})."
+    return f"On the same test images {'; '.join(parts)} (95 %{adjusted}).{_more_images(pairs, one, number)}"
+
+
+def _more_images(pairs: Mapping[str, Difference], one: str, tests: int) -> str:
+    """How many test images would tell the farthest of those that are not told apart from it.
+
+    Of several trainings more images alone would not: their luck stays.
+    """
+    near = {name: pair for name, pair in pairs.items() if not pair.told_apart and pair.seeds == 1}
+    if not near:
+        return ""
+    name, pair = max(near.items(), key=lambda item: abs(item[1].difference))
+    more = images_to_tell(pair.difference, pair.discordant, 1 - (1 - LEVEL) / tests)
+    if more is None or more <= pair.images:
+        return ""
+    gap = points(abs(pair.difference))
+    return f" If {name} is as far from {one} as the {gap} points seen, about {count(more)} images would tell."
 
 
 def _are(names: Sequence[str]) -> str:

@@ -8,13 +8,15 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from tlcl.reports.page import base_context, embedded_plots, render_page
+from tlcl.reports.paired import difference_words, paired_runs, runs_of
 from tlcl.reports.plots.style import save_figures
 from tlcl.reports.plots.sweep import DEPTH, heat_map, lines
 from tlcl.reports.tables.spread import mean_std
 from tlcl.reports.tables.sweep import Row, best_of_each, csv_text, records_of, rows_of
+from tlcl.statistics.paired import Difference, together
 from tlcl.system.files import atomic_write_text
 from tlcl.tracking.finished_run import FinishedRun
-from tlcl.tracking.sweep_records import RunRecord, job_in
+from tlcl.tracking.sweep_records import POOLED, RunRecord, job_in
 
 SIZE, STUDY = "data.train_size", "study.json"
 LAYERWISE, GRID, CONTINUAL, ADAPTATION = "layerwise", "grid", "continual", "adaptation"
@@ -64,18 +66,33 @@ def grid_rows(runs: Sequence[Path]) -> list[Row]:
     for run in map(FinishedRun, runs):
         depth = OmegaConf.select(run.config, DEPTH) if run.complete else None
         if depth is not None:
-            settings = {SIZE: run.summary["train_size"], DEPTH: depth}
+            settings = {SIZE: run.summary["train_size"], DEPTH: depth, POOLED: run.setting("seed")}
             jobs.append(job_in(run.path, run.path.parent, len(jobs), settings))
     return rows_of(jobs, [SIZE, DEPTH])
 
 
-def grid_sentence(rows: Sequence[Row]) -> str:
-    """The grid's finding in words."""
-    parts = []
-    for row in best_of_each(rows, [SIZE]):
+def grid_sentence(rows: Sequence[Row], root: Path) -> str:
+    """The grid's finding in words: what validation chose, and what that brings on the same test images.
+
+    Args:
+        root: directory of the runs.
+    """
+    heads = {row.settings[SIZE]: row for row in rows if row.settings[DEPTH] == 0}
+    chosen, pairs = best_of_each(rows, [SIZE]), dict[object, Difference]()
+    for row in chosen:
+        size = row.settings[SIZE]
+        if row.settings[DEPTH] != 0 and size in heads:
+            pairs |= paired_runs(runs_of(heads[size], root), {size: runs_of(row, root)})
+    adjusted, parts = together(pairs), []
+    for row in chosen:
         size, depth = row.settings[SIZE], row.settings[DEPTH]
         blocks = "the head alone" if depth == 0 else f"the head and the last {depth} blocks"
-        parts.append(f"with {size:,} labels {blocks} ({100 * (mean_std(row.test)[0] or 0):.1f} %)")
+        known = [f"{100 * (mean_std(row.test)[0] or 0):.1f} %"]
+        if size in adjusted:
+            pair = adjusted[size]
+            told = "" if pair.told_apart else ", cannot be told apart"
+            known.append(f"{difference_words(pair)} points over the head alone{told}")
+        parts.append(f"with {size:,} labels {blocks} ({', '.join(known)})")
     return f"Chosen on validation images (in brackets, test accuracy): {'; '.join(parts)}." if parts else ""
 
 
@@ -92,7 +109,7 @@ def write_study_report(root: Path, stopped: Sequence[str]) -> Path:
         figures = {"depth_heatmap": heat_map(rows, DEPTH, SIZE), "depth_curves": lines(rows, DEPTH)}
         save_figures(root / GRID, figures)
         atomic_write_text(root / GRID / "grid.csv", csv_text(records_of(rows)))
-        sentences[GRID] = grid_sentence(rows)
+        sentences[GRID] = grid_sentence(rows, root / GRID / "runs")
     summary = FinishedRun(root / LAYERWISE).summary
     if summary:
         sentences[LAYERWISE] = f"Test accuracy {100 * summary['test_acc']:.1f} % on {summary['test_size']} images."

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tlcl.reports.tables.compare import UPPER
-from tlcl.statistics.accuracy import accuracy_interval
+from tlcl.statistics.accuracy import LEVEL, accuracy_interval, p_beside_one_answer
 from tlcl.system.figures import count, percent, points, points_spread
 
 UPPER_ENDS = (UPPER, "joint", "cumulative")  # methods that see all labels, or all tasks at once
@@ -29,16 +29,17 @@ def accuracy_words(right: int, total: int, of: str = "test images") -> str:
 
 
 def beside_guessing(right: int, total: int, look: Mapping[str, Any]) -> str:
-    """Whether the accuracy is better than that of always answering the class that is largest in training.
+    """Whether more is right, by more than chance, than with always answering the class that is largest in training.
 
     Args:
         look: the summary's, with `answer` and `answer_acc`; without them the sentence is empty.
     """
     if "answer_acc" not in look:
         return ""
-    low, high = accuracy_interval(right, total)
     guess = look["answer_acc"]
-    than = "better than" if low > guess else "worse than" if high < guess else "not clearly better than"
+    guessed = round(guess * total)
+    told = p_beside_one_answer(right, guessed, total) < 1 - LEVEL
+    than = "not clearly better than" if not told else "better than" if right > guessed else "worse than"
     return f'That is {than} always answering "{look["answer"]}", which would be right on {percent(guess)}.'
 
 

@@ -20,6 +20,20 @@ def accuracy_interval(right: int, total: int, level: float = LEVEL) -> tuple[flo
     return float(interval.low), float(interval.high)
 
 
+def p_beside_one_answer(right: int, guessed: int, images: int) -> float:
+    """The largest p that McNemar's exact test can have of a model and of always giving one answer.
+
+    How many of the images that the one answer has right the model has right too is not asked for: the fewer, the
+    larger is p, as on the more images they differ.
+
+    Args:
+        right, guessed: images that the model, and the one answer, have right.
+    """
+    both = max(0, right + guessed - images)
+    won, lost = right - both, guessed - both
+    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+
+
 @dataclass(frozen=True)
 class PairedAccuracy:
     """Two classifiers on the same images.

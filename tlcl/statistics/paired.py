@@ -6,7 +6,7 @@ Pure functions. Of one training each the test is exact (`tlcl.statistics.accurac
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -89,17 +89,44 @@ def paired_difference(first: ArrayLike, second: ArrayLike, level: float = LEVEL)
             images, 1, *means, pair.difference, pair.low, pair.high, pair.p, discordant, level
         )
     gained = other.astype(float) - right.astype(float)
-    difference = float(gained.mean())
-    parts = [(gained.mean(1), seeds), (gained.mean(0), images)]
-    variances = [float(np.var(values, ddof=1)) / count if count > 1 else 0.0 for values, count in parts]
-    total = sum(variances)
-    if total == 0:  # all trainings and all images gain the same, which only their number tells from chance
+    gain = mean_gain(gained, level)
+    if gain.error == 0:  # all trainings and all images gain the same, which only their number tells from chance
         pair = compare_accuracies(right[0], other[0], level)
-        return Difference(images, seeds, *means, difference, pair.low, pair.high, pair.p, discordant, level)
-    own, freedoms = (variances[0], variances[1]), (seeds - 1, max(1, images - 1))
-    p, far = p_value(difference, own, freedoms), reach(own, freedoms, level)
+        gain = Gain(gain.difference, pair.low, pair.high, pair.p, 0.0)
+    return Difference(
+        images, seeds, *means, gain.difference, gain.low, gain.high, gain.p, discordant, level
+    )
+
+
+class Gain(NamedTuple):
+    """A mean gain in -1..1, its confidence interval, the p of one as large by chance, and its standard error."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    error: float
+
+
+def mean_gain(gained: ArrayLike, level: float = LEVEL) -> Gain:
+    """Of several trainings on images: see `paired_difference`, whose gains are -1, 0 and 1; here any in -1..1.
+
+    Args:
+        gained: float (S, N), of at least two trainings; where nothing varies anything is possible.
+    """
+    known = np.asarray(gained, dtype=float)
+    seeds, images = known.shape
+    difference, of_images = float(known.mean()), 0.0
+    if images > 1:
+        of_images = float(np.var(known.mean(0), ddof=1)) / images
+    variances = float(np.var(known.mean(1), ddof=1)) / seeds, of_images
+    error = math.sqrt(sum(variances))
+    if error == 0:
+        return Gain(difference, -1.0, 1.0, 1.0, 0.0)
+    freedoms = seeds - 1, max(1, images - 1)
+    far = reach(variances, freedoms, level)
     low, high = max(-1.0, difference - far), min(1.0, difference + far)
-    return Difference(images, seeds, *means, difference, low, high, p, discordant, level)
+    return Gain(difference, low, high, p_value(difference, variances, freedoms), error)
 
 
 @dataclass(frozen=True)
