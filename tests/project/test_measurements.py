@@ -80,6 +80,26 @@ def test_seeds_of_one_set_are_no_rows() -> None:
     assert depth_claim.trends(found[:24], FAR) == []  # two sets
 
 
+def test_gains_over_all_numbers_of_labels_are_their_means() -> None:
+    found = measured(RISING)
+    rows = {(name, what): gain for name, what, gain in depth_claim.over_sizes(found, FAR)}
+    assert {what for _, what in rows} == set(depth_claim.OVER)
+    for name in FAR:
+        mine = [one for one in found if one["images"] == name]
+        for what, base in depth_claim.OVER.items():
+            setting = depth_claim.deepest(mine[0], what.split()[0])
+            by_hand = np.mean([
+                one["settings"][setting]["acc"] - one["settings"][base or "head"]["acc"] for one in mine
+            ])  # fmt: skip
+            if (name, what) in rows:
+                assert rows[name, what].difference == pytest.approx(by_hand)
+    table = depth_claim.over_sizes_table(depth_claim.over_sizes(found, FAR))
+    expected = holm([gain.p for gain in rows.values()])
+    shown = [cell for row in table.rows for cell in row[2::2]]
+    assert shown == [f"{p:.2g}" for p in expected]
+    assert len(depth_claim.over_sizes(found[:-1], FAR)) == len(rows) - len(depth_claim.OVER)
+
+
 def test_regret_by_hand() -> None:
     """Three settings on four images; halves are the images in turn."""
     rights = {"head": "1001", "1": "1011", "2": "0111"}

@@ -8,7 +8,15 @@ import pytest
 
 from tlcl.errors import UserError
 from tlcl.reports.pair import write_pair
-from tlcl.reports.paired import answered, beside_chosen, compared, pair_sentence, standing_words
+from tlcl.reports.paired import (
+    answered,
+    beside_chosen,
+    compared,
+    difference_words,
+    pair_sentence,
+    standing_words,
+)
+from tlcl.reports.study import grid_sentence
 from tlcl.reports.tables.sweep import chosen, rows_of
 from tlcl.statistics.paired import holm, images_to_tell, paired_difference
 from tlcl.tracking.finished_run import COMPLETE
@@ -80,6 +88,24 @@ def test_a_sweeps_settings_stand_beside_what_validation_chose(tmp_path: Path) ->
         mine = [pairs[id(row)] for row in rows if id(row) in pairs and row.settings["data.train_size"] == size]
         assert [pair.difference for pair in mine] == [pair.difference for pair in expected]
         assert [pair.p for pair in mine] == pytest.approx(holm([pair.p for pair in expected]))
+
+
+def test_the_studys_grid_says_what_the_chosen_depth_brings(tmp_path: Path) -> None:
+    paths = {(size, depth): tmp_path / f"{size}_{depth}" for size in (50, 800) for depth in (0, 2)}
+    right = {(50, 0): hits(0.6, 1), (50, 2): hits(0.62, 1), (800, 0): hits(0.6, 2), (800, 2): hits(0.9, 2)}
+    jobs = [
+        record(
+            run_in(path, right[cell]), tmp_path, number, 0.5 + 0.1 * cell[1],
+            **{"data.train_size": cell[0], "thaw.depth": cell[1], "seed": 0},
+        )
+        for number, (cell, path) in enumerate(paths.items())
+    ]  # fmt: skip
+    said = grid_sentence(rows_of(jobs, ["data.train_size", "thaw.depth"]), tmp_path)
+    pairs = [paired_difference(right[size, 0], right[size, 2]) for size in (50, 800)]
+    assert not pairs[0].told_apart
+    assert pairs[1].told_apart
+    assert f"{difference_words(pairs[0])} points over the head alone, cannot be told apart" in said
+    assert said.endswith(f"{difference_words(pairs[1])} points over the head alone).")
 
 
 def test_words_name_no_winner_without_a_test() -> None:
