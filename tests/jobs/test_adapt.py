@@ -324,6 +324,17 @@ def test_share_of_the_gap_that_is_closed() -> None:
     assert gap_closed(rows[1:]) == gap_closed(rows[:1]) == {}
 
 
+def test_a_comparison_has_methods_beside_each_other_by_either_choice_of_the_epoch(tmp_path: Path) -> None:
+    methods = "compare.methods=[mmd,'mmd validator=source_entropy','mmd weight=2']"
+    config = parse_config(config_of(tmp_path, "compare=adaptation", methods))
+    runs = {run.settings["method"]: run.config for run in compare.children(config, tmp_path)}
+    found = {text: (run.adaptation.validator, run.trainer.select) for text, run in runs.items() if run.adaptation}
+    assert found == {
+        "mmd": ("last", "last"), "mmd validator=source_entropy": ("source_entropy", "best"),
+        "mmd weight=2": ("last", "last"),
+    }  # fmt: skip
+
+
 def test_comparison_names_a_method_that_is_none(tmp_path: Path) -> None:
     config = config_of(tmp_path, "compare=adaptation", "compare.methods=[er]")
     with pytest.raises(UserError, match=r"names 'er'; the methods are adabn, bnm, ccsa, .*, target_oracle$"):

@@ -1,7 +1,7 @@
 """Several methods with several seeds, a run directory each; one table, one plot of curves, one report."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,13 @@ def optim_changes(text: str) -> DictConfig:
         raise UserError(f"compare.methods: {text!r} cannot be read: {str(error).splitlines()[0]}") from None
 
 
+def _tested_epoch(group: Mapping[str, Any], text: str) -> DictConfig:
+    """`trainer.select` of a method whose text names its validator, so that both ways stand beside each other."""
+    named = any(change.startswith("validator=") for change in text.split()[1:])
+    select = "last" if group.get("validator") == "last" else "best"
+    return OmegaConf.create({"trainer": {"select": select}} if named else {})
+
+
 def run_name(text: str, seed: int) -> str:
     """The folder of one run: `er buffer_size=500`, 1 -> `er_buffer_size=500_seed1`, whatever the text."""
     return f"{'_'.join(text.split())}_seed{seed}".replace("%", "%25").replace("/", "%2F")
@@ -101,8 +108,9 @@ def children(config: Config, root: Path, weight: float = 1.0) -> list[PlannedRun
         for text in methods:
             path = root / "runs" / run_name(text, seed)
             own = {"name": f"{config.name} {text}", "seed": seed, "run_dir": str(path), "compare": None}
-            record = {**config_record(config), **own, family.methods: method_group(text, family)}
-            changed = OmegaConf.merge(record, optim_changes(text))
+            group = method_group(text, family)
+            record = {**config_record(config), **own, family.methods: group}
+            changed = OmegaConf.merge(record, optim_changes(text), _tested_epoch(group, text))
             assert isinstance(changed, DictConfig)
             child = parse_config(changed)
             runs.append(PlannedRun(path, child, {"method": text, "seed": seed}, weight))
