@@ -33,7 +33,7 @@ from tlcl.models.build import build_model
 from tlcl.prefix_cache.activations import Keeping
 from tlcl.reports.asked import asked_by
 from tlcl.reports.how_deep import commands_of, table_lines, verdict, write_how_deep_report
-from tlcl.reports.plots.how_deep import gains_figure
+from tlcl.reports.plots.how_deep import gains_figure, learning_curve
 from tlcl.reports.sweep import write_sweep_report
 from tlcl.tracking.records import read_lines
 
@@ -70,6 +70,16 @@ def test_a_point_is_filled_where_it_could_be_recommended() -> None:
     (axes,) = gains_figure({"settings": rows, "chosen": "1", "images": 100}).axes
     faces = [line.get_markerfacecolor() for line in axes.lines if line.get_marker() == "o"]
     assert [face == "white" for face in faces] == [False, True]
+
+
+def test_a_point_of_the_learning_curve_is_hollow_where_the_head_may_do_as_well() -> None:
+    point = {"head": 0.5, "head_interval": (0.4, 0.6), "deeper": 0.6, "deeper_interval": (0.5, 0.7)}
+    points = [{**point, "labels": 10, "told": False}, {**point, "labels": 20, "told": True}]
+    (axes,) = learning_curve(points, "deeper").axes
+    (hollow,) = (line for line in axes.lines if line.get_markerfacecolor() == "white")
+    assert list(hollow.get_xdata()) == [10]
+    before = [{**point, "labels": 10}, {**point, "labels": 20}]  # a record of before
+    assert not any(line.get_markerfacecolor() == "white" for line in learning_curve(before, "x").axes[0].lines)
 
 
 def test_the_record_is_what_the_answers_say(raced: Path) -> None:
@@ -113,6 +123,10 @@ def test_deeper_is_recommended_where_it_is_better(raced: Path) -> None:
     assert "Retrain" in verdict(found)
     assert [point["labels"] for point in found["curve"]] == [75, 150, 300]
     assert all(point["deeper"] is not None for point in found["curve"])
+    for point in found["curve"]:
+        assert point["gain"] == pytest.approx(point["deeper"] - point["head"])
+        assert point["gain_interval"][0] <= point["gain"] <= point["gain_interval"][1]
+        assert not point["told"] or point["gain_interval"][0] > 0
     page = (raced / "report.html").read_text()
     assert verdict(found).split(":")[0] in page
     assert (raced / "plots" / "gains.png").is_file()

@@ -23,6 +23,7 @@ from tlcl.jobs.first_answer import FirstAnswer
 from tlcl.jobs.shared_start import SharedStart
 from tlcl.prefix_cache.activations import Keeping
 from tlcl.statistics.accuracy import accuracy_interval
+from tlcl.statistics.paired import Difference, paired_difference, together
 from tlcl.statistics.racing import FEWEST, starters, survivors
 from tlcl.tracking.records import RunDirectory, read_lines
 
@@ -212,9 +213,13 @@ class Race:
         return alive
 
     def curve(self, setting: str | None) -> list[dict[str, Any]]:
-        """Accuracy of the head, and of the setting, trained on shares of the labels: on the first two folds."""
+        """Accuracy of the head, and of the setting, trained on shares of the labels: on the first two folds.
+
+        Where both answer, the gain with its interval, and whether it is `told` apart, all shares tested together.
+        """
         one = next((one for one in self.field if one.name == setting), None)
-        points = []
+        points: list[dict[str, Any]] = []
+        pairs: dict[int, Difference] = {}
         for share in sorted({*self.keys.curve, 1.0}):
             heads, deeper, used = [], [], 0
             for fold in range(min(CURVE_FOLDS, len(self.folds))):
@@ -232,7 +237,11 @@ class Race:
                 theirs = np.concatenate(deeper)
                 point["deeper"] = float(theirs.mean())
                 point["deeper_interval"] = accuracy_interval(int(theirs.sum()), len(theirs))
+                pairs[len(points)] = paired_difference(right > 0, theirs > 0)
             points.append(point)
+        for place, pair in together(pairs).items():
+            gain = {"gain": pair.difference, "gain_interval": (pair.low, pair.high), "told": pair.told_apart}
+            points[place] |= gain
         return points
 
     def _share(self, rows: Tensor, share: float, fold: int) -> Tensor:

@@ -24,7 +24,8 @@ CAPTIONS = {
     "intervals. Filled: better than the head alone, with all settings tested together. Hollow: not. Orange: "
     "recommended, as a finding or as a guess. Small: left the race early, on fewer images.",
     "learning_curve": "Accuracy on the held-out images of the first two folds by the number of labelled images "
-    "trained on; the bands are 95 % intervals.",
+    "trained on; the bands are 95 % intervals of each by itself. Hollow: cannot be told apart from the head alone "
+    "on the same images, with all numbers of labels tested together.",
 }
 ALTERNATIVES = {
     "gains": "Points with intervals: gain over the head alone of each setting; its figures are in the table",

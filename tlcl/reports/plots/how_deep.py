@@ -52,7 +52,12 @@ def learning_curve(points: Sequence[Mapping[str, Any]], deeper: str) -> Figure:
         if not known:
             continue
         places = [point["labels"] for point in known]
-        axes.plot(places, [point[key] for point in known], marker=marker, color=colour, linewidth=2, label=name)
+        heights = [point[key] for point in known]
+        axes.plot(places, heights, marker=marker, color=colour, linewidth=2, label=name)
+        alike = [(place, height) for place, height, point in zip(places, heights, known, strict=True)
+                 if key == "deeper" and not point.get("told", True)]  # fmt: skip
+        if alike:  # what the head alone may do as well is hollow
+            axes.plot(*zip(*alike, strict=True), marker=marker, color=colour, linestyle="", markerfacecolor="white")
         low, high = zip(*(point[f"{key}_interval"] for point in known), strict=True)
         axes.fill_between(places, low, high, color=colour, alpha=0.12, linewidth=0)
     axes.set_xscale("log")
