@@ -9,17 +9,19 @@ from tlcl.jobs.race import Race
 from tlcl.statistics.accuracy import LEVEL, accuracy_interval
 from tlcl.statistics.behrens_fisher import reach
 from tlcl.statistics.paired import images_to_tell, max_t, paired_difference
+from tlcl.statistics.racing import expected_gain
 
-WORTH = 0.005  # of the gain that is guessed at: half a point of accuracy
+WORTH = 0.005  # of the gain that is expected of a guess: half a point of accuracy
+# Mean and standard deviation of gains over the head alone, about what two networks had on eight sets of images and
+# 50 to 2,500 labels (the grids of benchmarks.depth_claim, and of benchmarks.depth_race with seed 10).
+DEPTHS, SURGICAL = (0.03, 0.04), (-0.01, 0.03)
 MOST = 20  # times as many labels as there are; more are not named
 
 
 def race_record(race: Race, labelled: int) -> dict[str, Any]:
     """Of a race that has been run.
 
-    Recommended is the finalist with the largest gain of those that are told apart from the head alone, by the test
-    of all settings together and by its own interval (`better`). If none is, it is the one with the largest gain,
-    as the better guess, where that is `WORTH` at least; else the head.
+    See `recommended` for what is chosen.
 
     Args:
         labelled: images there are, of which some take part.
@@ -28,9 +30,7 @@ def race_record(race: Race, labelled: int) -> dict[str, Any]:
     rows = [_row(race, number, float(p)) for number, p in enumerate(adjusted)]
     head = int(race.head_right.sum())
     low, high = accuracy_interval(head, race.images)
-    finals = [row for row in rows if row["setting"] in race.finalists and row["gain"] is not None]
-    ahead = [row for row in finals if row["better"]] or [row for row in finals if row["gain"] >= WORTH]
-    chosen = max(ahead, key=lambda row: row["gain"], default=None)  # among equals the cheapest
+    chosen = recommended(rows, race.images)
     asked = [row for row in rows if row["gain"] is not None]
     nearest = max(asked, key=lambda row: (row["asked"], row["gain"]), default=None)
     open_one, more = chosen or nearest, None
@@ -53,6 +53,21 @@ def race_record(race: Race, labelled: int) -> dict[str, Any]:
     }
 
 
+def recommended(rows: Sequence[dict[str, Any]], images: int) -> dict[str, Any] | None:
+    """The row of the setting to train; None: the head alone stays.
+
+    Of those that were asked about all images: what is told apart from the head alone, by the test of all settings
+    together and by its own interval (`better`), with the largest gain; if none is, what the largest gain is
+    `expected` of, as the better guess, where that is `WORTH` at least.
+    """
+    finals = [row for row in rows if row["gain"] is not None and row["asked"] == images]
+    found = [row for row in finals if row["better"]]
+    if found:
+        return max(found, key=lambda row: row["gain"])  # among equals the cheapest
+    guesses = [row for row in finals if row["expected"] >= WORTH]
+    return max(guesses, key=lambda row: row["expected"], default=None)
+
+
 def _row(race: Race, number: int, p: float) -> dict[str, Any]:
     """Gain, interval, p with all settings together, whether it is better by both, means of seconds, why it left.
 
@@ -64,7 +79,8 @@ def _row(race: Race, number: int, p: float) -> dict[str, Any]:
     row: dict[str, Any] = {
         "setting": one.name, "depth": one.depth, "words": one.words, "overrides": list(one.overrides),
         "asked": int(known.sum()), "gain": None, "low": None, "high": None, "p": None, "discordant": None,
-        "better": False, "seconds": None, "bytes": None, "epochs": None, "out": race.out.get(one.name),
+        "expected": None, "better": False, "seconds": None, "bytes": None, "epochs": None,
+        "out": race.out.get(one.name),
     }  # fmt: skip
     if mine and known.any():
         head = race.head_right[known] > 0
@@ -75,10 +91,16 @@ def _row(race: Race, number: int, p: float) -> dict[str, Any]:
             low, high = min(low, max(-1.0, pair.difference - far)), max(high, min(1.0, pair.difference + far))
         row |= {
             "gain": pair.difference, "low": low, "high": high, "p": p, "discordant": pair.discordant,
+            "expected": expected_of(one.depth is not None, pair.difference, pair.discordant, pair.images),
             "better": bool(known.all()) and p < 1 - LEVEL and low > 0, "seconds": seconds,
             "bytes": mine[0].bytes, "epochs": mine[0].epochs,
         }  # fmt: skip
     return row
+
+
+def expected_of(depth: bool, gain: float, discordant: float, images: int) -> float:
+    """See `expected_gain`; surgical sets mostly gain nothing."""
+    return expected_gain(gain, discordant, images, DEPTHS if depth else SURGICAL)
 
 
 def reach_over_folds(gains: np.ndarray, sizes: Sequence[int], level: float = LEVEL) -> float:

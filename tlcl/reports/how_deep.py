@@ -99,7 +99,7 @@ def verdict(summary: Mapping[str, Any]) -> str:
         p = f" (p = {row['p']:.2g}{together})" if row["low"] > 0 else ""
         guess = (
             f"Deeper cannot be told apart from the head alone. The better guess is to retrain {_what(row)}: "
-            f"{interval_words(row)} points {on}{p}."
+            f"{interval_words(row)} points {on}{p}{_expected_words(row)}."
         )
         return guess + _more_words(race)
     if (row["out"] or {}).get("why") == "stopped":
@@ -112,6 +112,14 @@ def verdict(summary: Mapping[str, Any]) -> str:
         f"points {on}."
     )
     return said + _more_words(race)
+
+
+def _expected_words(row: Mapping[str, Any]) -> str:
+    """`, +2.1 expected ...`; empty for races of before."""
+    if row.get("expected") is None:
+        return ""
+    sign = "+" if row["expected"] >= 0 else "-"
+    return f", {sign}{points(abs(row['expected']))} expected together with what such depths gained on other images"
 
 
 def _held_out(row: Mapping[str, Any], race: Mapping[str, Any]) -> str:

@@ -52,6 +52,24 @@ def chance_to_gain(gained: np.ndarray, images: int) -> float:
     return float(norm.cdf(mean * images / math.sqrt(apart * (images - asked) * images / asked)))
 
 
+def expected_gain(gain: float, discordant: float, images: int, elsewhere: tuple[float, float]) -> float:
+    """The mean of what the gain over a reference may be, given what was seen and what was gained on other images.
+
+    Both are taken as normal, so that each weighs by the inverse of its variance (Lindley & Smith 1972, "Bayes
+    estimates for the linear model"): of few images what was seen says little, of thousands nearly all.
+
+    Args:
+        gain: that was seen, in -1..1.
+        discordant: share of the images on which one of the two alone was right.
+        images: on which that was seen.
+        elsewhere: mean and standard deviation of gains on other sets of images.
+    """
+    mean, deviation = elsewhere
+    # One answer more, half of it different, as for `chance_to_gain`.
+    variance = (discordant * images + 0.5) / (images + 1) / images
+    return (gain / variance + mean / deviation**2) / (1 / variance + 1 / deviation**2)
+
+
 def survivors(
     gains: ArrayLike, alive: Sequence[int], folds_done: int, images: int
 ) -> tuple[list[int], dict[int, str]]:
