@@ -5,7 +5,6 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -348,28 +347,28 @@ def test_few_images_tell_nothing_and_long_shots_are_asked_only_where_they_are_na
 class Raced:
     """What a race leaves to its record: gains of three settings over a head that is right where a `-` stands."""
 
-    def __init__(self, *rows: str, finalists: Sequence[str]) -> None:
+    def __init__(self, *rows: str) -> None:
         gains = np.array([[{"+": 1.0, "-": -1.0, "0": 0.0, ".": np.nan}[one] for one in row] for row in rows])
         dealt = np.arange(gains.shape[1]) % 6  # each image to the next fold
         self.gains = gains[:, dealt.argsort(kind="stable")]
         self.folds = [range((dealt == fold).sum()) for fold in range(6)]
         self.field = candidates([1, 2, "all"], NAMES)[: len(rows)]
-        self.images, self.finalists = self.gains.shape[1], list(finalists)
+        self.images = self.gains.shape[1]
         self.head_right = (np.nan_to_num(self.gains).min(0) < 0).astype(float)
         self.raced = [Asked(one.name, 0, 1.0, "", 2.0, 100, 9) for one in self.field]
         self.out: dict[str, Any] = {}
         self.config = SimpleNamespace(seed=0)
 
 
-def said_of(*rows: str, finalists: Sequence[str], labelled: int = 50) -> tuple[dict[str, Any], str]:
-    race = Raced(*rows, finalists=finalists)
+def said_of(*rows: str, labelled: int = 50) -> tuple[dict[str, Any], str]:
+    race = Raced(*rows)
     record = race_record(race, labelled)  # type: ignore[arg-type]
     return record, verdict({"race": record})
 
 
 def test_what_cannot_be_told_apart_is_called_a_guess() -> None:
     """Six for and one against of 50: exact two-sided p is 0.125. The command of the guess, and that of the head."""
-    record, said = said_of("+" * 6 + "-" + "0" * 43, "+" * 3 + "000-" + "0" * 43, finalists=["1", "2"])
+    record, said = said_of("+" * 6 + "-" + "0" * 43, "+" * 3 + "000-" + "0" * 43)
     assert (record["chosen"], record["settings"][0]["better"]) == ("1", False)
     assert said.startswith(
         "Deeper cannot be told apart from the head alone. The better guess is to retrain from layer4 on (depth 1): "
@@ -387,7 +386,7 @@ def test_what_cannot_be_told_apart_is_called_a_guess() -> None:
 
 def test_what_is_told_apart_goes_before_what_only_looks_better() -> None:
     """Seven for and none against; fifteen for and seven against gains more, and could be chance."""
-    record, said = said_of("+" * 7 + "0" * 43, "+" * 15 + "-" * 7 + "0" * 28, finalists=["1", "2"])
+    record, said = said_of("+" * 7 + "0" * 43, "+" * 15 + "-" * 7 + "0" * 28)
     gains = [row["gain"] for row in record["settings"]]
     assert gains == pytest.approx([0.14, 0.16])
     assert [row["better"] for row in record["settings"]] == [True, False]
@@ -400,7 +399,7 @@ def test_what_is_told_apart_goes_before_what_only_looks_better() -> None:
 def test_what_one_lucky_training_gains_is_no_finding() -> None:
     """Eight for and none against: all in one fold, or over all of them."""
     luck = ("+" + "0" * 5) * 8 + "00"
-    record, said = said_of(luck, finalists=["1"])
+    record, said = said_of(luck)
     (row,) = record["settings"]
     assert (row["p"] < 0.02, row["better"], row["gain"]) == (True, False, 0.16)
     images, folds = 0.16 * 0.84 / 49, np.var([8 / 9, 0, 0, 0, 0, 0], ddof=1) / 6
@@ -408,12 +407,12 @@ def test_what_one_lucky_training_gains_is_no_finding() -> None:
     drawn = sum(np.sqrt(part) * random.standard_t(free, 400_000) for part, free in parts)
     assert 0.16 - row["low"] == pytest.approx(np.quantile(np.abs(drawn), 0.95), rel=0.01)
     assert said.startswith("Deeper cannot be told apart from the head alone. The better guess")
-    record, said = said_of("+" * 8 + "0" * 42, finalists=["1"])
+    record, said = said_of("+" * 8 + "0" * 42)
     assert record["settings"][0]["better"]
 
 
 def test_nothing_expected_keeps_the_head() -> None:
-    record, said = said_of("+" * 26 + "-" * 24 + "0" * 950, "+" + "." * 999, finalists=["1"], labelled=1000)
+    record, said = said_of("+" * 26 + "-" * 24 + "0" * 950, "+" + "." * 999, labelled=1000)
     # Of a thousand images a gain of 0.2 points weighs 32 times as much as the 3 +- 4 points of elsewhere.
     variance = (50 + 0.5) / 1001 / 1000
     expected = (0.002 / variance + 0.03 / 0.04**2) / (1 / variance + 1 / 0.04**2)
@@ -427,24 +426,24 @@ def test_nothing_expected_keeps_the_head() -> None:
 
 
 def test_of_few_images_what_was_gained_elsewhere_says_more_than_they_do() -> None:
-    record, said = said_of("+" * 3 + "-" * 4 + "0" * 43, finalists=["1"])
+    record, said = said_of("+" * 3 + "-" * 4 + "0" * 43)
     variance = (7 + 0.5) / 51 / 50
     expected = (-0.02 / variance + 0.03 / 0.04**2) / (1 / variance + 1 / 0.04**2)
     assert (record["chosen"], record["settings"][0]["expected"]) == ("1", pytest.approx(expected))
     assert "to retrain from layer4 on (depth 1): -2.0 (" in said
-    more = f"+{100 * expected:.1f} expected together with what such depths gained on other images."
-    assert said.endswith(f"points on 50 held-out images, {more}")
-    record, said = said_of("-" * 9 + "0" * 41, finalists=["1"])
+    more = f"with what such depths gained on other images, +{100 * expected:.1f} are expected."
+    assert said.endswith(f"points on 50 held-out images; so few images say little; {more}")
+    record, said = said_of("-" * 9 + "0" * 41)
     assert record["chosen"] is None
 
 
 def test_a_setting_that_was_not_asked_everything_is_no_finding() -> None:
     """Nineteen for and none against, then no memory was left: nothing is said of it but what happened."""
-    record, said = said_of("+" * 19 + "." * 31, "0" * 50, finalists=["2"])
+    record, said = said_of("+" * 19 + "." * 31, "0" * 50)
     assert record["settings"][0]["p"] < 0.001
     assert not record["settings"][0]["better"]
     assert record["chosen"] is None
-    race = Raced("+" * 19 + "." * 31, finalists=[])
+    race = Raced("+" * 19 + "." * 31)
     race.out["1"] = {"why": "stopped", "after": 3}
     said = verdict({"race": race_record(race, 50)})  # type: ignore[arg-type]
     assert said.startswith("Keep the head: from layer4 on (depth 1), with +100.0 (")
@@ -453,17 +452,17 @@ def test_a_setting_that_was_not_asked_everything_is_no_finding() -> None:
 
 def test_what_was_not_asked_has_no_say() -> None:
     """Neither in how many are tested together, nor in how many labels would tell."""
-    record, said = said_of("+" * 7 + "0" * 43, "." * 50, finalists=["1"])
+    record, said = said_of("+" * 7 + "0" * 43, "." * 50)
     assert "more than chance (p = " in said
-    record, _ = said_of("+" * 6 + "-" + "0" * 43, "." * 50, finalists=["1"])
+    record, _ = said_of("+" * 6 + "-" + "0" * 43, "." * 50)
     needed = ((norm.ppf(0.975) * 0.14**0.5 + norm.ppf(0.8) * 0.13**0.5) / 0.1) ** 2
     assert record["more_labels"] == int(np.ceil(needed)) - 50
 
 
 def test_of_some_of_the_labelled_images_no_more_are_named() -> None:
-    record, said = said_of("+" * 6 + "-" + "0" * 43, finalists=["1"], labelled=80)
+    record, said = said_of("+" * 6 + "-" + "0" * 43, labelled=80)
     assert record["more_labels"] is None
-    assert "points on 50 held-out images (50 of the 80 labelled), " in said
+    assert "points on 50 held-out images (50 of the 80 labelled); " in said
 
 
 def test_a_race_that_began_with_all_of_them_goes_on_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -500,5 +499,5 @@ def test_a_guess_is_called_one_on_the_page(raced: Path, tmp_path: Path) -> None:
 
 
 def test_among_equal_guesses_the_cheapest() -> None:
-    record, _ = said_of("+" + "0" * 49, "0+" + "0" * 48, finalists=["1", "2"])
+    record, _ = said_of("+" + "0" * 49, "0+" + "0" * 48)
     assert record["chosen"] == "1"

@@ -1,5 +1,7 @@
 """The first sentences of the pages, against figures counted by hand; intervals are Wilson's (1927)."""
 
+from math import comb
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,8 @@ from tlcl.reports.verdict import (
     confused_words,
     continual_verdict,
     finetuning_verdict,
-    largest_class,
     model_words,
+    one_answer,
 )
 
 
@@ -33,24 +35,34 @@ def test_accuracy_and_its_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("guess", "word"), [(0.5, "better than"), (0.9, "not clearly better than"), (0.99, "worse than")]
-)
-def test_an_accuracy_is_held_against_guessing(guess: float, word: str) -> None:
-    """Of 153 images 140 are right, 86.0 to 95.0 %."""
-    said = beside_guessing(140, 153, {"answer": "ants", "answer_acc": guess})
-    assert said == f'That is {word} always answering "ants", which would be right on {100 * guess:.1f} %.'
+    ("right", "guessed", "both", "word"),
+    [(140, 77, 70, "better than"), (140, 138, 130, "not clearly better than"), (120, 140, 115, "worse than"),
+     (60, 45, 40, "better than"), (10, 10, 10, "not clearly better than")],
+)  # fmt: skip
+def test_an_accuracy_is_held_against_guessing(right: int, guessed: int, both: int, word: str) -> None:
+    """By McNemar's exact test: of 153 images, those that one of the two alone has right."""
+    look = {"answer": "ants", "answer_acc": guessed / 153, "both": both}
+    won, lost = right - both, guessed - both
+    p = min(1, 2 * sum(comb(won + lost, k) for k in range(min(won, lost) + 1)) / 2 ** (won + lost))
+    assert (p < 0.05) == (word != "not clearly better than")
+    said = beside_guessing(right, 153, look)
+    assert said == f'That is {word} always answering "ants", which would be right on {100 * guessed / 153:.1f} %.'
     assert beside_guessing(140, 153, {}) == ""
 
 
-def test_the_largest_class() -> None:
-    found = largest_class(np.array([2, 2, 0, 1]), ["a", "b", "c"])
-    assert found == {"answer": "c", "answer_acc": 0.5}
-    assert largest_class(np.array([], dtype=int), ["a"]) == {}
+def test_what_one_answer_comes_to() -> None:
+    tested = SimpleNamespace(
+        labels=np.array([2, 2, 0, 1]), classes=["a", "b", "c"], probabilities=np.eye(3)[[2, 0, 0, 2]]
+    )
+    assert one_answer(tested) == {"answer": "c", "answer_acc": 0.5, "both": 1}  # type: ignore[arg-type]
+    assert one_answer(tested, "a") == {"answer": "a", "answer_acc": 0.25, "both": 1}  # type: ignore[arg-type]
+    nothing = SimpleNamespace(labels=np.array([], dtype=int), classes=["a"], probabilities=np.zeros((0, 1)))
+    assert one_answer(nothing) == {}  # type: ignore[arg-type]
 
 
 def test_what_a_finetuning_says() -> None:
     assert model_words("net", {"trained_blocks": ["head"]}) == "net with a new head, all else frozen"
-    summary = {"trained_blocks": ["layer4", "head"], "look": {"answer": "a", "answer_acc": 0.25}}
+    summary = {"trained_blocks": ["layer4", "head"], "look": {"answer": "a", "answer_acc": 0.25, "both": 20}}
     said = finetuning_verdict("net", summary, 80, 100, [("a", "b", 1_200), ("b", "a", 1)])
     assert said.startswith("net, layer4, head retrained: 80.0 % of 100 test images are right")
     assert said.endswith('which would be right on 25.0 %. Most often it takes "a" for "b": 1,200 images.')
@@ -62,7 +74,7 @@ def test_what_continual_and_adaptation_runs_say() -> None:
     continual: dict[str, Any] = {
         "test_size": 400, "final_accuracy": 0.1975, "method": {"name": "naive"}, "forgetting": 0.990625,
     }  # fmt: skip
-    said = continual_verdict(continual, 5, {"answer": "1", "answer_acc": 0.1025})
+    said = continual_verdict(continual, 5, {"answer": "1", "answer_acc": 0.1025, "both": 10})
     assert said.startswith("naive, after 5 tasks: 19.8 % of 400 test images are right")
     assert "better than always answering" in said
     assert said.endswith("The earlier tasks lost 99.1 points of their accuracy on average.")

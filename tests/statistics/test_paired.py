@@ -96,6 +96,8 @@ def test_a_mean_gain_is_that_of_paired_answers_and_of_any_others():
     latin = paired_difference([[False, True], [True, False]], np.ones((2, 2), bool))
     assert latin.difference == 0.5
     assert not latin.told_apart
+    thirds = paired_difference(np.zeros((7, 7), bool), np.eye(7, dtype=bool))  # the same, not to the last bit
+    assert not thirds.told_apart
     one = paired_difference([[False], [True], [False]], [[True], [True], [True]])
     assert (one.images, one.told_apart) == (1, False)
     assert mean_gain(np.full((3, 4), 0.5)).p == 1

@@ -79,7 +79,6 @@ class Race:
         out: by name, why and after which fold a setting left.
         head_right: float (N,), 1 where the head alone is right, of the folds' images one after the other.
         gains: float (M, N), of each setting over it: -1, 0 or 1; NaN where it was not asked.
-        finalists: those that were asked about every image.
     """
 
     def __init__(self, config: Config, directory: RunDirectory, first: FirstAnswer, start: SharedStart) -> None:
@@ -94,7 +93,6 @@ class Race:
         self.out: dict[str, dict[str, Any]] = {}
         self.raced: list[Asked] = []
         self.head_right, self.gains = np.empty(0), np.empty((0, 0))
-        self.finalists: list[str] = []
 
     def run(self) -> None:
         """Race, or what is left of it."""
@@ -124,7 +122,7 @@ class Race:
                 alive = self._left(gains, alive, fold)
                 if not alive:
                     break
-        self.gains, self.finalists = gains, [self.field[model].name for model in alive]
+        self.gains = gains
 
     def _starters(self) -> list[int]:
         everybody = list(range(len(self.field)))

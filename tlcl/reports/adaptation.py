@@ -7,7 +7,7 @@ from tlcl.reports.finetune import ALTERNATIVES as FINETUNING_ALTERNATIVES
 from tlcl.reports.finetune import RECORDS as FINETUNING_RECORDS
 from tlcl.reports.next_steps import adaptation_step, recorded_path, resume_commands, use_commands
 from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page, tested_context
-from tlcl.reports.verdict import adaptation_verdict, largest_class
+from tlcl.reports.verdict import adaptation_verdict, one_answer
 from tlcl.tracking.finished_run import FinishedRun
 
 CAPTIONS = {
@@ -47,6 +47,6 @@ def write_adaptation_report(run_dir: Path) -> Path:
         "commands": [*use_commands(path), ("compare the methods", compare)] if summary else resume_commands(path),
     }
     if summary:
-        guess = {} if tested is None else largest_class(tested.labels, tested.classes)
+        guess = {} if tested is None else one_answer(tested)
         context |= {"verdict": adaptation_verdict(summary, guess), "advice": adaptation_step(summary)}
     return render_page(run_dir, "adaptation.html.j2", context)

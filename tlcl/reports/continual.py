@@ -17,7 +17,7 @@ from tlcl.reports.page import (
     render_page,
     worst_first,
 )
-from tlcl.reports.verdict import continual_verdict, largest_class
+from tlcl.reports.verdict import continual_verdict, one_answer
 from tlcl.tracking.accuracy_matrix import MATRIX, task_names
 from tlcl.tracking.finished_run import FinishedRun
 
@@ -91,7 +91,7 @@ def write_continual_report(run_dir: Path) -> Path:
     told = None not in [summary.get(key) for key in ("final_accuracy", "test_size", "method")]
     if measured is not None and told:
         within = summary.get("scenario") == "task_incremental"  # only the classes of the image's task are answered
-        guess = {} if within or tested is None else largest_class(tested.labels, tested.classes)
+        guess = {} if within or tested is None else one_answer(tested)
         context["verdict"] = continual_verdict(summary, len(measured.tasks), guess)
         context["advice"] = continual_step(summary)
     return render_page(run_dir, "continual.html.j2", context)

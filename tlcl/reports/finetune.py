@@ -18,7 +18,7 @@ from tlcl.reports.page import (
 from tlcl.reports.plots.cka import comparable_blocks, left_out
 from tlcl.reports.plots.reliability import reliability_caption
 from tlcl.reports.tested_blocks import blocks_not_in_checkpoint, of_tested_weights
-from tlcl.reports.verdict import finetuning_verdict, largest_class
+from tlcl.reports.verdict import finetuning_verdict, one_answer
 from tlcl.tracking.calibration import CALIBRATION
 from tlcl.tracking.finished_run import FinishedRun
 
@@ -98,7 +98,8 @@ def write_report(run_dir: Path) -> Path:
         size = len(tested.labels)
         context["test_acc"], context["test_size"] = right_answers(tested) / max(1, size), size
         if summary:
-            known = {"look": largest_class(tested.labels, tested.classes), **tested_weights}
+            guess = one_answer(tested, (tested_weights.get("look") or {}).get("answer"))
+            known = {**tested_weights, "look": guess}
             backbone = str(run.setting("model.arch") or run.setting("model.name") or "network")
             context["verdict"] = finetuning_verdict(backbone, known, right_answers(tested), size, context["pairs"])
             context["advice"] = next_step({**summary, "test_acc": context["test_acc"], "test_size": size})

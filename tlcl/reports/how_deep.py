@@ -25,7 +25,7 @@ CAPTIONS = {
     "recommended, as a finding or as a guess. Small: left the race early, on fewer images.",
     "learning_curve": "Accuracy on the held-out images of the first two folds by the number of labelled images "
     "trained on; the bands are 95 % intervals of each by itself. Hollow: cannot be told apart from the head alone "
-    "on the same images, with all numbers of labels tested together.",
+    "on the same images, with all numbers of labels tested together. The luck of the two trainings is not counted.",
 }
 ALTERNATIVES = {
     "gains": "Points with intervals: gain over the head alone of each setting; its figures are in the table",
@@ -115,11 +115,13 @@ def verdict(summary: Mapping[str, Any]) -> str:
 
 
 def _expected_words(row: Mapping[str, Any]) -> str:
-    """`, +2.1 expected ...`; empty for races of before."""
+    """What is expected of a guess; empty for races of before."""
     if row.get("expected") is None:
         return ""
+    such = "depths" if row["depth"] is not None else "sets of blocks"
     sign = "+" if row["expected"] >= 0 else "-"
-    return f", {sign}{points(abs(row['expected']))} expected together with what such depths gained on other images"
+    few = "so few images say little; " if row["gain"] <= 0 else ""
+    return f"; {few}with what such {such} gained on other images, {sign}{points(abs(row['expected']))} are expected"
 
 
 def _held_out(row: Mapping[str, Any], race: Mapping[str, Any]) -> str:

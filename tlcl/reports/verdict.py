@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
 from tlcl.reports.tables.compare import UPPER
-from tlcl.statistics.accuracy import LEVEL, accuracy_interval, p_beside_one_answer
+from tlcl.statistics.accuracy import LEVEL, accuracy_interval
 from tlcl.system.figures import count, percent, points, points_spread
+from tlcl.tracking.predictions import Predictions
 
 UPPER_ENDS = (UPPER, "joint", "cumulative")  # methods that see all labels, or all tasks at once
 Pair = tuple[str, str, int]
@@ -32,14 +34,15 @@ def beside_guessing(right: int, total: int, look: Mapping[str, Any]) -> str:
     """Whether more is right, by more than chance, than with always answering the class that is largest in training.
 
     Args:
-        look: the summary's, with `answer` and `answer_acc`; without them the sentence is empty.
+        look: as `one_answer` gives it; empty: so is the sentence.
     """
     if "answer_acc" not in look:
         return ""
     guess = look["answer_acc"]
-    guessed = round(guess * total)
-    told = p_beside_one_answer(right, guessed, total) < 1 - LEVEL
-    than = "not clearly better than" if not told else "better than" if right > guessed else "worse than"
+    lost = round(guess * total) - look["both"]
+    won = right - look["both"]
+    told = won + lost > 0 and binomtest(won, won + lost).pvalue < 1 - LEVEL  # McNemar's exact test
+    than = "not clearly better than" if not told else "better than" if won > lost else "worse than"
     return f'That is {than} always answering "{look["answer"]}", which would be right on {percent(guess)}.'
 
 
@@ -68,19 +71,30 @@ def finetuning_verdict(
     return " ".join(part for part in parts if part)
 
 
-def largest_class(labels: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """Of test labels int (N,): the most frequent class and its share, under the keys of a look at the images."""
+def one_answer(tested: Predictions, answer: str | None = None) -> dict[str, Any]:
+    """What always giving one answer to the test images comes to; empty without images.
+
+    Args:
+        answer: the class; None: the most frequent one.
+
+    Returns:
+        `answer`, that class; `answer_acc`, its share; `both`, how many of its images are answered rightly.
+    """
+    labels, classes = tested.labels, list(tested.classes)
     if not len(labels):
         return {}
-    counts = np.bincount(labels, minlength=len(classes))
-    return {"answer": classes[int(counts.argmax())], "answer_acc": float(counts.max() / len(labels))}
+    known = answer in classes
+    place = classes.index(str(answer)) if known else int(np.bincount(labels, minlength=len(classes)).argmax())
+    mine = labels == place
+    both = int((mine & (tested.probabilities.argmax(1) == place)).sum())
+    return {"answer": classes[place], "answer_acc": float(mine.mean()), "both": both}
 
 
 def continual_verdict(summary: Mapping[str, Any], tasks: int, guess: Mapping[str, Any]) -> str:
     """Method, accuracy on all classes at the end, what guessing would reach, and what was forgotten.
 
     Args:
-        guess: as `largest_class` gives it; empty where each task's classes are told apart by themselves.
+        guess: as `one_answer` gives it; empty where each task's classes are told apart by themselves.
     """
     size = int(summary["test_size"])
     right = round(summary["final_accuracy"] * size)

@@ -20,20 +20,6 @@ def accuracy_interval(right: int, total: int, level: float = LEVEL) -> tuple[flo
     return float(interval.low), float(interval.high)
 
 
-def p_beside_one_answer(right: int, guessed: int, images: int) -> float:
-    """The largest p that McNemar's exact test can have of a model and of always giving one answer.
-
-    How many of the images that the one answer has right the model has right too is not asked for: the fewer, the
-    larger is p, as on the more images they differ.
-
-    Args:
-        right, guessed: images that the model, and the one answer, have right.
-    """
-    both = max(0, right + guessed - images)
-    won, lost = right - both, guessed - both
-    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
-
-
 @dataclass(frozen=True)
 class PairedAccuracy:
     """Two classifiers on the same images.
@@ -97,8 +83,8 @@ def compare_accuracies(first: ArrayLike, second: ArrayLike, level: float = LEVEL
     """The exact form of McNemar's test (McNemar 1947; exact: a sign test on the images on which they differ).
 
     The interval is Tango's (`score_interval`), which reaches to zero where the test, the stricter one, finds no
-    difference: so it excludes zero if and only if p < 1 - level. Where they differ on none, it is as far as the
-    exact interval (Clopper & Pearson 1934) of how many they could differ on.
+    difference: so at the usual levels it excludes zero if and only if p < 1 - level. Where they differ on none, it
+    is as far as the exact interval (Clopper & Pearson 1934) of how many they could differ on.
 
     Args:
         first, second: bool (N,), which images each classifies rightly, in the same order.

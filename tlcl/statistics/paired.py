@@ -17,6 +17,7 @@ from tlcl.statistics.behrens_fisher import p_value, reach
 
 Key = TypeVar("Key", bound=Hashable)
 POWER = 0.8  # with which so many more images would tell
+ROUNDING = 1e-9  # a standard error below which nothing varies
 MOST = 10_000_000  # images beyond which no number is named
 
 
@@ -121,7 +122,7 @@ def mean_gain(gained: ArrayLike, level: float = LEVEL) -> Gain:
         of_images = float(np.var(known.mean(0), ddof=1)) / images
     variances = float(np.var(known.mean(1), ddof=1)) / seeds, of_images
     error = math.sqrt(sum(variances))
-    if error == 0:
+    if error < ROUNDING:
         return Gain(difference, -1.0, 1.0, 1.0, 0.0)
     freedoms = seeds - 1, max(1, images - 1)
     far = reach(variances, freedoms, level)

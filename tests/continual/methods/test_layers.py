@@ -92,12 +92,13 @@ def test_the_ridge_has_the_smallest_error_by_generalised_cross_validation() -> N
     assert 0 < int(np.argmin(by_hand)) < len(RIDGES) - 1
 
 
-def test_of_fewer_examples_than_columns_rounding_has_no_say() -> None:
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_of_fewer_examples_than_columns_rounding_has_no_say(offset: float) -> None:
     """Eigenvalues that are zero but for rounding; by hand with the singular values of the inputs themselves."""
     generator = torch.Generator().manual_seed(2)
     centres = torch.randn(3, 400, generator=generator)
     labels = torch.arange(30) % 3
-    features = centres[labels] + 2 * torch.randn(30, 400, generator=generator)
+    features = offset + centres[labels] + 2 * torch.randn(30, 400, generator=generator)
     setting = Setting(torch.ones(3, 3, dtype=torch.bool), (400,), torch.float32, 400, seed=3)
     made: Any = build_method(GROUPS["method"]["layers"].keys(name="layers"), setting, Given())
     made.observe_features(features, labels)

@@ -132,8 +132,10 @@ class Layers(Method):
         share = self.counts / examples
         total = float((self.counts * (1 - share)).sum())
         values, vectors = torch.linalg.eigh(gram)
-        # Directions without any spread, as of fewer examples than columns, have rounding alone.
-        values = torch.where(values > len(values) * torch.finfo(values.dtype).eps * values.max(), values, 0)
+        # Directions without any spread, as of fewer examples than columns, have rounding alone: that of the
+        # decomposition, and of taking off the means.
+        largest = torch.maximum(values.max(), examples * (mean * scale).square().sum())
+        values = torch.where(values > len(values) * torch.finfo(values.dtype).eps * largest, values, 0)
         turned = torch.where(values[:, None] > 0, vectors.T @ moments, 0)
         ridges = examples * torch.tensor(RIDGES, dtype=torch.float64, device=gram.device)
         errors = generalised_cross_validation(values, turned, total, int(examples), ridges)
