@@ -13,7 +13,6 @@ from tlcl.adaptation.losses import (
     ccsa,
     class_confusion,
     coral,
-    covariance_size,
     dann_strength,
     domain_adversarial,
     entropy_weights,
@@ -369,23 +368,3 @@ def test_a_training_that_diverges_has_a_loss_that_is_not_finite() -> None:
     logits = torch.full((4, 3), torch.nan)
     assert not nuclear_norm(logits).isfinite()
     assert not class_confusion(logits, 2.5).isfinite()
-
-
-@pytest.mark.parametrize("rows", [6, 32])
-def test_the_size_of_a_covariance_is_without_bias(rows: int) -> None:
-    """The mean over many samples of few rows is ||C||^2; that of the samples' own covariances is far above."""
-    generator = torch.Generator().manual_seed(0)
-    deviations = torch.arange(1, 41) ** -0.5
-    expected = float(deviations.pow(4).sum())
-    samples = [5 + deviations * torch.randn(rows, 40, generator=generator) for _ in range(3000)]
-    mean = np.mean([float(covariance_size(sample)) for sample in samples])
-    own = np.mean([float(torch.cov(sample.T).square().sum()) for sample in samples[:300]])
-    assert mean == pytest.approx(expected, rel=0.08)
-    assert own > 1.3 * expected
-
-
-def test_the_size_of_a_covariance_of_few_rows_is_its_own() -> None:
-    sample = torch.tensor([[0.0, 1.0], [2.0, 1.0], [1.0, 4.0]])
-    assert float(covariance_size(sample)) == pytest.approx(float(torch.cov(sample.T).square().sum()))
-    alike = torch.ones(5, 3)
-    assert float(covariance_size(alike)) == 0

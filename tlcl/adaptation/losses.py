@@ -72,29 +72,6 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
     return gap.square().sum() / (4 * source.shape[1] ** 2)
 
 
-def covariance_size(sample: Tensor) -> Tensor:
-    """||C||_F^2 of the covariance of what a sample is drawn from, without bias (Himeno & Yamada 2014, eq. 2.2).
-
-    That of the sample's own covariance is too large by about tr(C)^2 / n, several times over for n images of many
-    features.
-
-    Args:
-        sample: (n, d); of fewer than 4 rows it is the sample's own.
-
-    Returns:
-        Scalar; at least a tenth of the sample's own, which it can fall below by chance.
-    """
-    with torch.autocast(sample.device.type, enabled=False):
-        centred = sample.float() - sample.float().mean(0)
-        gram, n = (centred @ centred.T).double(), len(sample)  # its squares sum to those of the covariance
-    own = gram.square().sum() / (n - 1) ** 2
-    if n < 4:
-        return own.float()
-    trace, lengths = gram.trace() / (n - 1), gram.diagonal().square().sum() / (n - 1)
-    unbiased = ((n - 1) * (n - 2) * own + trace.square() - n * lengths) * (n - 1) / (n * (n - 2) * (n - 3))
-    return torch.maximum(unbiased, own / 10).float()
-
-
 def _rows(sample: Tensor) -> int:
     """Number of rows; without a pair of rows nothing is known of a domain's spread."""
     if len(sample) < 2:

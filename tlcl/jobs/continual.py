@@ -19,7 +19,7 @@ from tlcl.continual.state import History, begun_on
 from tlcl.continual.stream import of_one_task
 from tlcl.continual.temperature import HeldOutScores, calibration_of, held_out_features, temperature_of
 from tlcl.data.sources.registry import load_source
-from tlcl.errors import UserError
+from tlcl.errors import TrainingError, UserError
 from tlcl.jobs.fit import loggers_for
 from tlcl.jobs.job import Job, run_job
 from tlcl.jobs.pretrain import start_weights
@@ -153,6 +153,8 @@ class Continual(Job):
         possible = self._possible(held_out.scores, held_out.labels)
         self.temperature = temperature_of(held_out._replace(scores=possible))
         raw = self.loop.scores(self.test_inputs, torch.arange(len(labels)))
+        if bool(raw.isnan().any()):  # the last step of a training may be the one that went too far
+            raise TrainingError("what the model answers is not a number after the last task; try a lower optim.lr")
         scores = self._possible(raw, labels)
         self.task_given = self._task_given(raw, labels)
         untold = temperature_of(held_out)  # of a new image the task is not known: all classes compete

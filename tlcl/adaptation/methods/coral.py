@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tlcl.adaptation.losses import coral, covariance_size
+from tlcl.adaptation.losses import coral
 from tlcl.adaptation.methods.base import AligningMethod, Domains, InFirstUnits
 from tlcl.config.adaptation import AlignmentConfig
 from tlcl.config.registry import register
@@ -22,15 +22,14 @@ class CORAL(InFirstUnits, AligningMethod):
 
     The distance grows with the fourth power of the features' unit and is divided by 4 D^2, so that the paper, whose
     network has no BatchNorm, chooses a weight such that both losses end at about the same size. Here its unit is
-    the mean of ||C_s||^2 and ||C_t||^2 by the first batch, see `covariance_size`, so that a weight means the same
-    for any network, block and batch size.
+    the mean of ||C_s||^2 and ||C_t||^2 in the first batch, so that it begins between 0 and 2 for any network and
+    block.
     """
 
     unit_before = 1.0  # the raw loss, for which the weight of such a run is
 
     def alignment(self, domains: Domains, progress: float) -> Tensor:
         with torch.no_grad():
-            sizes = torch.stack([covariance_size(one) for one in (domains.source, domains.target)])
-            both = sizes / (4 * domains.source.shape[1] ** 2)
+            both = torch.stack([coral(one, torch.zeros_like(one)) for one in (domains.source, domains.target)])
         unit = self.in_units(both.mean()).clamp(min=torch.finfo(torch.float32).tiny)
         return coral(domains.source, domains.target) / unit
