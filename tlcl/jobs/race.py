@@ -136,7 +136,8 @@ class Race:
         if waiting:
             self.out |= {name: {"why": "few", "after": 0} for name in waiting}
             log.info(
-                "with fewer than %d images in a fold depths alone race, without %s; depth.settings asks by name",
+                "with fewer than %d images in a fold depths alone race, without %s; depth.settings=[...] asks "
+                "those that it names",
                 FEWEST, ", ".join(waiting),
             )  # fmt: skip
         return alive
