@@ -217,9 +217,6 @@ def measure(loops: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list
     return measured
 
 
-CPU = {"cpu family": "family", "model": "model", "stepping": "stepping"}
-
-
 def median_ratio(above: Sequence[float], below: Sequence[float]) -> float:
     """The median over the rounds of the ratio within each."""
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
@@ -232,7 +229,8 @@ def processor() -> str:
     first = {key.strip(): value.strip() for key, value in reversed(pairs)}
     if "model name" not in first:
         return platform.machine()
-    known = [f"{words} {first[key]}" for key, words in CPU.items() if key in first]
+    kinds = ("cpu family", "model", "stepping")
+    known = [f"{key.removeprefix('cpu ')} {first[key]}" for key in kinds if key in first]
     return f"{first['model name']} ({', '.join(known)})" if known else first["model name"]
 
 

@@ -11,7 +11,7 @@ from tlcl.reports.next_steps import recorded_path, resume_commands
 from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page
 from tlcl.reports.plots.how_deep import gains_figure, learning_curve
 from tlcl.reports.plots.style import save_figures
-from tlcl.system.figures import count, duration, points, signed_interval, three_digits
+from tlcl.system.figures import count, duration, points, signed_interval, signed_points, three_digits
 from tlcl.tracking.finished_run import FinishedRun
 
 RECORDS = {
@@ -119,9 +119,8 @@ def _expected_words(row: Mapping[str, Any]) -> str:
     if row.get("expected") is None:
         return ""
     such = "depths" if row["depth"] is not None else "sets of blocks"
-    sign = "+" if row["expected"] >= 0 else "-"
     few = "so few images say little; " if row["gain"] <= 0 else ""
-    return f"; {few}with what such {such} gained on other images, {sign}{points(abs(row['expected']))} are expected"
+    return f"; {few}with what such {such} gained on other images, {signed_points(row['expected'])} are expected"
 
 
 def _held_out(row: Mapping[str, Any], race: Mapping[str, Any]) -> str:

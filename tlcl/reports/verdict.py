@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from tlcl.reports.tables.compare import UPPER
-from tlcl.statistics.accuracy import LEVEL, accuracy_interval
+from tlcl.statistics.accuracy import LEVEL, accuracy_interval, mcnemar_p
 from tlcl.system.figures import count, percent, points, points_spread
 from tlcl.tracking.predictions import Predictions
 
@@ -39,9 +38,8 @@ def beside_guessing(right: int, total: int, look: Mapping[str, Any]) -> str:
     if "answer_acc" not in look:
         return ""
     guess = look["answer_acc"]
-    lost = round(guess * total) - look["both"]
-    won = right - look["both"]
-    told = won + lost > 0 and binomtest(won, won + lost).pvalue < 1 - LEVEL  # McNemar's exact test
+    lost, won = round(guess * total) - look["both"], right - look["both"]
+    told = mcnemar_p(lost, won) < 1 - LEVEL
     than = "not clearly better than" if not told else "better than" if won > lost else "worse than"
     return f'That is {than} always answering "{look["answer"]}", which would be right on {percent(guess)}.'
 

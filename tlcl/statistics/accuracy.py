@@ -53,6 +53,11 @@ class PairedAccuracy:
         return self.high < 0
 
 
+def mcnemar_p(lost: int, won: int) -> float:
+    """Of McNemar's exact test, from how many images the first, and the second, alone has right; 1 for none."""
+    return float(binomtest(won, lost + won).pvalue) if lost + won else 1.0
+
+
 def score_interval(lost: int, won: int, images: int, level: float = LEVEL) -> tuple[float, float]:
     """Confidence interval of the difference of two shares that were counted on the same images, in -1..1.
 
@@ -99,7 +104,7 @@ def compare_accuracies(first: ArrayLike, second: ArrayLike, level: float = LEVEL
     if lost + won == 0:
         reach = float(binomtest(0, images).proportion_ci(level, method="exact").high)
         return PairedAccuracy(images, 0, 0, 0.0, -reach, reach, 1.0, level)
-    p = float(binomtest(won, lost + won).pvalue)
+    p = mcnemar_p(lost, won)
     low, high = score_interval(lost, won, images, level)
     if p >= 1 - level:
         low, high = min(low, 0.0), max(high, 0.0)
