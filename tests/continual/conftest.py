@@ -92,7 +92,7 @@ def make_method(name: str, stream: Stream, net: nn.Module, **keys: Any) -> Metho
 
 def task_data(stream: Stream, task: Task) -> TaskData:
     pool = stream.source.pool
-    return TaskData(pool.images, pool.labels, task.split.train)
+    return TaskData(pool.images, pool.labels, task.split.train, pool.images)
 
 
 def task_batches(stream: Stream, task: Task, size: int = 6) -> Iterator[Batch]:

@@ -125,6 +125,16 @@ def test_the_images_are_the_same_in_every_run_and_few_images_give_nothing() -> N
     assert similarities_on(images[:3], net, net, CPU, "32-true") is None
 
 
+def test_the_images_are_drawn_by_what_they_are_not_by_their_place() -> None:
+    """Files that are sorted by class in one folder and by date in another give the same figure, to the bit."""
+    before, _ = build_model(ResNet18Config("resnet18", "none", 32), 10, seed=0)
+    after, _ = build_model(ResNet18Config("resnet18", "none", 32), 10, seed=1)
+    images = torch.randint(0, 256, (400, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(400, generator=torch.Generator().manual_seed(1))
+    found = [similarities_on(one, before, after, CPU, "32-true") for one in (images, images[order])]
+    assert found[0] == found[1]
+
+
 def test_the_picture_says_what_was_frozen_and_what_has_no_value() -> None:
     blocks = {"stem": 1.0, "layer1": 0.5, "layer2": None, "layer3": -0.02}
     axes = cka_bars(blocks, ["layer1", "layer2", "layer3", "head"], 20).axes[0]

@@ -133,7 +133,8 @@ class TaskLoop:
         checkpoint = where.checkpoint if where else None
         if checkpoint is None:
             self.method.begin_task(self.network, task)
-        data = TaskData(self.inputs, self.stream.source.pool.labels, task.split.train)
+        pool = self.stream.source.pool
+        data = TaskData(self.inputs, pool.labels, task.split.train, pool.images)
         self._ready()
         if self.method.closed_form:
             for inputs, labels in data.batches(EVAL_BATCH, self.device):

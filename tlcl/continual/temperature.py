@@ -88,7 +88,7 @@ def held_out_features(
         kept.append(train[order[:count].sort().values])
         rest = train[order[count:].sort().values]
         method.begin_task(network, replace(task, split=replace(task.split, train=rest)))
-        data = TaskData(inputs, labels, rest)
+        data = TaskData(inputs, labels, rest, stream.source.pool.images)
         with torch.no_grad():
             for batch, own in data.batches(EVAL_BATCH, device):
                 method.observe_features(batch, own)

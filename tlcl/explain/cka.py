@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tlcl.data.content_order import content_order
 from tlcl.models.blocks import Blocks
 from tlcl.models.inference import outputs
-from tlcl.seeding import generator
 
 IMAGES = 256  # seen by both networks, at most
 LEAST = 4  # with fewer the estimator has no degree of freedom
@@ -78,11 +78,13 @@ def same_weights(ours: Blocks, theirs: Blocks, block: str) -> bool:
 def similarities_on(
     images: Tensor, before: Blocks, after: Blocks, device: torch.device, precision: str
 ) -> dict[str, Any] | None:
-    """What a summary says: the number of `images`, drawn at random for all runs alike, and `blocks`.
+    """What a summary says: the number of `images` and `blocks`.
+
+    The images are drawn by what they are, for all runs and orders of files alike.
 
     None for fewer than 4 images; for the rest see `block_similarities`.
     """
-    chosen = images[torch.randperm(len(images), generator=generator(0, "cka"))[:IMAGES]]
+    chosen = images[content_order(images, 0, "cka")[:IMAGES]]
     if len(chosen) < LEAST:
         return None
     return {"images": len(chosen), "blocks": block_similarities(before, after, chosen, device, precision)}

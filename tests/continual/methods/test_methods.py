@@ -261,7 +261,7 @@ def test_every_method_works_on_features(name: str) -> None:
         for method, net, inputs in ((on_features, head, features), (on_images, body, pool.images)):
             method.begin_task(net, task)  # type: ignore[arg-type]
             reseed(method, task.index)
-            data = TaskData(inputs, pool.labels, task.split.train)
+            data = TaskData(inputs, pool.labels, task.split.train, pool.images)
             optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1)
             for part in task.split.train.split(6):
                 if method.closed_form:

@@ -25,6 +25,7 @@ from tests.continual.conftest import (
     tiny_stream,
     train_task,
 )
+from tlcl.continual.methods.base import TaskData
 from tlcl.continual.methods.distillation import Teacher, distillation
 from tlcl.continual.methods.parameters import ParameterTensors
 from tlcl.continual.methods.steep_penalty import warn_where_steep
@@ -106,18 +107,28 @@ def test_the_first_task_is_naive(name: str) -> None:
         assert torch.equal(left, right)
 
 
-def test_ewc_reads_as_many_images_as_it_is_told_and_other_ones_each_time() -> None:
+def test_ewc_reads_as_many_images_as_it_is_told_by_the_seed_and_what_they_are() -> None:
     stream, net = tiny_stream(), TinyNet().eval()
-    fishers = []
-    for seed in (0, 0, 1):
-        method: Any = make_method("ewc", stream, net, fisher_images=5)
-        method.begin_task(net, stream.tasks[0])
-        reseed(method, epoch=seed)
-        fishers.append(
-            torch.cat([value.flatten() for value in method.task_fisher(net, task_data(stream, stream.tasks[0]))])
-        )
-    assert torch.equal(fishers[0], fishers[1])
-    assert not torch.equal(fishers[0], fishers[2])
+    method: Any = make_method("ewc", stream, net, fisher_images=5)
+    method.begin_task(net, stream.tasks[0])
+    data = task_data(stream, stream.tasks[0])
+
+    def fisher() -> Tensor:
+        return torch.cat([value.flatten() for value in method.task_fisher(net, data)])
+
+    first = fisher()
+    order = torch.randperm(len(data.labels), generator=torch.Generator().manual_seed(1))
+    mixed, places = data.images[order], torch.isin(order, data.indices).nonzero().squeeze(1)
+    data = TaskData(mixed, data.labels[order], places, mixed)
+    assert torch.equal(fisher(), first)  # other files come first
+    method.setting = replace(method.setting, seed=1)
+    assert not torch.equal(fisher(), first)
+    assert len(data.indices) > 5
+    method.config.fisher_images = len(data.indices)
+    whole = fisher()
+    method.setting = replace(method.setting, seed=0)
+    torch.testing.assert_close(fisher(), whole)  # all of them, by any seed
+    assert not torch.allclose(whole, first)
 
 
 def test_ewc_does_not_hold_frozen_parameters() -> None:

@@ -54,11 +54,19 @@ class Setting:
 
 @dataclass(frozen=True)
 class TaskData:
-    """The training examples of a task, as index tensor over the pool."""
+    """The training examples of a task, as index tensor over the pool.
+
+    Attributes:
+        inputs: what the network takes, (N, ...): images, or outputs of its frozen blocks.
+        labels: int64 (N,).
+        indices: int64 (n,), of the task's training examples.
+        images: the pool's images as they are stored, uint8 (N, C, H, W), whatever the inputs are.
+    """
 
     inputs: Tensor
     labels: Tensor
     indices: Tensor
+    images: Tensor
 
     def batches(self, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         """(inputs, labels) in the pool's order, not augmented, on `device`."""

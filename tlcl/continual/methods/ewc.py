@@ -13,6 +13,7 @@ from tlcl.continual.methods.base import Method, Network, Setting, TaskData
 from tlcl.continual.methods.fisher import fisher_diagonal
 from tlcl.continual.methods.parameters import ParameterTensors, quadratic
 from tlcl.continual.methods.steep_penalty import warn_where_steep
+from tlcl.data.content_order import content_order
 from tlcl.data.datamodule import Batch
 
 
@@ -43,11 +44,11 @@ class EWC(Method):
         return loss + self.config.strength / 2 * penalty, logits
 
     def task_fisher(self, net: Network, data: TaskData) -> list[Tensor]:
-        """`fisher_diagonal` on `fisher_images` of the task's images, drawn without replacement."""
+        """`fisher_diagonal` on `fisher_images` of the task's images, drawn by what they are, not by their order."""
         assert isinstance(net, nn.Module)
         device = self.seen.device
-        chosen = torch.randperm(len(data.indices), generator=self.random)[: self.config.fisher_images]
-        indices = data.indices[chosen.sort().values]
+        order = content_order(data.images[data.indices], self.setting.seed, "ewc/fisher")
+        indices = data.indices[order[: self.config.fisher_images]]
         rivals = self.competing[data.labels[indices].to(device)]
         return fisher_diagonal(net, data.inputs[indices].to(device), rivals)
 
