@@ -4,13 +4,14 @@ The same command goes on from there on any machine, in as many parts as it takes
 if they measure different ones.
 """
 
+import argparse
 import json
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,9 +19,20 @@ from benchmarks.common import file_name, progress
 from benchmarks.figure import Figure
 from benchmarks.register import FIGURES, here_and_now, names, write
 from benchmarks.register import read as read_figure
+from tlcl.errors import UserError
 from tlcl.system.files import atomic_write_text, one_at_a_time
 
 CASES = FIGURES / "cases"
+
+
+class Named(Protocol):
+    """A case, whatever it is of."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Case = TypeVar("Case", bound=Named)
 
 
 def answers(right: Iterable[bool] | np.ndarray) -> str:
@@ -73,6 +85,37 @@ def go_on(
         progress(f"{name}: {words(found)}")
 
 
+def add_case_options(parser: argparse.ArgumentParser, file: str) -> None:
+    """What every benchmark of kept cases is asked with; figures are written of the repository's own cases alone."""
+    parser.add_argument("--data", type=Path, required=True, help="folder of the archives")
+    parser.add_argument("--weights", type=Path, help="ResNet-18's ImageNet weights up to layer3")
+    parser.add_argument("--kept", type=Path, default=CASES / file, help="what is measured goes there")
+    parser.add_argument("--minutes", type=float, default=1e9, help="no case is begun after so many")
+    parser.add_argument("--only", nargs="+", metavar="CASE", help="measure these alone; no figure is written")
+
+
+def named(cases: Iterable[Case], only: Sequence[str]) -> list[Case]:
+    """The cases of these names.
+
+    Raises:
+        UserError: there is none of a name.
+    """
+    known = {case.name: case for case in cases}
+    for name in only:
+        if name not in known:
+            raise UserError(f"--only={name!r} is none of the {len(known)} cases; one is {next(iter(known))!r}")
+    return [known[name] for name in only]
+
+
+def need_weights(options: argparse.Namespace, needed: bool) -> None:
+    """Raises:
+        UserError: the file of weights is needed and not given, or is not there.
+    """
+    if needed and (options.weights is None or not options.weights.is_file()):
+        asked = "the file of ResNet-18's ImageNet weights up to layer3"
+        raise UserError(f"--weights={options.weights} must be {asked}")
+
+
 def cases_of(figure: Figure) -> tuple[int, int]:
     """How many cases a figure is of, and of how many that are planned: its first part says so."""
     said = re.match(r"(\d+) of (\d+) cases", str(figure.parts[0]))
@@ -81,12 +124,20 @@ def cases_of(figure: Figure) -> tuple[int, int]:
     return int(said[1]), int(said[2])
 
 
-def write_whole(figure: Figure) -> None:
-    """Into the register, unless what is there is of more cases."""
+def write_own(figure: Figure, kept: Path) -> None:
+    """Into the register, if it is of the cases that the repository keeps."""
+    if kept.resolve().parent != CASES.resolve():
+        progress(f"{figure.name} stays as it is: {kept} is not in {CASES}")
+        return
+    write(figure)
+
+
+def write_whole(figure: Figure, kept: Path) -> None:
+    """The same, unless what is there is of more cases."""
     if figure.name in names() and cases_of(read_figure(figure.name))[0] > cases_of(figure)[0]:
         progress(f"{figure.name} stays as it is: it is of more cases, some of which are not kept here")
         return
-    write(figure)
+    write_own(figure, kept)
 
 
 def measured(found: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

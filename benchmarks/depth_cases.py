@@ -110,7 +110,8 @@ def pool(data: Path, name: str, cache_dir: str) -> ImageTensors:
 def files_of(options: argparse.Namespace) -> dict[str, Path]:
     """Everything that the cases are measured on, below --data, and --weights."""
     names = [*(archive for one in SETS.values() for archive in one.archives), "imagenet_samples/samples.tar"]
-    return {f"weights/{options.weights.name}": options.weights, **archives(options.data, names)}
+    weights = {} if options.weights is None else {f"weights/{options.weights.name}": options.weights}
+    return {**weights, **archives(options.data, names)}
 
 
 def split(labels: torch.Tensor, one: Images, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

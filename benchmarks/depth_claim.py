@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from scipy.stats import page_trend_test, spearmanr
 
-from benchmarks.cases import CASES as KEPT
-from benchmarks.cases import keep, measured, read, write_whole
+from benchmarks.cases import add_case_options, keep, measured, named, need_weights, read, write_whole
 from benchmarks.common import Benchmark, progress
 from benchmarks.depth_cases import (
     NETWORKS,
@@ -46,6 +45,8 @@ from tlcl.models.build import build_model
 from tlcl.models.weights import file_sha256
 from tlcl.statistics.paired import Difference, Gain, holm, mean_gain, paired_difference
 
+KEPT = "depth_claim.jsonl"
+DEPTHS = [1, 2, "all"]
 LABELS, SEEDS, MOST = (50, 200, 800), (0, 1, 2), 2500
 IMAGES = ("ants and bees", "PACS photo", "PACS art painting", "PACS cartoon", "PACS sketch", "CIFAR-10")
 FIGURES = {
@@ -225,7 +226,7 @@ def figure(network: str, options: argparse.Namespace) -> Figure | None:
     wanted = [case for case in plan if case.seed in options.seeds]
     far = measure_distances(options.data, options.weights, network, options.kept)
     left = (options.until - time.monotonic()) / 60
-    run(wanted, options.data, options.weights, options.kept, [1, 2, "all"], left)
+    run(wanted, options.data, options.weights, options.kept, DEPTHS, left)
     found = measured_cases(options.kept, plan)
     if not found:
         return None
@@ -238,24 +239,34 @@ def figure(network: str, options: argparse.Namespace) -> Figure | None:
         {name: digests[name] for name in weights}, measured=measured(found),
         parts=(f"{len(found)} of {len(plan)} cases.", gains_table(found, far), trends_table(trends(found, far)),
                over_sizes_table(over_sizes(found, far))),
+        certify={"module": "benchmarks.depth_claim", "cases": KEPT, "of": f"{network}, ", "exact": True},
     )  # fmt: skip
 
 
+def measure_only(options: argparse.Namespace) -> str:
+    """The cases of --only."""
+    cache_dir = config_of(Case("EfficientNet-Lite0", IMAGES[0], 0, 0), Path()).cache_dir
+    wanted = named(cases(options.data, list(NETWORKS), cache_dir), options.only)
+    need_weights(options, any("ResNet" in case.network for case in wanted))
+    run(wanted, options.data, options.weights, options.kept, DEPTHS, options.minutes)
+    return f"Measured: {', '.join(options.only)}."
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="folder of the archives")
-    parser.add_argument("--weights", type=Path, required=True, help="ResNet-18's ImageNet weights up to layer3")
+    add_case_options(parser, KEPT)
     parser.add_argument("--network", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), choices=SEEDS, help="these alone")
-    parser.add_argument("--kept", type=Path, default=KEPT / "depth_claim.jsonl", help="what is measured goes there")
-    parser.add_argument("--minutes", type=float, default=1e9, help="no case is begun after so many")
 
 
 def section(options: argparse.Namespace) -> str:
+    need_weights(options, any("ResNet" in network for network in options.network) and not options.only)
+    if options.only:
+        return measure_only(options)
     options.until, parts = time.monotonic() + 60 * options.minutes, []
     for network in options.network:
         one = figure(network, options)
         if one is not None:
-            write_whole(one)
+            write_whole(one, options.kept)
         parts += [f"### {network}", "No case yet." if one is None else one.text()]
     return "\n\n".join(parts)
 

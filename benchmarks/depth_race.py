@@ -19,8 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import CASES as KEPT
-from benchmarks.cases import go_on, measured, read, write_whole
+from benchmarks.cases import add_case_options, go_on, measured, named, need_weights, read, write_whole
 from benchmarks.common import Benchmark
 from benchmarks.depth_cases import NETWORKS, SETS, Case, files_of, prepared, right, run
 from benchmarks.figure import Cell, Figure, Table, Value
@@ -32,6 +31,7 @@ from tlcl.statistics.accuracy import accuracy_interval
 from tlcl.statistics.racing import starters
 from tlcl.tracking.records import RunDirectory
 
+KEPT = "depth_race.jsonl"
 NETWORK = next(iter(NETWORKS))
 SETTINGS = [1, 2, "all", "first", "middle", "norms"]
 SEEDS = (10, 11, 12)
@@ -201,32 +201,34 @@ def figure(rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> Figur
         tuple(sorted({row["case"].seed for row in rows})), {name: digests[name] for name in sorted(used)}, weights,
         measured=measured([known[row["case"].name] for row in rows]),
         parts=(f"{len(rows)} of {len(CASES)} cases.", summary(rows), cases_table(rows)),
+        certify={"module": "benchmarks.depth_race", "cases": KEPT, "of": "", "exact": True},
     )  # fmt: skip
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="folder of the archives")
-    parser.add_argument("--weights", type=Path, required=True, help="ResNet-18's ImageNet weights up to layer3")
-    parser.add_argument("--kept", type=Path, default=KEPT / "depth_race.jsonl", help="what is measured goes there")
+    add_case_options(parser, KEPT)
     parser.add_argument("--images", nargs="+", default=list(SETS), choices=list(SETS), help="measure these alone")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), choices=SEEDS, help="these alone")
-    parser.add_argument("--minutes", type=float, default=1e9, help="no case is begun after so many")
 
 
 def section(options: argparse.Namespace) -> str:
+    need_weights(options, True)
     began = time.monotonic()
-    wanted = [case for case in CASES if case.images in options.images and case.seed in options.seeds]
+    chosen = named(CASES, options.only) if options.only else CASES
+    wanted = [case for case in chosen if case.images in options.images and case.seed in options.seeds]
     for case in sorted(wanted, key=lambda case: case.seed):  # so that what is there early has every set
         left = options.minutes - (time.monotonic() - began) / 60
         if left <= 0:
             break
         run([case], options.data, options.weights, options.kept, SETTINGS, left)
         run_races([case], options.data, options.weights, options.kept, left)
+    if options.only:
+        return f"Measured: {', '.join(options.only)}."
     rows = rows_of(options.kept)
     if not rows:
         return "No case yet."
     found = figure(rows, options)
-    write_whole(found)
+    write_whole(found, options.kept)
     return found.text()
 
 

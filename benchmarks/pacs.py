@@ -21,16 +21,26 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import CASES, answers, go_on, measured, read, rights
+from benchmarks.cases import (
+    add_case_options,
+    answers,
+    go_on,
+    measured,
+    named,
+    need_weights,
+    read,
+    rights,
+    write_own,
+)
 from benchmarks.common import Benchmark
 from benchmarks.figure import Cell, Figure, Table, Value
 from benchmarks.own_photos import right_answers
-from benchmarks.register import write
 from tlcl.errors import TrainingError
 from tlcl.models.weights import file_sha256
 from tlcl.reports.tables.spread import mean_std
 from tlcl.statistics.paired import Difference, mean_difference, paired_difference, together
 
+KEPT = "pacs.jsonl"
 DOMAINS = ("photo", "art_painting", "cartoon", "sketch")
 PAIRS = tuple(permutations(DOMAINS, 2))
 TO = "-to-"
@@ -81,9 +91,18 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
                         yield Case(network, method, pair, seed)
 
 
+def planned() -> list[Case]:
+    """Every case there is."""
+    every = argparse.Namespace(
+        network=list(NETWORKS), seeds=SEEDS, methods=list(METHODS), pairs=[TO.join(pair) for pair in PAIRS]
+    )
+    return list(cases(every))
+
+
 def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
     """Answers about the target's test images, accuracies and seconds."""
-    typed = case.typed(str((options.data / "pacs").resolve()), str(options.weights.resolve()))
+    weights = "" if options.weights is None else str(options.weights.resolve())
+    typed = case.typed(str((options.data / "pacs").resolve()), weights)
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work, "run")
         words = [*shlex.split(typed), f"run_dir={folder}", "trainer.progress=false"]
@@ -192,28 +211,30 @@ def figure(network: str, found: Found, options: argparse.Namespace) -> Figure:
         seeds, {name: file_sha256(options.data / name) for name in names}, weights,
         measured=measured(mine) if mine else {},
         parts=tuple(one for one in tables if len(one.rows) > 1),
+        certify={"module": "benchmarks.pacs", "cases": KEPT, "of": f"{network}, ", "exact": True},
     )  # fmt: skip
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds pacs/, a tar a domain")
-    parser.add_argument("--weights", type=Path, required=True, help="ResNet-18's ImageNet weights up to layer3")
+    add_case_options(parser, KEPT)
     parser.add_argument("--network", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--pairs", nargs="+", default=[TO.join(pair) for pair in PAIRS], help="these alone")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
-    parser.add_argument("--kept", type=Path, default=CASES / "pacs.jsonl", help="what is measured goes there")
-    parser.add_argument("--minutes", type=float, default=1e9, help="no run is begun after so many")
 
 
 def section(options: argparse.Namespace) -> str:
-    rest = ((case.name, partial(measure, case, options)) for case in cases(options))
+    wanted = list(cases(options)) if options.only is None else named(planned(), options.only)
+    need_weights(options, any("FILE" in NETWORKS[case.network] for case in wanted))
+    rest = ((case.name, partial(measure, case, options)) for case in wanted)
     go_on(options.kept, rest, options.minutes, lambda found: f"{100 * found['last_acc']:.1f} %")
+    if options.only:
+        return f"Measured: {', '.join(options.only)}."
     texts, known = [], read(options.kept)
     for network in options.network:
         one = figure(network, known, options)
         if one.parts:
-            write(one)
+            write_own(one, options.kept)
         texts.append(f"### {network}\n\n{one.text() or 'Nothing to compare yet.'}")
     return "\n\n".join(texts)
 

@@ -380,8 +380,11 @@ def test_a_figure_of_more_cases_is_not_replaced(tmp_path: Path, monkeypatch: pyt
     """What is kept may lack cases that were measured before."""
     for name, function in (("names", register.names), ("write", register.write), ("read_figure", register.read)):
         monkeypatch.setattr(cases, name, partial(function, folder=tmp_path))
+    monkeypatch.setattr(cases, "CASES", tmp_path)
     for done, there in ((3, 3), (2, 3), (5, 5)):
-        cases.write_whole(Figure("one", ("python",), (0,), parts=(f"{done} of 60 cases.",)))
+        cases.write_whole(Figure("one", ("python",), (0,), parts=(f"{done} of 60 cases.",)), tmp_path / "one.jsonl")
+        other = Figure("one", ("python",), (0,), parts=("60 of 60 cases.",))
+        cases.write_whole(other, tmp_path / "elsewhere" / "one.jsonl")  # whatever is kept elsewhere
         assert cases.cases_of(register.read("one", tmp_path)) == (there, 60)
 
 

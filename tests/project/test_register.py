@@ -2,16 +2,14 @@
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from jinja2 import UndefinedError
 
-from benchmarks import certify, pages, record
+from benchmarks import pages, record
 from benchmarks.figure import Figure, Table, Value, parts_of
 from benchmarks.register import FIGURES, ROOT, hashes, names, read, write
-from tlcl.errors import TrainingError, UserError
 
 # Commands, code, what the register fills in, addresses, licences, and the level of an interval.
 NOT_MEASURED = r"```.*?```|`[^`]*`|\{\{.*?\}\}|\]\([^)]*\)|Apache-2\.0|AGPL-3\.0|95 %"
@@ -125,99 +123,3 @@ def test_a_page_cannot_name_what_is_not_there(tmp_path: Path, monkeypatch: pytes
         (tmp_path / "pages" / "page.md").write_text(text)
         with pytest.raises(error):
             pages.rendered("page.md")
-
-
-CERTIFIABLE = {"run": "thaw=head_only", "value": "test", "summary": "test_acc", "minutes": 2, "exact": True}
-HERE = {"processor": "A", "threads": 2, "versions": {"torch": "2"}, "commit": "abc"}
-
-
-def figure_of(name: str, minutes: float | None, data: dict[str, str] | None = None, **measured: object) -> Figure:
-    how = None if minutes is None else {**CERTIFIABLE, "minutes": minutes}
-    values = {"test": Value(0.5, "percent", 0.45, 0.55)}
-    return Figure(name, ("tlcl train",), data=data or {}, values=values, measured=measured, certify=how)
-
-
-def test_what_fits_is_drawn() -> None:
-    figures = [figure_of(str(number), minutes) for number, minutes in enumerate((1, 2, 3, 90, None))]
-    figures.append(figure_of("images", 1, {"a.tar": "0" * 64}))
-    able = certify.fitting(figures, 60, None)
-    assert [one.name for one in able] == ["0", "1", "2"]
-    assert [one.name for one in certify.fitting(figures, 60, Path("data"))] == ["0", "1", "2", "images"]
-    assert len(certify.drawn(able, 0.2, 60, 0)) == 1
-    assert {certify.drawn(able, 0.2, 60, seed)[0].name for seed in range(20)} == {"0", "1", "2"}
-    assert sum(one.certify["minutes"] for one in certify.drawn(able, 1.0, 4, 0) if one.certify) <= 4
-
-
-def test_equal_to_the_bit_only_on_the_same_machine() -> None:
-    here = figure_of("one", 1, processor="A", threads=2, versions={"torch": "2"})
-    there = figure_of("one", 1, processor="B", threads=2, versions={"torch": "2"})
-    assert certify.judged(here, 0.5, HERE)["holds"]
-    assert not certify.judged(here, 0.5000001, HERE)["holds"]
-    assert certify.judged(there, 0.5000001, HERE)["holds"]
-    more = HERE | {"versions": {"torch": "2", "avalanche-lib": "0.6"}}  # a package that the figure does not know
-    assert certify.judged(here, 0.5, more)["rule"] == "equal to the bit"
-    other = HERE | {"versions": {"torch": "3"}}
-    assert certify.judged(here, 0.5, other)["rule"] == "within the interval"
-    assert certify.judged(there, 0.54, HERE)["rule"] == "within the interval"
-    assert not certify.judged(there, 0.56, HERE)["holds"]
-
-
-def test_a_command_is_run_anew(tmp_path: Path) -> None:
-    """A whole run in a folder of its own: no run, cache or figure of before is looked at."""
-    typed = "data=letters model=small_cnn model.weights=none data.train_size=60 trainer.epochs=1"
-    figure = replace(figure_of("one", 1), certify=CERTIFIABLE | {"run": typed})
-    found = certify.measured_anew(figure, None, tmp_path)
-    assert found == json.loads((tmp_path / "run" / "summary.json").read_text())["test_acc"]
-    assert certify.measured_anew(figure, None, tmp_path / "again") == found
-    with pytest.raises(TrainingError, match=r"one: .* ended with exit code 2"):
-        certify.measured_anew(replace(figure, certify=CERTIFIABLE | {"run": "nonsense=1"}), None, tmp_path / "no")
-
-
-def test_other_files_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.tar").write_bytes(b"other")
-    with pytest.raises(UserError, match=r"a\.tar is not the file that one was measured on"):
-        certify.measured_anew(figure_of("one", 1, {"a.tar": "0" * 64}), tmp_path, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("typed", "words"),
-    [
-        (["--share", "0"], "--share=0 must be above 0"),
-        (["--share", "-3"], "--share=-3 must be above 0"),
-        (["--minutes", "0"], "no figure is measured anew within --minutes=0"),
-        (["--data", "/nonexistent"], "--data=/nonexistent is not a folder"),
-    ],
-)
-def test_a_draw_that_cannot_be_is_one_sentence(
-    typed: list[str], words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(certify.DATA, "")
-    options = certify.parser().parse_args(typed)
-    assert typed[0] == "--data" or options.data is None
-    with pytest.raises(UserError, match=re.escape(words)):
-        certify.chosen(options)
-
-
-def test_a_command_that_fails_does_not_hold_and_stops_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(certify, "CERTIFIED", tmp_path)
-    monkeypatch.setattr(certify, "PAGE", tmp_path / "page.md")
-    figure = replace(figure_of("one", 1), certify=CERTIFIABLE | {"run": "nonsense=1"})
-    assert not certify.certified(figure, None, HERE | {"commit": "abc"})
-    assert json.loads((tmp_path / "one.json").read_text())["holds"] is False
-
-
-def test_a_certificate_is_of_one_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    figure = read(names()[0])
-    monkeypatch.setattr(certify, "CERTIFIED", tmp_path)
-    found = {"figure": figure.name, "registered": 0.5, "measured": 0.5, "rule": "equal to the bit", "holds": True,
-             "date": "2026-01-02", "commit": "abc", "processor": "A"}  # fmt: skip
-    of = f"{figure.measured.get('date')}, {figure.measured.get('commit')}"
-    for written, said in ((of, "yes |"), ("2026-01-01, old", "yes, of an earlier measurement |")):
-        (tmp_path / "one.json").write_text(json.dumps(found | {"of": written}))
-        assert said in certify.page()
-
-
-def test_the_page_of_what_was_certified_is_up_to_date() -> None:
-    assert certify.PAGE.read_text() == certify.page()
