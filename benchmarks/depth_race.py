@@ -28,6 +28,7 @@ from tlcl.jobs.race import Race
 from tlcl.jobs.race_record import race_record
 from tlcl.models.weights import file_sha256
 from tlcl.statistics.accuracy import accuracy_interval
+from tlcl.statistics.paired import mean_difference
 from tlcl.statistics.racing import starters
 from tlcl.tracking.records import RunDirectory
 
@@ -174,6 +175,16 @@ def summary(rows: Sequence[dict[str, Any]]) -> Table:
     return Table(("", "all cases", f"without seed {SETTLED}", "aim"), lines)
 
 
+def always_words(rows: Sequence[dict[str, Any]]) -> str:
+    """What always taking one setting costs beside the race, with intervals that take cases as independent."""
+    said = []
+    for name in ("head", "1", "2", "4"):
+        gap = mean_difference([row["regret"] for row in rows], [row["always"][name][0] for row in rows])
+        what = "the head alone" if name == "head" else f"depth {name}"
+        said.append(f"{what} {Value(gap.difference, 'signed', gap.low, gap.high).text()}")
+    return f"The regret of always one setting less the race's, in points (95 %): {'; '.join(said)}."
+
+
 def cases_table(rows: Sequence[dict[str, Any]]) -> Table:
     """A row a case."""
     lines = tuple(
@@ -200,7 +211,7 @@ def figure(rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> Figur
         "depth_race", ("python -m benchmarks.depth_race --data data --weights FILE",),
         tuple(sorted({row["case"].seed for row in rows})), {name: digests[name] for name in sorted(used)}, weights,
         measured=measured([known[row["case"].name] for row in rows]),
-        parts=(f"{len(rows)} of {len(CASES)} cases.", summary(rows), cases_table(rows)),
+        parts=(f"{len(rows)} of {len(CASES)} cases.", summary(rows), always_words(rows), cases_table(rows)),
         certify={"module": "benchmarks.depth_race", "cases": KEPT, "of": "", "exact": True},
     )  # fmt: skip
 

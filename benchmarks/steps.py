@@ -71,7 +71,8 @@ def methods_table(file: Path) -> Table:
     """Of a comparison's `compare.json`: accuracy on all classes so far after each task, forgetting, confidence.
 
     What sees all classes at once has its last accuracy alone; a method without a finished run is left out. Where
-    there are several, each has its difference from the highest, on the same test images, p adjusted for all pairs.
+    there are several, each has its difference from the highest, on the same test images, with an interval of this
+    row alone, and p adjusted for all pairs.
     """
     rows = [row for row in json.loads(file.read_text()) if row["curves"]]
     tasks = max(len(curve) for row in rows for curve in row["curves"])
@@ -79,14 +80,16 @@ def methods_table(file: Path) -> Table:
     best = highest(rows, "final_accuracy")
     lines: list[tuple[Cell, ...]] = []
     for row in rows:
-        earlier = [Value(float(np.mean(values))) for values in list(zip(*row["curves"], strict=True))[:-1]]
-        before: list[Cell] = [*earlier] if len(earlier) == tasks - 1 else [""] * (tasks - 1)
-        forgetting = "" if len(earlier) < tasks - 1 else over_seeds(row, "forgetting")
+        after_each = list(zip(*row["curves"], strict=True))[:-1]  # of a single training None but for the last
+        earlier: list[Cell] = [
+            "" if None in values else Value(float(np.mean(values))) for values in after_each
+        ] or [""] * (tasks - 1)
+        forgetting = over_seeds(row, "forgetting")
         last, sure = over_seeds(row, "final_accuracy"), over_seeds(row, "mean_confidence")
         pair = pairs.get(row["method"])
         less: Cell = "" if pair is None else Value(pair.difference, "signed", pair.low, pair.high)
-        told = (less,) if pairs else ()
-        lines.append((row["method"], *before, last, *told, forgetting, sure, Value(row["seconds"], "seconds")))
-    compared = (f"less {best} (95 %)",) if pairs else ()
+        told = (less, "" if pair is None else f"{pair.p:.2g}") if pairs else ()
+        lines.append((row["method"], *earlier, last, *told, forgetting, sure, Value(row["seconds"], "seconds")))
+    compared = (f"less {best} (95 %)", "p, Holm") if pairs else ()
     after = [f"after {number + 1}" for number in range(tasks)]
     return Table(("method", *after, *compared, "forgetting", "mean confidence", "time"), tuple(lines))

@@ -36,6 +36,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from tlcl.api import run
 from tlcl.errors import UserError
+from tlcl.reports.report import report_pair
 
 QUICK = "TLCL_NOTEBOOK_QUICK" in os.environ  # a short run, for tests; the text speaks of the full one
 EACH, EPOCHS, SIZE = (12, 3, 48) if QUICK else (50, 12, 96)
@@ -134,7 +135,8 @@ deeper.plot("curves")
 
 # %% [markdown]
 # Did it help? The test images must not decide which of the two is used: the validation images do. Among equals
-# the one that trains less is the better choice.
+# the one that trains less is the better choice. Whether the two differ by more than chance is another question;
+# `tlcl report A B` answers it on the same test images, and says how many would tell where these cannot.
 
 # %%
 for one in (head_only, deeper):
@@ -143,6 +145,7 @@ for one in (head_only, deeper):
     print(f"{one.config.name:10} validation {summary['selected']['val_acc']:.1%}, {seconds:.1f} s in the network")
 chosen = max((head_only, deeper), key=lambda one: one.summary["selected"]["val_acc"])
 print("chosen:", chosen)
+print(report_pair(head_only.path, deeper.path, Path("pair.html")))
 
 # %%
 chosen.plot("confusion")

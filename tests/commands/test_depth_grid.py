@@ -57,7 +57,7 @@ def test_the_claim_within_each_target_and_within_each_size() -> None:
     assert rhos[("distance", "gain", "50")] == pytest.approx(1.0)
     assert rhos[("number of labels", "best", "near")] == pytest.approx(1.0)
     assert rhos[("number of labels", "best", "far")] is None  # 5 both times: nothing varies
-    assert "best depth rises in 1 of 1" in sentence(table, "number of labels")
+    assert "chosen depth rises in 1 of 1" in sentence(table, "number of labels")
     reversed_runs = [one._replace(target={"near": "far", "far": "near"}[one.target]) for one in runs]
     rhos = {(c["with"], c["of"], c["within"]): c["rho"] for c in claims(cells(reversed_runs, NEAR_FAR))}
     assert rhos[("distance", "gain", "50")] == pytest.approx(-1.0)

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from tests.conftest import go
 from tests.jobs.conftest import Killed, configured, kill_at_call, same_continual
+from tlcl.config.parse import parse_config
 from tlcl.continual.loop import TaskLoop
 from tlcl.distributed import leader as processes
 from tlcl.errors import UserError
@@ -32,6 +33,25 @@ def killed(path: Path, call: int, *overrides: str) -> DictConfig:
         with pytest.raises(Killed):
             go(config)
     return config
+
+
+@pytest.mark.parametrize("given", [["data.cache_gib=0", "data.cache_prefix=ram"], ["data.cache_prefix=off"]])
+def test_what_cannot_be_kept_is_in_memory_for_a_closed_form(tmp_path: Path, given: list[str]) -> None:
+    small = ["model=small_cnn", "data.train_size=60"]
+    kept = go(configured(tmp_path / "kept", "ncm", *small, "data.cache_prefix=ram"))
+    run = go(configured(tmp_path / "given", "ncm", *small, *given))
+    one, two = ((path / "accuracy_matrix.json").read_text() for path in (kept, run))
+    assert one == two
+
+
+def test_a_closed_form_sees_no_crops_so_that_they_can_be_asked_for(tmp_path: Path) -> None:
+    """Gradient methods on what stays frozen to the end are refused, by whatever thaws later too."""
+    crops = ["data.crop_padding=1", "data.cache_prefix=disk", "model=small_cnn", "data.train_size=60"]
+    parse_config(configured(tmp_path, "layers", *crops))
+    thaws = ["thaw=milestones", "+thaw.0=0", "+thaw.1=1"]
+    for thaw in (["thaw.depth=1"], thaws):
+        with pytest.raises(UserError, match=r"cannot hold what data\.crop_padding=1 draws anew"):
+            parse_config(configured(tmp_path, "er", *crops, "trainer.epochs=2", *thaw))
 
 
 @MOMENTS

@@ -15,22 +15,28 @@ from tests.conftest import composed, go
 from tests.jobs.conftest import Killed
 from tlcl.adaptation import evaluate, pairs
 from tlcl.adaptation import learner as setup
+from tlcl.adaptation.learner import domain_names
 from tlcl.adaptation.module import AdaptationModule
 from tlcl.adaptation.validator import source_entropy
+from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 from tlcl.data.image_tensors import ImageTensors, Source
+from tlcl.data.sources.digits import DigitsConfig
+from tlcl.data.sources.image_folder import ImageFolderConfig
 from tlcl.data.sources.registry import load_source, load_target
 from tlcl.errors import UserError
 from tlcl.jobs.adapt import run
 from tlcl.jobs.finished import load_run
+from tlcl.jobs.more_epochs import longer
 from tlcl.models.inference import predict
 from tlcl.reports.dashboard.views import ADAPTATION
+from tlcl.reports.plots.adaptation import adaptation_curves
 from tlcl.reports.render import render
 from tlcl.reports.tables.compare import gap_closed
 from tlcl.sweeps import compare
 from tlcl.tracking.checkpoint import read_checkpoint
 from tlcl.tracking.finished_run import read_run
-from tlcl.tracking.records import read_lines
+from tlcl.tracking.records import RunDirectory, read_lines
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -382,3 +388,57 @@ def test_what_is_not_computed_once(tmp_path: Path) -> None:
         given = [override for override in RUN if override != "thaw=all"]
         path = go(composed(tmp_path / str(number), *given, *overrides, "trainer.epochs=1"), run)
         assert json.loads((path / "summary.json").read_text())["inputs"] == "images"
+
+
+@pytest.mark.parametrize("experiment", ["adapt_pacs", "imagenet_to_cifar10", "own_images", "continual_pacs"])
+def test_a_thaw_that_is_given_takes_the_place_of_an_experiments(tmp_path: Path, experiment: str) -> None:
+    root = ["data.root=/domains"]
+    data = {"adapt_pacs": root, "continual_pacs": root, "own_images": ["data.train=/a"]}
+    for thaw, trained in (("all", None), ("head_only", {"head"})):
+        typed = [f"+experiment={experiment}", f"thaw={thaw}", *data.get(experiment, [])]
+        schedule = parse_config(composed_config(typed)).schedule
+        assert schedule.trainable(0) == (trained or set(schedule.order))
+    layerwise = parse_config(composed_config([f"+experiment={experiment}", "thaw=layerwise", "trainer.epochs=35",
+                                              *data.get(experiment, [])])).schedule  # fmt: skip
+    assert [len(layerwise.trainable(epoch)) for epoch in (0, 15, 25)] == [1, 2, 3]
+
+
+def test_domains_are_named_by_their_folders(tmp_path: Path) -> None:
+    """And those of one name by their whole paths."""
+
+    def folder(path: str) -> ImageFolderConfig:
+        return ImageFolderConfig("image_folder", train=path)
+
+    assert domain_names(folder("/a/photos.tar"), folder("/a/sketches")) == ("photos.tar", "sketches")
+    assert domain_names(folder("/a/train"), folder("/b/train")) == ("/a/train", "/b/train")
+    digits = [DigitsConfig("digits", shift=shift) for shift in ("none", "noise")]
+    assert domain_names(*digits) == ("digits", "digits (noise)")
+
+
+def test_a_domain_with_one_test_image_is_refused_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one_left(config: object, cache_dir: str, *_: object) -> Source:
+        found = load_source(DigitsConfig("digits"), cache_dir)
+        return replace(found, test=replace(found.test, images=found.test.images[:1], labels=found.test.labels[:1],
+                                           digests=None))  # fmt: skip
+
+    monkeypatch.setattr(setup, "load_target", one_left)
+    with pytest.raises(UserError, match=r"data\.source=digits has 1 test image; .* give at least 2"):
+        go(config_of(tmp_path, "adaptation=mmd"), run)
+    assert not (tmp_path / "run").exists()
+
+
+def test_fine_tuning_has_no_more_epochs(finished: Path, tmp_path: Path) -> None:
+    config = parse_config(config_of(tmp_path, "adaptation=fine_tune", "adaptation.target_labels=2"))
+    with pytest.raises(UserError, match=r"goes from the source to the target at a share of all its epochs"):
+        longer(config, config_of(tmp_path), {"trainer.epochs": 6}, RunDirectory(finished, resume=True))
+
+
+def test_a_term_of_the_loss_that_begins_later_is_drawn() -> None:
+    lines = [{"epoch": epoch, "trainable_blocks": 5, "train/loss": 2.0, "train/acc": 0.5} for epoch in range(3)]
+    lines[2] |= {"train/similarity": 0.7}
+    axes = adaptation_curves(lines).axes[1]
+    drawn = {line.get_label(): np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()}
+    assert np.isnan(drawn["similarity"][:2]).all()
+    assert drawn["similarity"][2] == 0.7

@@ -203,7 +203,8 @@ def test_the_published_settings_are_configs_of_their_own(tmp_path: Path, group: 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [("naive optim.speed=1", r"optim\.speed"), ("naive optim.lr=[1", "cannot be read"),
-     ("naive optim.lr=fast", r"optim\.lr"), ("naive lr=1", r"lr")],
+     ("naive optim.lr=fast", r"optim\.lr"), ("naive lr=1", r"'lr=1' in 'naive lr=1': naive has no keys, and optim"),
+     ("er trainer.epochs=2", r"'trainer.epochs=2' in .*: er has buffer_size, replay_batch, and optim\.KEY")],
 )
 def test_a_mistake_in_a_methods_own_optimizer_is_named(tmp_path: Path, text: str, sentence: str) -> None:
     config = parse_config(composed(tmp_path, *TASKS, "~method", "compare=default", f"compare.methods=['{text}']"))

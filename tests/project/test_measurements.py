@@ -197,7 +197,7 @@ def test_the_methods_of_a_comparison(tmp_path: Path) -> None:
         {"method": "er", "curves": [[1.0, 0.8], [0.9, 0.6]], "final_accuracy": 0.7, "final_accuracy_std": 0.1,
          "forgetting": 0.2, "forgetting_std": 0.05, "mean_confidence": 0.65, "mean_confidence_std": 0.1,
          "seconds": 61},
-        {"method": "joint", "curves": [[0.95]], "final_accuracy": 0.95, "final_accuracy_std": None,
+        {"method": "joint", "curves": [[None, 0.95]], "final_accuracy": 0.95, "final_accuracy_std": None,
          "forgetting": None, "forgetting_std": None, "seconds": 9},
         {"method": "lwf", "curves": []},
     ]  # fmt: skip
@@ -219,18 +219,19 @@ def test_methods_are_compared_on_the_same_test_images(tmp_path: Path) -> None:
         (run / "config.yaml").write_text(f"name: compared {method}\nseed: 0\n")
         (run / "summary.json").write_text('{"status": "complete"}')
     rows = [
-        {"method": method, "curves": [[answer.mean()]], "final_accuracy": answer.mean(), "final_accuracy_std": None,
-         "forgetting": None, "forgetting_std": None, "seconds": 9}
+        {"method": method, "curves": [[None, answer.mean()]], "final_accuracy": answer.mean(),
+         "final_accuracy_std": None, "forgetting": None, "forgetting_std": None, "seconds": 9}
         for method, answer in right.items()
     ]  # fmt: skip
     (tmp_path / "compare.json").write_text(json.dumps(rows))
     table = methods_table(tmp_path / "compare.json")
-    assert table.columns[2] == "less er (95 %)"
+    assert table.columns[3:5] == ("less er (95 %)", "p, Holm")
     expected = paired_difference(right["er"], right["slda"])
-    cell = table.rows[1][2]
+    cell = table.rows[1][3]
     assert isinstance(cell, Value)
+    assert table.rows[1][4] == f"{expected.p:.2g}"
     assert (cell.value, cell.low, cell.high) == (expected.difference, expected.low, expected.high)
-    assert (table.rows[0][2], table.rows[2][2]) == ("", ""), "joint is given more than they are"
+    assert (table.rows[0][3], table.rows[2][3]) == ("", ""), "joint is given more than they are"
 
 
 def test_a_finished_step_is_not_run_again(tmp_path: Path) -> None:

@@ -101,3 +101,19 @@ def test_a_comparison_names_apart_what_sees_more() -> None:
         "Given what the others are not, joint reaches 97.2 %."
     )
     assert comparison_verdict(rows[:1], "final_accuracy", "accuracy") == ""
+
+
+def test_a_comparison_names_apart_what_is_given_labels() -> None:
+    """The highest of those without target labels, though others with a few are higher."""
+    given = {"fine_tune": 50, "ccsa": 50, "mmd": 0, "source_only": 0, "target_oracle": 900}
+    accuracies = {"target_oracle": 0.99, "fine_tune": 0.9, "ccsa": 0.8, "mmd": 0.7, "source_only": 0.5}
+    rows = [
+        {"method": name, "test_acc": value, "test_acc_std": None, "labelled": given[name]}
+        for name, value in accuracies.items()
+    ]
+    assert comparison_verdict(rows, "test_acc", "accuracy") == (
+        "The highest accuracy: mmd with 70.0 %, then source_only with 50.0 %. Given what the others are not, "
+        "target_oracle reaches 99.0 % and fine_tune reaches 90.0 % and ccsa reaches 80.0 %."
+    )
+    few = [row for row in rows if row["method"] in ("fine_tune", "ccsa")]
+    assert comparison_verdict(few, "test_acc", "accuracy").startswith("The highest accuracy: fine_tune with 90.0 %")

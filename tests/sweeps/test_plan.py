@@ -215,6 +215,9 @@ def test_a_search_whose_jobs_all_fail_ends_in_a_sentence(
 def test_a_search_needs_a_validation_figure(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
     assert program(*SEARCH, "+experiment=continual_digits", "data.val_size=0") == 2
     assert "validation figure" in capsys.readouterr().err
+    for given in (["source.val_size=0"], ["adaptation=target_oracle"], ["adaptation=adabn"]):
+        assert program(*SEARCH, "+experiment=adapt_digits", *given) == 2
+        assert "validation figure" in capsys.readouterr().err
 
 
 def test_the_figures_of_each_job() -> None:
@@ -224,6 +227,9 @@ def test_the_figures_of_each_job() -> None:
     adapt = {"job": "adapt", "selected": {"acc": 0.9, "target_entropy": 0.3}, "test_acc": 0.7}
     assert validation_figure(adapt) == pytest.approx(0.6)
     assert validation_figure({**adapt, "selected": {"acc": 0.9, "target_entropy": None}}) == 0.9
+    for method in ("target_oracle", "fine_tune", "adabn"):  # of which that figure says nothing
+        assert validation_figure({**adapt, "method": {"name": method}}) is None
+    assert validation_figure({**adapt, "method": {"name": "mmd"}}) == pytest.approx(0.6)
     for without in ({}, {"job": "compare"}, {"job": "continual", "validation": None}):
         assert validation_figure(without) is None
 

@@ -48,7 +48,7 @@ def serve_frozen(config: Config, net: Blocks, data: PairedDataModule, device: to
     for domain, which in zip(data.domains, versions, strict=True):
         assert which is not None
         blocks = FrozenBlocks(
-            net, domain.inputs, which, device, config.trainer.precision, config.trainer.progress
+            net, domain.inputs, which, device, config.trainer.of_frozen, config.trainer.progress
         )
         found = activations(blocks, [place], keeping).get(place)
         if found is None:

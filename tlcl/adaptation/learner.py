@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -74,6 +75,22 @@ def _domain(group: str, data: DataConfig) -> str:
     return f"{group}.{key}={getattr(data, key)}"
 
 
+def domain_names(source: DataConfig, target: DataConfig) -> tuple[str, str]:
+    """What the domains are called in records and pages: by folder or data set, and by how they are shifted.
+
+    Folders of one name are told apart by their whole paths.
+    """
+
+    def name(data: DataConfig, whole: bool = False) -> str:
+        named = [getattr(data, key, None) for key in ("domain", "train", "name")]
+        found = next((str(one) if whole else Path(str(one)).name for one in named if one), data.source)
+        shift = getattr(data, "shift", "none")
+        return found if shift == "none" else f"{found} ({shift})"
+
+    both = name(source), name(target)
+    return both if both[0] != both[1] else (name(source, whole=True), name(target, whole=True))
+
+
 def _same_domain(source: DataConfig, target: DataConfig) -> bool:
     """Whether both are one domain of one folder of domains."""
     ours, theirs = vars(source), vars(target)
@@ -102,6 +119,12 @@ def load_domains(config: Config) -> DomainSources:
             f"{_domain('source', config.source)} and {_domain('data', config.data)} need the same classes: "
             f"only the source has {_some(ours - theirs)}; only the target has {_some(theirs - ours)}"
         )
+    for group, config_of, tested in (("source", config.source, source), ("data", config.data, target)):
+        if len(tested.test) < 2:
+            raise UserError(
+                f"{_domain(group, config_of)} has {len(tested.test)} test image; how far the domains are apart is "
+                f"measured on halves of them, so give at least 2, e.g. as {group}.test=FOLDER"
+            )
     return DomainSources(reordered(source, target.pool.classes), target)
 
 
@@ -119,7 +142,7 @@ def _check_block(config: Config, net: Blocks) -> None:
     if hasattr(config.adaptation, "block") and not trained & set(leading):
         raise UserError(
             f"adaptation.block={block} comes out of blocks that stay frozen, so nothing can align it; thaw "
-            f"{leading[-1]}, e.g. thaw=all"
+            f"{leading[-1]} with thaw=all"
         )
 
 
@@ -137,6 +160,9 @@ def prepare(config: Config, domains: DomainSources) -> AdaptationLearner:
     target_split = unlabelled_split(
         len(pool), train_size=theirs.train_size, val_size=theirs.val_size, seed=config.seed
     )
+    for group, part in (("source", split.val), ("data", target_split.val)):
+        if config.adaptation.validator == "source_entropy" and not len(part):
+            raise UserError(f"adaptation.validator=source_entropy needs validation images; {group} has none")
     net, backbone = build_model(config.model, len(pool.classes), config.seed)
     _check_block(config, net)
     kind, few = method_class(config.adaptation), int(getattr(config.adaptation, "target_labels", 0))
@@ -156,4 +182,5 @@ def prepare(config: Config, domains: DomainSources) -> AdaptationLearner:
     hidden = hide_labels(pool.labels, known)
     target = IndexedDataModule(pool.images, hidden, target_split, theirs, config.seed, TARGET)
     data = PairedDataModule(source, target, known, unlabelled=kind.unlabelled)
-    return AdaptationLearner(net, backbone, build_method(config.adaptation, net, config.seed), data, known)
+    method = build_method(config.adaptation.on(config.model.name), net, config.seed)
+    return AdaptationLearner(net, backbone, method, data, known)

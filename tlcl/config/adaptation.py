@@ -1,12 +1,14 @@
 """The config keys that methods of domain adaptation share: what a method's own dataclass derives from."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Self
 
 from annotated_types import Ge
 
 from tlcl.config.ranges import OneOf
 from tlcl.errors import UserError
+
+OF_THE_TARGET = ("target_oracle", "fine_tune")  # do not end as a network of the source
 
 
 @dataclass
@@ -15,6 +17,10 @@ class AdaptationConfig:
 
     name: str
     validator: Annotated[str, OneOf("last", "source_entropy")] = "last"
+
+    def on(self, model: str) -> Self:
+        """The same with what null means on a network, by its `model.name`."""
+        return self
 
 
 @dataclass

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any
 
+from tlcl.config.adaptation import OF_THE_TARGET
 from tlcl.config.race_figures import race_figures
 from tlcl.config.rules import (
     check_adaptation,
@@ -20,6 +21,7 @@ from tlcl.config.rules import (
 from tlcl.config.schema import Config
 
 Summary = Mapping[str, Any]
+UNVALIDATED = (*OF_THE_TARGET, "adabn")  # methods of adaptation that no figure without target labels says much of
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,20 @@ def how_deep_score(summary: Summary) -> float | None:
 def adaptation_score(summary: Summary) -> float | None:
     """`source_entropy` of the tested epoch, -1 to 1 (see `tlcl.adaptation.validator`).
 
-    The source's validation accuracy where no target image was held out.
+    The source's validation accuracy where no target image was held out. None for methods that it says nothing of:
+    those that do not end as a network of the source, and AdaBN, which changes the network after it was measured.
     """
+    if (summary.get("method") or {}).get("name") in UNVALIDATED:
+        return None
     chosen = summary.get("selected") or {}
     accuracy, entropy = _number(chosen.get("acc")), _number(chosen.get("target_entropy"))
     return accuracy if accuracy is None or entropy is None else accuracy - entropy
+
+
+def _adaptation_validated(config: Config) -> bool:
+    assert config.source is not None
+    named = config.adaptation is not None and config.adaptation.name in UNVALIDATED
+    return config.source.val_size != 0 and not named
 
 
 def _number(value: Any) -> float | None:
@@ -135,6 +146,7 @@ KINDS = (
         page="tlcl.reports.adaptation:write_adaptation_report",
         rule=check_adaptation,
         validation=adaptation_score,
+        validated=_adaptation_validated,
         meaning=(
             "source validation accuracy less the target's prediction entropy",
             "accuracy on the target's test images",

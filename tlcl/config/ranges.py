@@ -52,13 +52,13 @@ def bound(value: float, among: list[Any]) -> float:
 
 
 def check_value(key: str, value: Any, among: list[Any]) -> None:
-    """That a value, or every item of a list, is within the limits of its key.
+    """That a value, or every item of a list, is within the limits of its key; null is where its type has it.
 
     Raises:
         UserError: it is not, or it is no finite number.
     """
     for limit in among:
-        if isinstance(limit, OneOf) and value not in limit.values:
+        if isinstance(limit, OneOf) and value is not None and value not in limit.values:
             raise UserError(f"{key}={shown(value)} is not one of {', '.join(map(str, limit.values))}")
     for one in value if isinstance(value, list) else [value]:
         if isinstance(one, int | float) and not isinstance(one, bool):

@@ -3,8 +3,9 @@
 import math
 from typing import Any
 
-from tlcl.config.adaptation import AdaptationConfig
+from tlcl.config.adaptation import OF_THE_TARGET, AdaptationConfig
 from tlcl.config.candidates import candidates
+from tlcl.config.registry import GROUPS
 from tlcl.config.schema import Config, DataConfig, OptimConfig, TrainerConfig
 from tlcl.config.stages import named_blocks
 from tlcl.config.thaw import ThawSchedule
@@ -52,20 +53,33 @@ DRAWN: dict[str, Any] = {"crop_padding": 0, "crop_area": None, "colour": 0.0}
 NOTHING = {"crop_padding": "0", "crop_area": "null", "colour": "0"}
 
 
+def closed_form(config: Config) -> bool:
+    """Whether the method of a continual run has no gradient steps."""
+    return config.method is not None and bool(GROUPS["method"][config.method.name].thing.closed_form)
+
+
 def check_cache(config: Config) -> None:
-    """That the augmentation leaves something to cache where a cache is asked for."""
+    """That the augmentation leaves something to cache where a cache is asked for.
+
+    Fine-tuning caches whatever is frozen in an epoch, other jobs what is frozen to the end; closed forms, which see
+    each image as it is, their features.
+    """
     data = config.data
-    drawn = [key for key, nothing in DRAWN.items() if getattr(data, key) != nothing]
     if data.cache_prefix not in ("ram", "disk"):
         return
-    always = data.crop_head or config.schedule.trainable(0) != {"head"}
-    if drawn and data.cached_views is None and always:
-        key = drawn[0]
-        raise UserError(
-            f"data.cache_prefix={data.cache_prefix} cannot hold what data.{key}={getattr(data, key)} draws anew in "
-            f"every epoch; set data.cached_views=8 for as many fixed views, data.{key}={NOTHING[key]}, or "
-            "data.cache_prefix=off"
-        )
+    to_the_end = config.continual is not None or config.source is not None
+    trainable = config.schedule.trainable(config.trainer.epochs - 1 if to_the_end else 0)
+    for group, images in (("data", data), ("source", config.source)):
+        if images is None or closed_form(config):
+            continue
+        drawn = [key for key, nothing in DRAWN.items() if getattr(images, key) != nothing]
+        if drawn and images.cached_views is None and (images.crop_head or trainable != {"head"}):
+            key = drawn[0]
+            raise UserError(
+                f"data.cache_prefix={data.cache_prefix} cannot hold what {group}.{key}={getattr(images, key)} "
+                f"draws anew in every epoch; set {group}.cached_views=8 for as many fixed views, "
+                f"{group}.{key}={NOTHING[key]}, or data.cache_prefix=off"
+            )
     if config.continual is None or not config.trainer.shared:
         return
     remedy = "trainer.strategy=auto" if config.trainer.processes == 1 else "trainer.devices=1"
@@ -274,7 +288,7 @@ def _check_method(config: Config, method: AdaptationConfig) -> None:
             f"adaptation.validator={method.validator} needs trainer.select={wanted}, not {config.trainer.select}"
         )
     if method.validator == "source_entropy":
-        if method.name in ("target_oracle", "fine_tune"):
+        if method.name in OF_THE_TARGET:
             raise UserError(
                 f"{method.name} does not end as a network of the source, which source_entropy asks for; "
                 "set adaptation.validator=last"

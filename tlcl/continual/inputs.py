@@ -51,17 +51,19 @@ def frozen_outputs(
 ) -> tuple[Held, Held] | None:
     """Those outputs of the pool's images, in all versions, and of the test images, as they are.
 
-    None when they cannot be kept.
+    None when they cannot be kept; a closed form, which has no other inputs, has them in memory then.
     """
     assert config.method is not None
     kind = method_class(config.method)
     keeping = replace(Keeping.of(config), dtype=cache_dtype(config, kind))
-    if kind.closed_form and keeping.mode == "off":
-        keeping = replace(keeping, mode="ram", budget=sys.maxsize)  # it has no other inputs
+    in_memory = replace(keeping, mode="ram", budget=sys.maxsize)
     held: list[Held] = []
     for images, which in ((source.pool.images, frozen.versions), (source.test.images, Versions(1))):
         blocks = FrozenBlocks(net, images, which, device, config.trainer.of_frozen, config.trainer.progress)
-        held += activations(blocks, [frozen.place], keeping).values()
+        found = activations(blocks, [frozen.place], keeping)
+        if not found and kind.closed_form:
+            found = activations(blocks, [frozen.place], in_memory)
+        held += found.values()
     return (held[0], held[1]) if len(held) == 2 else None
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tlcl.adaptation.evaluate import Responses, a_distance, embedded, responses, sample, write_embedding
 from tlcl.adaptation.frozen_start import serve_frozen
-from tlcl.adaptation.learner import aligned_place, load_domains, prepare
+from tlcl.adaptation.learner import aligned_place, domain_names, load_domains, prepare
 from tlcl.adaptation.module import AdaptationModule
 from tlcl.adaptation.validator import keepers, load_chosen
 from tlcl.config.schema import Config
@@ -112,6 +112,7 @@ class Adapt(Job):
         config, (source, target) = self.config, self.data.domains
         assert config.source is not None
         labels = [domain.test.labels for domain in self.domains]
+        names = domain_names(config.source, config.data)
         return {
             "method": vars(config.adaptation),
             "source_test_acc": self.after[0].accuracy(labels[0]),
@@ -126,8 +127,8 @@ class Adapt(Job):
             "aligned": self.place,
             "inputs": f"outputs of {self.given}, computed once" if self.given else "images",
             "supervision": self.method.supervision,
-            "source": getattr(config.source, "domain", config.source.source),
-            "target": getattr(config.data, "domain", config.data.source),
+            "source": names[0],
+            "target": names[1],
             "source_train_size": len(source.split.train),
             "source_val_size": len(source.split.val),
             "source_test_size": len(labels[0]),

@@ -25,7 +25,8 @@ KINDS = ("finetune", "adapt")
 def longer(config: Config, composed: DictConfig, anew: dict[str, Any], directory: RunDirectory) -> Config:
     """The run's config with more epochs; what thaws does so in the epochs in which it did, or would have.
 
-    The learning rate goes on by the schedule of the longer run: constant as it was, cosine from where that is.
+    The learning rate goes on by the schedule of the longer run: constant as it was, cosine from where that is; so
+    does the weight of an adaptation's loss.
 
     Args:
         config: as it was.
@@ -40,6 +41,11 @@ def longer(config: Config, composed: DictConfig, anew: dict[str, Any], directory
         raise UserError(
             f"trainer.epochs={anew[KEYS[0]]}: more epochs are for fine-tuning and adaptation; a {kind} run is over "
             "after its last task or run"
+        )
+    if config.adaptation is not None and config.adaptation.name == "fine_tune":
+        raise UserError(
+            "adaptation=fine_tune goes from the source to the target at a share of all its epochs, so that "
+            f"trainer.epochs={anew[KEYS[0]]} would have been another training; start it anew in another run_dir"
         )
     if all(config.thaw.get(key) is None for key in ("depth", "blocks", "patience")):
         milestones = {str(epoch): list(blocks) for epoch, blocks in config.schedule.milestones.items()}

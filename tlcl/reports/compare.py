@@ -12,7 +12,7 @@ from tlcl.reports.paired import all_pairs, difference_words, standing_words
 from tlcl.reports.plots.continual import percent_axis, task_axis
 from tlcl.reports.plots.style import BLUE, INK, line_style, percent_ticks, save_figures
 from tlcl.reports.tables.compare import LOWER, UPPER, gap_closed, read_table
-from tlcl.reports.verdict import comparison_verdict, highest, methods_and_ends
+from tlcl.reports.verdict import UPPER_ENDS, comparison_verdict, highest, methods_and_ends
 from tlcl.statistics.paired import Difference
 from tlcl.system.figures import percent
 from tlcl.tracking.finished_run import FinishedRun
@@ -143,11 +143,15 @@ def chosen_commands(root: Path, rows: list[dict], key: str) -> Commands:
 
 
 def beside_best(root: Path, rows: list[dict], key: str) -> dict[str, Difference]:
-    """Each method less the one with the highest figure `key`, of those that are given the same, by its name."""
-    real, _ = methods_and_ends(rows, key)
+    """Each method less the one with the highest figure `key` of those that are given the same, by its name.
+
+    Those that are given a few labels more are among them; the upper ends of the scale are not.
+    """
+    real, ends = methods_and_ends(rows, key)
     runs = runs_by_method(root)
-    names = [row["method"] for row in real if row["method"] in runs]
-    if not names:
+    asked = [*real, *(row for row in ends if row["method"].split()[0] not in UPPER_ENDS)]
+    names = [row["method"] for row in asked if row["method"] in runs]
+    if not names or names[0] != highest(rows, key):
         return {}
     return all_pairs({name: runs[name] for name in names})[names[0]]
 
@@ -186,6 +190,7 @@ def write_compare_report(root: Path) -> Path:
         "plots": embedded_plots(root, CAPTIONS, ALTERNATIVES),
         "rows": rows,
         "columns": {key: name for key, name in COLUMNS.items() if rows and key in rows[0]},
+        "given": any(row.get("labelled") for row in rows),
         "gaps_closed": gap_closed(rows),
         "seeds": max((row["planned"] for row in rows), default=0),
     }

@@ -22,8 +22,8 @@ from tlcl.tracking.accuracy_matrix import MATRIX, task_names
 from tlcl.tracking.finished_run import FinishedRun
 
 CAPTIONS = {
-    "cumulative": "Accuracy on the test images of all classes so far, and of the newest task alone: "
-    "the gap between the lines is what was forgotten.",
+    "cumulative": "Accuracy on the test images of all classes so far, and of the newest task alone, "
+    "each when it had just been trained.",
     "matrix": "Each row: after training on that task; each column: tested on that task's images.",
     "tasks": "How the accuracy on each task goes on after its own training.",
     "training": "Training loss through all tasks.",

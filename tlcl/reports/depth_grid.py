@@ -40,7 +40,7 @@ ALTERNATIVES = {
 def sentence(table: Sequence[Cell], what: str) -> str:
     """What the rank correlations say of one half of the claim."""
     parts = []
-    for figure, name in (("best", "best depth"), ("gain", "gain over the head alone")):
+    for figure, name in (("best", "chosen depth"), ("gain", "gain over the head alone")):
         rhos = [
             claim["rho"]
             for claim in claims(table)

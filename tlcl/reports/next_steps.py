@@ -8,6 +8,7 @@ from typing import Any
 from tlcl.statistics.accuracy import accuracy_interval
 from tlcl.tracking.finished_run import FinishedRun
 
+LEARNED = 0.7  # accuracy on the source below which a target that is level with it says little
 Commands = list[tuple[str, str]]
 
 
@@ -51,7 +52,9 @@ def next_step(summary: Mapping[str, Any]) -> str:
 def continual_step(summary: Mapping[str, Any]) -> str:
     """As `next_step`, of a continual run."""
     lost = summary.get("forgetting")
-    if lost is not None and lost > 0.1:
+    if lost is None:
+        return "all tasks were given at once: compare the methods that see one after the other"
+    if lost > 0.1:
         return "much is forgotten: compare the methods that stop it"
     return "little is forgotten: compare with method=joint, which is given all tasks at once"
 
@@ -60,8 +63,16 @@ def adaptation_step(summary: Mapping[str, Any]) -> str:
     """As `next_step`, of a domain adaptation."""
     if summary["test_acc"] is None:
         return "label a few dozen images by hand, as data.test=FOLDER: only they tell how good it is"
+    given = summary.get("supervision", "none")
+    if given == "all":
+        return "this is the upper end of the scale: compare the methods that see fewer labels of the target"
+    more = "label more images" if summary.get("labelled") else "label a few images (adaptation=ccsa)"
     if summary["source_test_acc"] - summary["test_acc"] > 0.1:
-        return "the target is far behind the source: compare the methods, or label a few images (adaptation=ccsa)"
+        return f"the target is far behind the source: compare the methods, or {more}"
+    if summary["method"]["name"] == "source_only":
+        return "the target is answered nearly as well as the source without any adaptation: see the mistakes below"
+    if summary["source_test_acc"] < LEARNED:
+        return "even the source is hardly learned: adaptation=source_only shows whether the method is what costs it"
     return (
         "the target is answered nearly as well as the source: see the mistakes below, and compare with "
         "adaptation=source_only"

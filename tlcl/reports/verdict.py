@@ -126,10 +126,15 @@ def adaptation_verdict(summary: Mapping[str, Any], guess: Mapping[str, Any]) -> 
 def methods_and_ends(
     rows: Sequence[Mapping[str, Any]], key: str
 ) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """The rows that have the figure `key`, in order, and apart those of methods that are given more than others."""
+    """The rows that have the figure `key`, in order, and apart those of methods that are given more than others.
+
+    More: all labels or tasks at once, or labelled target images where another method has fewer.
+    """
     known = [row for row in rows if row.get(key) is not None]
-    ends = [row for row in known if row["method"].split()[0] in UPPER_ENDS]
-    return [row for row in known if row not in ends], ends
+    others = [row for row in known if row["method"].split()[0] not in UPPER_ENDS]
+    least = min((row.get("labelled") or 0 for row in others), default=0)
+    real = [row for row in others if (row.get("labelled") or 0) == least]
+    return real, [row for row in known if row not in real]
 
 
 def highest(rows: Sequence[Mapping[str, Any]], key: str) -> str:

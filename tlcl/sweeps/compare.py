@@ -1,6 +1,7 @@
 """Several methods with several seeds, a run directory each; one table, one plot of curves, one report."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,10 @@ def method_group(text: str, family: Kind) -> dict[str, Any]:
     try:
         shipped = _group_file(family.methods, name)
         own = [change for change in changes if not change.startswith(OPTIM)]
+        unknown = [change for change in own if re.split(r"[.\[=]", change)[0] not in shipped]
+        if unknown:
+            keys = ", ".join(sorted(str(key) for key in shipped if key != "name")) or "no keys"
+            raise UserError(f"compare.methods: {unknown[0]!r} in {text!r}: {name} has {keys}, and optim.KEY")
         merged = OmegaConf.merge(shipped, OmegaConf.from_dotlist(own))
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(f"compare.methods: {text!r} cannot be read: {str(error).splitlines()[0]}") from None

@@ -68,7 +68,7 @@ def run_cell(config: Config, split: FewLabelSplit, folder: Path, device: torch.d
     start_weights(config, net, backbone)
     if config.trainer.channels_last:
         net.to(memory_format=torch.channels_last)
-    method, data = build_method(config.adaptation, net, config.seed), paired(split, config)
+    method, data = build_method(config.adaptation.on(config.model.name), net, config.seed), paired(split, config)
     module = AdaptationModule(net, method, classes, config.optim, config.seed, config.trainer.log_every)
     quiet = replace(config, trainer=replace(config.trainer, progress=False))
     trainer = build_trainer(
@@ -182,7 +182,7 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     planned = planned_trainings(config, root)
     for _, _, child in planned:  # a mistake in the last method shows at once
         assert child.adaptation is not None
-        build_method(child.adaptation, build_model(child.model, 2, child.seed)[0], child.seed)
+        build_method(child.adaptation.on(child.model.name), build_model(child.model, 2, child.seed)[0], child.seed)
     check_weights(config)
     directory.begin(config)
     (root / "summary.json").unlink(missing_ok=True)  # of a time when some failed

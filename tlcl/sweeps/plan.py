@@ -110,8 +110,9 @@ def _check_search(config: DictConfig) -> None:
     kind = kind_of(vars(base))
     if kind.validation is None or not kind.validated(base):
         raise UserError(
-            "a search chooses by a validation figure, which comparisons, few_label_splits and continual runs with "
-            "data.val_size=0 do not have; search a single method with data.val_size above 0"
+            "a search chooses by a validation figure, which comparisons, few_label_splits, continual runs with "
+            "data.val_size=0, adaptation with source.val_size=0, and target_oracle, fine_tune and adabn do not "
+            "have; search a single other method with val_size above 0"
         )
 
 

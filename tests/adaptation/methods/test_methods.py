@@ -138,9 +138,12 @@ def test_the_authors_protocol_has_the_authors_ccsa() -> None:
     assert config.compare is not None
     keys = method_group(config.compare.methods[0], NAMED["adapt"])
     theirs = make_method(keys.pop("name"), point_net(), **keys)
-    assert (theirs.config.distances, theirs.weight, theirs.config.margin) == ("raw", 0.25, 1)
+    assert (theirs.distances, theirs.weight, theirs.config.margin) == ("raw", 0.25, 1)
     ours = make_method("ccsa", point_net())
-    assert (ours.config.distances, ours.weight, ours.config.margin) == ("relative", 0.75, 1)
+    assert (ours.distances, ours.weight, ours.config.margin) == ("relative", 0.75, 1)
+    plain = ours.config
+    assert [plain.on(model).distances for model in ("small_cnn", "resnet18", "timm")] == ["raw", *["relative"] * 2]
+    assert make_method("ccsa", point_net(), distances="relative").config.on("small_cnn").distances == "relative"
     assert make_method("ccsa", point_net(), weight=0.0).weight == 0
 
 

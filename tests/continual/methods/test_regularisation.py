@@ -25,11 +25,15 @@ from tests.continual.conftest import (
     tiny_stream,
     train_task,
 )
+from tlcl.config.schema import OptimConfig
 from tlcl.continual.methods.base import TaskData
 from tlcl.continual.methods.distillation import Teacher, distillation
 from tlcl.continual.methods.parameters import ParameterTensors
-from tlcl.continual.methods.steep_penalty import warn_where_steep
+from tlcl.continual.methods.steep_penalty import largest_step, warn_where_steep
 from tlcl.continual.stream import Stream
+from tlcl.finetuning.optimizer import build_optimizer
+from tlcl.models.build import build_model
+from tlcl.models.small_cnn import SmallCNNConfig
 from tlcl.seeding import generator
 
 
@@ -172,16 +176,17 @@ def test_a_penalty_whose_steps_grow_is_warned_of(
     share: float, grows: bool, momentum: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     setting = replace(setting_of(tiny_stream()), sgd_lr=0.02, momentum=momentum)
-    curvature = share * 2 * (1 + momentum) / 0.02
+    curvature = share * largest_step(momentum) / 0.02
     assert warn_where_steep(setting, [torch.tensor([0.1, curvature]), torch.zeros(2, 2)]) == grows
     assert ("steps on it will grow" in caplog.text) == grows
-    theta = torch.ones(1, requires_grad=True)
-    optimizer = torch.optim.SGD([theta], lr=0.02, momentum=momentum)
-    for _ in range(60):
+    net, _ = build_model(SmallCNNConfig("small_cnn", "none", 16), 10, seed=0)
+    optimizer = build_optimizer(net, OptimConfig("sgd", 0.02, 1.0, {}, momentum, 0.0, "constant", 0))
+    before = float(net.classifier.weight.detach().norm())
+    for _ in range(150):
         optimizer.zero_grad()
-        (curvature / 2 * theta.square().sum()).backward()
+        sum(curvature / 2 * theta.square().sum() for theta in net.parameters()).backward()  # type: ignore[union-attr]
         optimizer.step()
-    assert (abs(float(theta.detach())) > 1) == grows
+    assert (float(net.classifier.weight.detach().norm()) > before) == grows
     assert not warn_where_steep(replace(setting, sgd_lr=None), [torch.tensor([1e9])])
 
 

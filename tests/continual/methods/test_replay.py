@@ -29,6 +29,7 @@ from tlcl.continual.methods.agem import projection_factor
 from tlcl.continual.methods.der import logit_distance, steepness
 from tlcl.continual.methods.icarl import herding
 from tlcl.continual.methods.registry import build_method
+from tlcl.continual.methods.steep_penalty import largest_step
 from tlcl.data.datamodule import Batch
 from tlcl.errors import UserError
 from tlcl.seeding import generator
@@ -179,17 +180,20 @@ def test_steepness_is_the_largest_eigenvalue_of_the_second_moment() -> None:
 
 
 def test_at_that_rate_the_replayed_outputs_swing() -> None:
-    """Gradient descent by the last layer: shrinks below lr * alpha * steepness = 1, grows above."""
+    """Steps of the last layer shrink below lr * alpha * steepness = largest_step / 2, and grow above."""
     features, goal = torch.randn(6, 4, generator=torch.Generator().manual_seed(1)), torch.zeros(6, 3)
-    for share, grows in ((0.9, False), (1.1, True)):
-        weight = torch.ones(3, 4, requires_grad=True)
-        rate, distances = share / (0.5 * steepness(features)), []
-        for _ in range(200):
-            loss = 0.5 * logit_distance(features @ weight.T, goal)
-            distances.append(float(loss.detach()))
-            (gradient,) = torch.autograd.grad(loss, weight)
-            weight = (weight - rate * gradient).detach().requires_grad_()
-        assert (distances[-1] > distances[0]) == grows
+    for momentum in (0.0, 0.9):
+        for share, grows in ((0.9, False), (1.1, True)):
+            weight = torch.ones(3, 4, requires_grad=True)
+            rate, distances = share * largest_step(momentum) / 2 / (0.5 * steepness(features)), []
+            optimizer = torch.optim.SGD([weight], lr=rate, momentum=momentum, nesterov=momentum > 0)
+            for _ in range(200):
+                loss = 0.5 * logit_distance(features @ weight.T, goal)
+                distances.append(float(loss.detach()))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            assert (distances[-1] > distances[0]) == grows
 
 
 @pytest.mark.parametrize(("alpha", "warned"), [(0.001, False), (1000.0, True)])

@@ -1,7 +1,7 @@
 """Few labelled target images: equal classes together, different ones a margin apart."""
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Self
 
 import torch
 from annotated_types import Ge, Gt
@@ -16,6 +16,7 @@ from tlcl.config.registry import register
 from tlcl.errors import UserError
 from tlcl.models.blocks import Blocks
 
+AUTHORS_NETWORK = "small_cnn"
 WEIGHTS = {"relative": 0.75, "raw": 0.25}  # of raw distances the authors'
 
 
@@ -26,7 +27,7 @@ class CCSAConfig(FewLabelsConfig):
     weight: Annotated[float | None, Ge(0)] = None
     ramp: Annotated[str, OneOf("none", "dann")] = "none"
     margin: Annotated[float, Gt(0)] = 1.0
-    distances: Annotated[str, OneOf("relative", "raw")] = "relative"
+    distances: Annotated[str | None, OneOf("relative", "raw")] = None
 
     def __post_init__(self) -> None:
         check_labelled(self)
@@ -34,6 +35,11 @@ class CCSAConfig(FewLabelsConfig):
             raise UserError(
                 f"adaptation.weight={self.weight} must be at most 1: what the pairs weigh, the classification loses"
             )
+
+    def on(self, model: str) -> Self:
+        if self.distances is not None:
+            return self
+        return replace(self, distances="raw" if model == AUTHORS_NETWORK else "relative")
 
 
 @register("adaptation", "ccsa", CCSAConfig)
@@ -44,9 +50,10 @@ class CCSA(InFirstUnits):
     (`tlcl.adaptation.losses.ccsa`), on the outputs of `block`. Target images are in pairs alone, as in the paper:
     their cross-entropy is not taken. The authors' network has no BatchNorm, and 84 outputs whose distances are near
     their margin. Those of other networks are not (of ResNet-18's 512 pooled ones the alignment begins at 50 times
-    the cross-entropy), so that `distances` are `relative`: the mean one between images of different classes in the
-    first batch is 1. `raw`: as they are, with the authors' weight (their alpha, 0.25 in their code) where none is
-    given. The margin is theirs (1).
+    the cross-entropy), so that `distances` are `relative` there: the mean one between images of different classes
+    in the first batch is 1. `raw`: as they are, with the authors' weight (their alpha, 0.25 in their code) where
+    none is given; the default on `small_cnn`, a network like theirs: it begins at random, with all outputs near
+    each other, and held to that unit it cannot learn the source. The margin is theirs (1).
     """
 
     unlabelled = False
@@ -54,11 +61,12 @@ class CCSA(InFirstUnits):
 
     def __init__(self, config: Any, net: Blocks) -> None:
         super().__init__(config, net)
-        self.weight = WEIGHTS[config.distances] if config.weight is None else config.weight
+        self.distances = config.distances or "relative"
+        self.weight = WEIGHTS[self.distances] if config.weight is None else config.weight
 
     def measured(self, pair: Pair, domains: Domains) -> Tensor:
         """The unit of the distances: that of the first batch."""
-        if self.config.distances == "raw":
+        if self.distances == "raw":
             return torch.ones_like(self.unit)
         with torch.no_grad():
             first = mean_distance(domains.source, pair.source.labels, domains.target, pair.target.labels)

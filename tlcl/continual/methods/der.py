@@ -12,6 +12,7 @@ from tlcl.config.continual import ReplayConfig
 from tlcl.config.registry import register
 from tlcl.continual.buffer import RehearsalBuffer
 from tlcl.continual.methods.base import Method, Network, Setting
+from tlcl.continual.methods.steep_penalty import largest_step
 from tlcl.continual.stream import Task
 from tlcl.data.datamodule import Batch
 from tlcl.distributed.collectives import gathered
@@ -105,12 +106,13 @@ class DER(Method):
         if getattr(classifier, "bias", None) is not None:  # it learns too, as if from a feature that is always 1
             features = torch.cat([features, features.new_ones(len(features), 1)], 1)
         largest = steepness(features)
-        if self.setting.sgd_lr * self.alpha * largest > 1:
+        limit = largest_step(self.setting.momentum) / 2  # the loss has no half before its square
+        if self.setting.sgd_lr * self.alpha * largest > limit:
             self._warned = True
             log.warning(
                 "warning: optim.lr=%g times method.alpha=%.3g times the largest eigenvalue of the features' second "
-                "moment, %.3g, is more than 1: replayed outputs will swing; lower one of the two",
-                self.setting.sgd_lr, self.alpha, largest,
+                "moment, %.3g, is more than %.3g: replayed outputs will swing; lower one of the two",
+                self.setting.sgd_lr, self.alpha, largest, limit,
             )  # fmt: skip
 
     def after_step(self, net: Network, batch: Batch, logits: Tensor) -> None:

@@ -36,15 +36,16 @@ def adaptation_curves(metrics: Sequence[Mapping[str, Any]], tested: int | None =
     marker = "o" if len(metrics) < 3 else None
 
     def draw(axes: Axes, key: str, label: str, colour: Any, style: str = "-") -> None:
-        if key in metrics[0]:
-            values = [line[key] for line in metrics]
+        values = [line.get(key, np.nan) for line in metrics]  # a term may begin later
+        if not np.isnan(np.array(values, dtype=float)).all():
             axes.plot(epochs, values, style, color=colour, label=label, marker=marker, linewidth=2)
 
     draw(shares, "train/acc", "accuracy in training", ORANGE)
     draw(shares, "val/acc", "accuracy, source validation", BLUE)
     draw(shares, "val/target_entropy", "entropy of target predictions (1: uniform)", GREEN, "--")
     draw(losses, "train/loss", "total", INK)
-    parts = [key for key in metrics[0] if key.startswith("train/") and key not in ("train/loss", "train/acc")]
+    keys = dict.fromkeys(key for line in metrics for key in line if key.startswith("train/"))
+    parts = [key for key in keys if key not in ("train/loss", "train/acc")]
     for number, key in enumerate(parts):
         draw(losses, key, key.removeprefix("train/"), colour_of(number), "--")
     for axes, name in ((shares, "share"), (losses, "training loss")):

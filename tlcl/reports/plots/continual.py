@@ -35,7 +35,7 @@ def percent_axis(axes: Axes) -> None:
 
 
 def cumulative_curve(measured: Measured) -> Figure:
-    """Accuracy on all classes so far after each task, beside the newest task's alone: what is forgotten between."""
+    """Accuracy on all classes so far after each task, beside the newest task's alone."""
     figure = Figure(figsize=(9, 4.4), layout="constrained")
     axes = figure.subplots()
     values = cumulative_accuracy(measured.matrix, measured.sizes)

@@ -54,7 +54,7 @@ def depth_curves_by_target(runs: Sequence[GridRun], table: Sequence[Cell], dista
 
 
 def gain_by_distance(table: Sequence[Cell]) -> Figure:
-    """What the best depth brings over the head alone, against the target's distance; bars are standard errors."""
+    """What the chosen depth brings over the head alone, against the target's distance; bars are standard errors."""
     placed = [cell for cell in table if cell.distance is not None]
     sizes = sorted({cell.size for cell in placed})
     figure = Figure(figsize=(8.5, 4.2), layout="constrained")

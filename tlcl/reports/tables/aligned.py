@@ -28,6 +28,8 @@ def aligned(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> st
     if not rows:
         return ""
     gaps, cells = gap_closed(rows), dict[str, list[str]]()
+    if any(row.get("labelled") for row in rows):
+        cells["target labels given"] = [f"{row.get('labelled', 0):,}" for row in rows]
     for key, heading in columns.items():
         if key in rows[0]:
             cells[heading] = [_percent(row, key) for row in rows]

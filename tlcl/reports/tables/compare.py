@@ -34,7 +34,8 @@ def write_table(root: Path, jobs: Sequence[RunRecord], figures: Sequence[str]) -
     """Write `compare.json` and `compare.csv`, a row a method, best first; returns the rows.
 
     A row holds `method`, `runs` (finished), `planned`, `seconds` (mean a run), the mean and `_std` of each figure;
-    of continual runs also `curves`, the cumulative accuracies of each finished run, and `tasks`.
+    of continual runs also `curves`, the cumulative accuracies of each finished run, and `tasks`, the names of their
+    classes, or numbers where the seeds' differ. `labelled`: target images whose label an adaptation was given.
 
     Args:
         jobs: the runs, finished or not, with their `method` among the settings.
@@ -49,7 +50,11 @@ def write_table(root: Path, jobs: Sequence[RunRecord], figures: Sequence[str]) -
         for key in figures:
             known = [summary.get(key) for summary in summaries]  # runs of before lack some
             row[key], row[f"{key}_std"] = mean_std(known)
-        row["tasks"] = summaries[0].get("tasks", []) if summaries else []
+        row["labelled"] = max((summary.get("labelled", 0) for summary in summaries), default=0)
+        streams = [summary.get("tasks", []) for summary in summaries]
+        row["tasks"] = streams[0] if streams else []
+        if any(tasks != row["tasks"] for tasks in streams):  # each seed has an order of classes of its own
+            row["tasks"] = [[f"task {number + 1}"] for number in range(len(row["tasks"]))]
         row["curves"] = [summary["cumulative_accuracy"] for summary in summaries if row["tasks"]]
         rows.append(row)
     rows.sort(key=lambda row: -(row[figures[0]] if row[figures[0]] is not None else -math.inf))

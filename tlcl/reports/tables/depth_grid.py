@@ -117,7 +117,7 @@ def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
 
 def claims(table: Sequence[Cell]) -> list[dict[str, Any]]:
     """The two halves of the claim as rank correlations: within each target with the number of labels, and within
-    each number of labels with the distance; of the best depth and of the gain over the head alone."""
+    each number of labels with the distance; of the chosen depth and of the gain over the head alone."""
     found = []
     for what, fixed, value in (("number of labels", "target", "size"), ("distance", "size", "distance")):
         for figure in ("best", "gain"):
