@@ -17,6 +17,8 @@ from benchmarks.figure import Cell, Figure, Table, Value
 from benchmarks.pacs import BASE, CHOSEN
 from benchmarks.register import measured_in, write
 from benchmarks.steps import accuracy, methods_table, over_seeds, perform, sweep
+from tlcl.adaptation.methods.ccsa import WEIGHTS as WEIGHTS_OF
+from tlcl.adaptation.methods.ccsa import CCSAConfig
 from tlcl.data.datamodule import EVAL_BATCH
 from tlcl.data.sources.digits import load_digits
 from tlcl.jobs.finished import load_run
@@ -41,12 +43,18 @@ ARMS = {
 }
 SWEPT = f"data.train_size={','.join(map(str, SIZES))} seed=0,1,2 data.batch_size=16 logger=none"
 PLAIN = "+experiment=adapt_digits seed=10 logger=none"
-CCSA = {
+SMALL = f"{PLAIN} model=small_cnn model.input_size=16"
+CCSA = {  # sweeps in units of the first batch, and what stands beside them
     "resnet18": f"{PLAIN} adaptation=ccsa adaptation.weight=0.5,0.75,0.9 adaptation.margin=0.1,1",
-    "small_cnn": f"{PLAIN} adaptation=ccsa adaptation.weight=0.25,0.5,0.75 adaptation.margin=0.1,1 model=small_cnn "
-    "model.input_size=16",
+    "small_cnn": f"{SMALL} adaptation=ccsa adaptation.distances=relative adaptation.weight=0.25,0.5,0.75 "
+    "adaptation.margin=0.1,1",
 }
-FEW_LABELS = f"{PLAIN} adaptation=fine_tune adaptation.target_labels=5"
+BESIDE = {
+    "resnet18_fine_tune": f"{PLAIN} adaptation=fine_tune adaptation.target_labels=5",
+    "small_cnn_raw": f"{SMALL} adaptation=ccsa",
+    "small_cnn_source_only": f"{SMALL} adaptation=source_only",
+    "small_cnn_fine_tune": f"{SMALL} adaptation=fine_tune adaptation.target_labels=5",
+}
 WEIGHTS = {"mmd": (1, 10, 100), "coral": (0.1, 1, 10), "dann": (0.1, 1)}
 CERTIFIED, ADAPTED = "er", "dann"  # whose first run is measured anew
 COMPARED = {"forgetting": "+experiment=continual_compare", "adaptation": "+experiment=adapt_compare"}
@@ -171,21 +179,29 @@ def without_labels(out: Path) -> Figure:
 def ccsa(out: Path) -> Figure:
     """CCSA's weight and margin on another seed, by target images that are not tested; fine-tuning beside it."""
     runs = [run for network, typed in CCSA.items() for run in sweep(out / network, typed)]
-    perform(out / "fine_tune", FEW_LABELS)
+    for name, typed in BESIDE.items():
+        perform(out / name, typed)
     pool = load_digits().pool
     rows: list[tuple[Cell, ...]] = []
-    for run in [*runs, out / "fine_tune"]:
+    for run in [*runs, *(out / name for name in BESIDE)]:
         net, _, config = load_run(run)
         answers = predict(net, pool.images, batch_size=EVAL_BATCH, precision=config.trainer.precision).argmax(1)
         source = json.loads((run / "summary.json").read_text())["source_test_acc"]
         assert config.adaptation is not None
-        of = [f"{getattr(config.adaptation, key, '')}" for key in ("weight", "margin")]
+        of = [""] * 3
+        if isinstance(chosen := config.adaptation.on(config.model.name), CCSAConfig):
+            assert chosen.distances is not None
+            weight = WEIGHTS_OF[chosen.distances] if chosen.weight is None else chosen.weight
+            of = [chosen.distances, f"{weight:g}", f"{chosen.margin:g}"]
         right = float((answers == pool.labels).double().mean())
         rows.append((config.model.name, config.adaptation.name, *of, Value(right), Value(source)))
     columns = (
-        "network", "method", "weight", "margin", "target, training and validation images", "source, test images",
+        "network", "method", "distances", "weight", "margin", "target, training and validation images",
+        "source, test images",
     )  # fmt: skip
-    commands = (*(f"tlcl train -m {typed}" for typed in CCSA.values()), f"tlcl train {FEW_LABELS}")
+    commands = tuple(
+        f"tlcl train{many} {typed}" for many, of in ((" -m", CCSA), ("", BESIDE)) for typed in of.values()
+    )
     table = Table(columns, tuple(rows))
     return Figure("digits_ccsa", commands, (10,), parts=(table,), measured=measured_in(runs[0]))
 

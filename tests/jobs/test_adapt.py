@@ -436,9 +436,30 @@ def test_fine_tuning_has_no_more_epochs(finished: Path, tmp_path: Path) -> None:
 
 
 def test_a_term_of_the_loss_that_begins_later_is_drawn() -> None:
-    lines = [{"epoch": epoch, "trainable_blocks": 5, "train/loss": 2.0, "train/acc": 0.5} for epoch in range(3)]
+    line = {"trainable": ["head"], "trainable_blocks": 1, "train/loss": 2.0, "train/acc": 0.5}
+    lines = [{"epoch": epoch, **line} for epoch in range(3)]
     lines[2] |= {"train/similarity": 0.7}
     axes = adaptation_curves(lines).axes[1]
     drawn = {line.get_label(): np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()}
     assert np.isnan(drawn["similarity"][:2]).all()
     assert drawn["similarity"][2] == 0.7
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["thaw=all"], ""),
+        (["thaw=all", "optim.batch_norm=frozen"], "optim.batch_norm=frozen keeps those of the pretraining"),
+        (["thaw.depth=1"], "stem, layer1, layer2, layer3 stay frozen"),
+    ],
+)
+def test_averages_that_are_not_the_sources_are_warned_of(
+    tmp_path: Path, given: list[str], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for method in ("adabn", "source_only"):
+        caplog.clear()
+        config = parse_config(config_of(tmp_path, f"adaptation={method}", "model=resnet18", *given))
+        setup.prepare(config, setup.load_domains(config))
+        assert [said in record.message for record in caplog.records if record.levelname == "WARNING"] == (
+            [True] if said and method == "adabn" else []
+        )

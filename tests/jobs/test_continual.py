@@ -494,7 +494,7 @@ def test_groups_that_do_not_fit_are_one_sentence(overrides: list[str], parts: li
     [
         ("[none_such]", "none_such"),
         ("['er buffer']", "KEY=VALUE"),
-        ("['er size=3']", "method.size"),
+        ("['er size=3']", "er has buffer_size, replay_batch"),
         ("['er buffer_size=many']", "method.buffer_size"),
         ("[er,er]", "twice"),
         ("['naive name=joint']", "changes the name"),

@@ -320,7 +320,7 @@ def test_streams_are_compared_on_the_same_images(tmp_path: Path) -> None:
         run = tmp_path / "runs" / method
         finished_run(
             run, test_acc=right.mean(), task_given_accuracy=None, forgetting=0.25,
-            calibration={"test_confidence_after": 0.5},
+            mean_confidence=0.5,
         )  # fmt: skip
         probabilities = np.eye(2)[1 - right.astype(int)]
         np.savez(run / "test_predictions.npz", probabilities=probabilities, labels=np.zeros(100, dtype=int))

@@ -97,6 +97,26 @@ def test_table_has_the_best_first_and_sample_deviations(tmp_path: Path) -> None:
     assert "not finished" in page
 
 
+def test_tasks_that_differ_between_the_seeds_are_numbered(tmp_path: Path) -> None:
+    for seed, tasks in enumerate(([["a", "b"], ["c"]], [["c", "b"], ["a"]])):
+        summary(tmp_path / f"naive{seed}", 0.5, [0.9, 0.5])
+        known = json.loads((tmp_path / f"naive{seed}" / "summary.json").read_text())
+        (tmp_path / f"naive{seed}" / "summary.json").write_text(json.dumps(known | {"tasks": tasks}))
+    jobs = [job_in(tmp_path / f"naive{seed}", tmp_path, 0, {"method": "naive", "seed": seed}) for seed in (0, 1)]
+    assert write_table(tmp_path, jobs, ("final_accuracy",))[0]["tasks"] == [["task 1"], ["task 2"]]
+    assert write_table(tmp_path, jobs[:1], ("final_accuracy",))[0]["tasks"] == [["a", "b"], ["c"]]
+
+
+@pytest.mark.parametrize("comes", ["classes", "domains"])
+def test_the_page_says_what_a_stream_brings(tmp_path: Path, comes: str) -> None:
+    matrix(tmp_path, [["a"], ["b"]], [[0.9, NAN], [0.5, 0.8]])
+    scenario = {"classes": "class_incremental", "domains": "domain_incremental"}[comes]
+    (tmp_path / "config.yaml").write_text(f"continual: {{scenario: {scenario}}}\n")
+    page = render(tmp_path).read_text()
+    assert f"<th>all {comes} so far</th>" in page
+    assert f"Accuracy on the test images of all {comes} so far" in page
+
+
 def test_mean_and_deviation() -> None:
     assert mean_std([]) == (None, None)
     assert mean_std([None, NAN]) == (None, None)

@@ -1,5 +1,6 @@
 """From the config to what learns: both domains, network, method; every mistake that shows without training."""
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from torch import Tensor
 from tlcl.adaptation.methods.base import ALL, NONE, AdaptationMethod
 from tlcl.adaptation.methods.registry import build_method, method_class
 from tlcl.adaptation.pairs import SOURCE, TARGET, PairedDataModule, choose_labelled, hide_labels
+from tlcl.adaptation.source_averages import averaging
 from tlcl.config.schema import Config, DataConfig
 from tlcl.data.datamodule import IndexedDataModule
 from tlcl.data.image_tensors import ImageTensors, Source
@@ -21,6 +23,8 @@ from tlcl.data.splits import split_of, unlabelled_split
 from tlcl.errors import UserError
 from tlcl.models.blocks import FEATURES, Backbone, Blocks
 from tlcl.models.build import build_model
+
+log = logging.getLogger(__name__)
 
 
 class DomainSources(NamedTuple):
@@ -146,6 +150,22 @@ def _check_block(config: Config, net: Blocks) -> None:
         )
 
 
+def _warn_of_other_averages(config: Config, net: Blocks) -> None:
+    """Say where layers are trained with averages that are not the source's, which AdaBN's are then swapped for."""
+    trained = config.schedule.trainable(config.trainer.epochs - 1)
+    frozen = [name for name in net.names if name not in trained and averaging(net.block(name))]
+    if config.optim.batch_norm == "frozen":
+        why = "optim.batch_norm=frozen keeps those of the pretraining"
+    elif frozen:
+        why = f"{', '.join(frozen)} stay frozen with those of the pretraining"
+    else:
+        return
+    log.warning(
+        "warning: adaptation=%s puts the target's BatchNorm averages in the place of the source's, and %s; with "
+        "optim.batch_norm=train thaw=all they are the source's", config.adaptation and config.adaptation.name, why,
+    )  # fmt: skip
+
+
 def prepare(config: Config, domains: DomainSources) -> AdaptationLearner:
     """Network, method and data as the config has them, without weights.
 
@@ -182,5 +202,7 @@ def prepare(config: Config, domains: DomainSources) -> AdaptationLearner:
     hidden = hide_labels(pool.labels, known)
     target = IndexedDataModule(pool.images, hidden, target_split, theirs, config.seed, TARGET)
     data = PairedDataModule(source, target, known, unlabelled=kind.unlabelled)
+    if kind.swaps_averages:
+        _warn_of_other_averages(config, net)
     method = build_method(config.adaptation.on(config.model.name), net, config.seed)
     return AdaptationLearner(net, backbone, method, data, known)

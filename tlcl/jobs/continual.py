@@ -26,7 +26,7 @@ from tlcl.jobs.pretrain import start_weights
 from tlcl.models.blocks import place_words
 from tlcl.models.weights import load_kept_head
 from tlcl.prefix_cache.activations import Held
-from tlcl.reports.plots.continual import save_matrix_plots
+from tlcl.reports.plots.continual import save_matrix_plots, what_comes
 from tlcl.statistics.calibration import negative_log_likelihood, reliability
 from tlcl.tracking.accuracy_matrix import task_names, write_matrix
 from tlcl.tracking.calibration import write_calibration
@@ -135,8 +135,9 @@ class Continual(Job):
         if index + 1 < len(self.tasks):  # after the last, everything is drawn
             save_matrix_plots(self.directory.path)
         log.info(
-            "task %d of %d (%s): %.1f %% on all classes so far, %.0f s", index + 1, len(self.tasks),
-            task_names(self.tasks)[index], 100 * figures["continual/cumulative_accuracy"], seconds,
+            "task %d of %d (%s): %.1f %% on all %s so far, %.0f s", index + 1, len(self.tasks),
+            task_names(self.tasks)[index], 100 * figures["continual/cumulative_accuracy"],
+            self._comes, seconds,
         )  # fmt: skip
 
     def _write_matrix(self, history: History, figures: dict[str, Any]) -> None:
@@ -239,7 +240,12 @@ class Continual(Job):
         return record
 
     def sentence(self, summary: dict[str, Any]) -> str:
-        return f"accuracy on all classes after the last task: {summary['final_accuracy']:.4f}"
+        return f"accuracy on all {self._comes} after the last task: {summary['final_accuracy']:.4f}"
+
+    @property
+    def _comes(self) -> str:
+        assert self.config.continual is not None
+        return what_comes(self.config.continual.scenario)
 
 
 check = Continual.check

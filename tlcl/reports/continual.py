@@ -17,6 +17,7 @@ from tlcl.reports.page import (
     render_page,
     worst_first,
 )
+from tlcl.reports.plots.continual import what_comes
 from tlcl.reports.verdict import continual_verdict, one_answer
 from tlcl.tracking.accuracy_matrix import MATRIX, task_names
 from tlcl.tracking.finished_run import FinishedRun
@@ -76,11 +77,17 @@ def write_continual_report(run_dir: Path) -> Path:
                     "seconds": seconds.get(index + 1),
                 }
             )
+    comes = what_comes(run.setting("continual.scenario"))
+    words = [
+        {name: text.replace("all classes so far", f"all {comes} so far") for name, text in of.items()}
+        for of in (CAPTIONS, ALTERNATIVES)
+    ]
     path = recorded_path(run)
     compare = compare_command(run_dir, "method", "default", "continual_compare")
     context: dict[str, Any] = {
         **base_context(run_dir, missing_records(run, RECORDS)),
-        "plots": embedded_plots(run_dir, CAPTIONS, ALTERNATIVES),
+        "plots": embedded_plots(run_dir, *words),
+        "comes": comes,
         "curve": curve,
         "tasks": len(measured.tasks) if measured else None,
         "figures": [(name, about, summary.get(key)) for key, (name, about) in FIGURES.items()],

@@ -27,6 +27,8 @@ class AdaBN(SourceOnly):
         UserError: the network has no BatchNorm layers, or none that keeps averages.
     """
 
+    swaps_averages = True
+
     def __init__(self, config: Any, net: Blocks) -> None:
         super().__init__(config, net)
         if not averaging(net):

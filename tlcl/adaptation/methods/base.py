@@ -111,11 +111,14 @@ class AdaptationMethod(nn.Module):
         unlabelled: whether target images without a label are of use.
         from_images: whether it needs the images, and the whole network, whatever stays frozen. A method without
             that need calls the network and `pooled` alone, and may be given outputs of frozen blocks.
+        swaps_averages: whether it puts the target's BatchNorm averages in the place of those that the network was
+            trained with, which must be the source's for that.
     """
 
     from_images: ClassVar[bool] = True
     supervision: ClassVar[str] = FEW
     unlabelled: ClassVar[bool] = True
+    swaps_averages: ClassVar[bool] = False
 
     def __init__(self, config: Any, net: Blocks) -> None:
         super().__init__()

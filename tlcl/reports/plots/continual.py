@@ -34,12 +34,17 @@ def percent_axis(axes: Axes) -> None:
     axes.grid(alpha=0.25)
 
 
-def cumulative_curve(measured: Measured) -> Figure:
-    """Accuracy on all classes so far after each task, beside the newest task's alone."""
+def what_comes(scenario: str | None) -> str:
+    """What a stream brings task by task: `classes`, or `domains` of the same classes."""
+    return "domains" if scenario == "domain_incremental" else "classes"
+
+
+def cumulative_curve(measured: Measured, comes: str = "classes") -> Figure:
+    """Accuracy on all classes (or what else comes) so far after each task, beside the newest task's alone."""
     figure = Figure(figsize=(9, 4.4), layout="constrained")
     axes = figure.subplots()
     values = cumulative_accuracy(measured.matrix, measured.sizes)
-    axes.plot(range(len(values)), values, "o-", color=BLUE, linewidth=2.5, label="all classes so far")
+    axes.plot(range(len(values)), values, "o-", color=BLUE, linewidth=2.5, label=f"all {comes} so far")
     newest = measured.matrix.diagonal()
     axes.plot(range(len(newest)), newest, "o--", color=ORANGE, linewidth=1.5, label="the newest task alone")
     for place, value in enumerate(values):
@@ -133,7 +138,7 @@ def save_matrix_plots(run_dir: Path) -> list[Path]:
     if measured is None:
         return []
     figures = {
-        "cumulative": cumulative_curve(measured),
+        "cumulative": cumulative_curve(measured, what_comes(FinishedRun(run_dir).setting("continual.scenario"))),
         "matrix": accuracy_heatmap(measured),
         "tasks": task_curves(measured),
     }
