@@ -17,8 +17,10 @@ from benchmarks.common import with_files
 from benchmarks.figure import Figure, Value
 from benchmarks.steps import accuracy, methods_table, perform
 from tests.reports.test_paired import run_in
+from tlcl.config.candidates import SURGICAL
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
+from tlcl.jobs import race_record
 from tlcl.statistics.accuracy import accuracy_interval
 from tlcl.statistics.paired import holm, paired_difference
 
@@ -402,3 +404,18 @@ def test_what_is_printed_is_abridged() -> None:
         "report: runs/DATE/report.html", "tlcl train data.train=PHOTOS", table, " ".join(["word"] * 21),
         "  " + " ".join(["word"] * 9),
     ]  # fmt: skip
+
+
+def test_what_gains_are_expected_is_about_what_was_measured() -> None:
+    """In points: the mean of depths not above it, both within two, deviations within one."""
+    gains: dict[bool, list[float]] = {True: [], False: []}
+    for file in ("depth_claim.jsonl", "depth_race.jsonl"):
+        for case in cases.read(cases.CASES / file).values():
+            answers = case.get("settings", {})
+            for name, one in answers.items():
+                if name != "head":
+                    gains[name in SURGICAL].append(100 * (one["acc"] - answers["head"]["acc"]))
+    for expected, known in ((race_record.DEPTHS, gains[False]), (race_record.SURGICAL, gains[True])):
+        assert abs(100 * expected[0] - np.mean(known)) < 2
+        assert abs(100 * expected[1] - np.std(known)) < 1
+    assert 100 * race_record.DEPTHS[0] <= np.mean(gains[False])

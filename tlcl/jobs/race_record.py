@@ -12,8 +12,8 @@ from tlcl.statistics.paired import images_to_tell, max_t, paired_difference
 from tlcl.statistics.racing import expected_gain
 
 WORTH = 0.005  # of the gain that is expected of a guess: half a point of accuracy
-# Mean and standard deviation of gains over the head alone, about what two networks had on eight sets of images and
-# 50 to 2,500 labels (the grids of benchmarks.depth_claim, and of benchmarks.depth_race with seed 10).
+# Mean and standard deviation of gains over the head alone, rather less than two networks had on eight sets of
+# images and 50 to 2,500 labels (4 +- 4, the grids of benchmarks.depth_claim and depth_race): guesses stay careful.
 DEPTHS, SURGICAL = (0.03, 0.04), (-0.01, 0.03)
 MOST = 20  # times as many labels as there are; more are not named
 

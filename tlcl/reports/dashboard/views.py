@@ -154,7 +154,7 @@ FINAL = Value("summary", "final_accuracy", "accuracy on all classes at the end")
 FORGETTING = Value("summary", "forgetting", "forgetting")
 CONTINUAL = View(
     name="tlcl: continual learning",
-    about="What is forgotten when classes come one task after another, and which method stops it.",
+    about="What is forgotten when classes come one task after another, and what becomes of it by method.",
     job="continual",
     panels=(
         Lines("Accuracy on all classes so far", "task", ("continual/cumulative_accuracy",)),
