@@ -1,6 +1,7 @@
 """A user's mistake is one sentence and exit code 2, never a traceback; so are the other ends of a command."""
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
+
+from tlcl.quoting import typed
 
 T = TypeVar("T")
 
@@ -34,7 +37,7 @@ class Stopped(TrainingError):
 
     def __init__(self, what: str, directory: Path) -> None:
         begun = any((directory / name).is_file() for name in ("config.yaml", "sweep.json"))
-        remedy = f"resume it with +resume={directory}" if begun else "give the same command again"
+        remedy = f"resume it with {typed('+resume', directory)}" if begun else "give the same command again"
         super().__init__(f"{what}; {remedy}")
         self.what = what
 
@@ -118,7 +121,13 @@ def with_exit_codes(program: Callable[[], T]) -> T:
 
 
 def run_cli(program: Callable[[], T]) -> T:
-    """What the main function of every command is: `with_exit_codes`, where Ctrl-C and SIGTERM are ends too."""
+    """What the main function of every command is: `with_exit_codes`, where Ctrl-C and SIGTERM are ends too.
+
+    What the terminal's encoding has no letter for is written out.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with sigterm_as_interrupt():
             return with_exit_codes(program)

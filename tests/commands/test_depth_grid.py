@@ -12,6 +12,8 @@ from tlcl.models.resnet18 import ResNet18Config
 from tlcl.reports.depth_grid import sentence
 from tlcl.reports.tables.depth_grid import GridRun, cells, claims
 from tlcl.sweeps import depth_grid_plan as depth_grid
+from tlcl.sweeps import study
+from tlcl.tracking.records import config_text
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -92,3 +94,42 @@ def test_a_tiny_grid_ends_in_one_report(tmp_path: Path, monkeypatch: pytest.Monk
     stamps = [path.stat().st_mtime_ns for path in sorted(root.glob("runs/*/summary.json"))]
     depth_grid.depth_grid(root, targets, [40], [0])  # nothing is run a second time
     assert stamps == [path.stat().st_mtime_ns for path in sorted(root.glob("runs/*/summary.json"))]
+
+
+@pytest.mark.parametrize(
+    ("targets", "sizes", "seeds", "sentence"),
+    [
+        (["digits"], [50], [0], r"--images has digits twice"),
+        (["f", "f"], [50], [0], r"--images has f twice"),
+        (["f"], [50, 50], [0], r"--sizes has 50 twice"),
+        (["f"], [50], [0, 0], r"--seeds has 0 twice"),
+        (["f"], [0], [0], r"--sizes=0 must be at least 1"),
+    ],
+)
+def test_what_is_there_twice_or_is_no_size_is_refused(
+    tmp_path: Path, targets: list[str], sizes: list[int], seeds: list[int], sentence: str
+) -> None:
+    own = [depth_grid.own_target(f"{name}={tmp_path}") for name in targets]
+    with pytest.raises(UserError, match=sentence):
+        depth_grid.planned_runs(tmp_path, [*depth_grid.EMBEDDED, *own], sizes, seeds)
+
+
+def test_a_folder_of_any_name_is_a_target(tmp_path: Path) -> None:
+    folder = tmp_path / "été, (alt)"
+    folder.mkdir()
+    (plan, *_) = depth_grid.planned_runs(tmp_path, [depth_grid.own_target(f"Blumen (alt)={folder}")], [8], [0])
+    assert vars(plan.config.data)["train"] == str(folder)
+    assert plan.config.name == "Blumen (alt) depth 0"
+
+
+def test_a_run_of_other_images_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    one, two = (depth_grid.own_target(f"mine={tmp_path / name}") for name in ("one", "two"))
+    (before, *_) = depth_grid.planned_runs(tmp_path / "grid", [one], [8], [0])
+    before.path.mkdir(parents=True)
+    (before.path / "config.yaml").write_text(config_text(before.config))
+    study._check_same(before, tmp_path)
+    (now, *_) = depth_grid.planned_runs(tmp_path / "grid", [two], [8], [0])
+    with pytest.raises(UserError, match=r"holds a run with data\.train=.*one, not .*two; give another --out"):
+        study._check_same(now, tmp_path)

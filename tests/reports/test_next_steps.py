@@ -19,6 +19,7 @@ BASE: dict[str, Any] = {
         ({"test_acc": 0.99}, "little left to gain"),
         ({"first_answer": {"interval": [0.8, 0.95]}}, "more test images"),
         ({"look": {"between": {"groups": 1}}}, "put their labels right"),
+        ({"look": {"train_test": {"groups": 3}}, "test_acc": 1.0}, "test images are training images too"),
         ({"deeper": {"kept": True}, "trained_blocks": ["layer4", "head"]}, "thaw.depth=2"),
         ({"deeper": {"kept": False}, "trained_blocks": ["head"]}, "more labelled images of the classes"),
     ],

@@ -18,7 +18,7 @@ def _program() -> None:
     parser.add_argument("photos", metavar="PHOTOS", help="folder with one folder a class, or .tar or .zip of one")
     parser.add_argument("--test", metavar="PHOTOS", help="images that are set apart; default: a fifth, held out")
     options, given = parser.parse_known_args()
-    from tlcl.config.compose import quoted
+    from tlcl.quoting import quoted
 
     paths = [quoted("data.train", options.photos)]
     if options.test is not None:

@@ -22,7 +22,11 @@ def _program() -> None:
 
     if options.other is not None:
         out = options.out or Path("pair.html")
-        print(report_pair(finished_directory(options.directory), finished_directory(options.other), out))
+        both = finished_directory(options.directory), finished_directory(options.other)
+        try:
+            print(report_pair(*both, out))
+        except OSError as error:
+            raise UserError(f"--out={out} cannot be written: {error.strerror or error}") from None
         print(f"report: {out}")
         return
     if options.out is not None:

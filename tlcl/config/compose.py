@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tlcl.config.parse import unknown_key
 from tlcl.config.schema import conf_dir
 from tlcl.errors import UserError
+from tlcl.quoting import quoted
 from tlcl.security.allowlist import check_composed
 from tlcl.system.text import shown
 
@@ -53,13 +54,6 @@ def composed_config(overrides: list[str]) -> DictConfig:
     return config
 
 
-def quoted(key: str, text: str) -> str:
-    """KEY=TEXT as Hydra takes any text."""
-    inside = re.sub(r'(\\*)"', r'\1\1\\"', text)  # a backslash is one, unless a quote follows
-    inside = re.sub(r"(\\+)$", r"\1\1", inside)
-    return f'{key}="{inside}"'
-
-
 def check_quotes(arguments: Sequence[str]) -> None:
     """That Hydra's grammar can read every KEY=VALUE; a path with more than ASCII letters in it needs quotes.
 
@@ -69,6 +63,12 @@ def check_quotes(arguments: Sequence[str]) -> None:
     parser, sweep = OverridesParser.create(), not {"-m", "--multirun"}.isdisjoint(arguments)
     for argument in arguments:
         key, equals, value = argument.partition("=")
+        if not equals and not argument.startswith(("-", "~")):
+            example = shlex.quote(quoted("data.train", argument))
+            raise UserError(
+                f"{shown(argument)} is no KEY=VALUE; a folder of images is given as +experiment=own_images "
+                f"{example}"
+            )
         if not equals or argument.startswith("-") or not KEY.fullmatch(key):
             continue
         try:

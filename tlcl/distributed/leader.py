@@ -29,6 +29,7 @@ from tlcl.distributed.collectives import in_group
 from tlcl.distributed.devices import cluster_environment, root_device
 from tlcl.distributed.launcher import check_launched, launched_as
 from tlcl.errors import TrainingError, UserError
+from tlcl.quoting import typed
 from tlcl.tracking.records import RunDirectory, config_text
 
 FOREVER = timedelta(days=30)  # the first process may measure for hours; one that died is noticed by other means
@@ -173,7 +174,7 @@ class _Started(_Others):
             return ""
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         begun = (self.run_dir / "config.yaml").is_file()
-        remedy = f"resume it with +resume={self.run_dir}" if begun else "give the same command again"
+        remedy = f"resume it with {typed('+resume', self.run_dir)}" if begun else "give the same command again"
         return f"process {rank + 1} of {self.world} ended {how}; {remedy}"
 
     def finished(self) -> None:

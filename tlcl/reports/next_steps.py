@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tlcl.quoting import typed
 from tlcl.statistics.accuracy import accuracy_interval
 from tlcl.tracking.finished_run import FinishedRun
 
@@ -29,13 +30,15 @@ def use_commands(run_dir: str | Path) -> Commands:
 
 def resume_commands(run_dir: str | Path) -> Commands:
     """(what for, command) to go on with a run that was stopped."""
-    return [("go on with it", f"tlcl train +resume={shlex.quote(str(run_dir))}")]
+    return [("go on with it", f"tlcl train {typed('+resume', run_dir)}")]
 
 
 def next_step(summary: Mapping[str, Any]) -> str:
     """One piece of advice that follows from the figures of a fine-tuning."""
     look, deeper = summary.get("look") or {}, summary.get("deeper") or {}
     low, high = _interval(summary)
+    if look.get("train_test", {}).get("groups"):
+        return "test images are training images too, so that the accuracy is too high: test on others first"
     if look.get("between", {}).get("groups"):
         return "there are equal images with different classes: put their labels right first"
     if high - low > 0.1:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,6 +17,7 @@ from tlcl.errors import UserError
 from tlcl.jobs.distance import distances, load_model, some
 from tlcl.jobs.finetune import Finetune
 from tlcl.models.blocks import FEATURES
+from tlcl.quoting import quoted
 from tlcl.reports.depth_grid import write_depth_grid_report
 from tlcl.reports.tables.depth_grid import DISTANCES, RUNS
 from tlcl.sweeps.engine import PlannedRun
@@ -57,13 +59,28 @@ def own_target(text: str) -> Target:
         raise UserError(f"--images={text} must be NAME=PATH, e.g. --images cifar10=train.tar")
     if not Path(path).expanduser().exists():
         raise UserError(f"--images={text}: there is no {path}")
-    return Target(name, ("data=image_folder", f"data.train={Path(path).expanduser().resolve()}", "data.size=32"))
+    whole = str(Path(path).expanduser().resolve())
+    return Target(name, ("data=image_folder", quoted("data.train", whole), "data.size=32"))
 
 
 def planned_runs(
     root: Path, targets: Sequence[Target], sizes: Sequence[int], seeds: Sequence[int]
 ) -> list[PlannedRun]:
-    """Every run of the grid."""
+    """Every run of the grid.
+
+    Raises:
+        UserError: a target's name, a size or a seed that is there twice, or a size that is none.
+    """
+    asked: dict[str, list[Any]] = {
+        "--images": [target.name.replace(" ", "_") for target in targets], "--sizes": list(sizes),
+        "--seeds": list(seeds),
+    }  # fmt: skip
+    for option, values in asked.items():
+        twice = [value for place, value in enumerate(values) if value in values[:place]]
+        if twice:
+            raise UserError(f"{option} has {twice[0]} twice; give each once, by a name of its own")
+    if wrong := [size for size in sizes if size < 1]:
+        raise UserError(f"--sizes={wrong[0]} must be at least 1")
     return [
         cell(
             root / RUNS / f"{target.name.replace(' ', '_')}_size{size}_depth{depth}_seed{seed}",

@@ -23,6 +23,7 @@ from tlcl.config.schema import Config
 from tlcl.distributed.launcher import launched_as
 from tlcl.errors import Interrupted, Stopped, TrainingError, UserError
 from tlcl.jobs.registry import run_or_resume
+from tlcl.quoting import typed
 from tlcl.reports.render import render
 from tlcl.reports.tables.runs import write_runs
 from tlcl.sweeps.progress import in_words, seconds_left
@@ -246,7 +247,7 @@ def fault(root: Path, plan: Sequence[Entry], rows: Sequence[RunRecord]) -> Excep
     wrong = [failure for failure in stored if failure.get("kind") != TRAINING]
     if not wrong:
         return None
-    command = f"+resume={root}" if (root / "config.yaml").is_file() else "the same command"
+    command = typed("+resume", root) if (root / "config.yaml").is_file() else "the same command"
     what = f"{len(stored)} of {len(plan)} runs failed: {wrong[0].get('sentence', '')}"
     kind = UserError if all(one.get("kind") == MISTAKE for one in wrong) else TrainingError
     return kind(f"{what}; try them again with {command}")

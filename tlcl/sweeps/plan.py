@@ -23,6 +23,7 @@ from tlcl.config.kinds import kind_of
 from tlcl.config.parse import parse_config
 from tlcl.errors import TrainingError, UserError
 from tlcl.extensions import run_extensions
+from tlcl.quoting import typed
 from tlcl.reports.sweep import meaning, sentences, write_sweep_report
 from tlcl.reports.tables.sweep import rows_of
 from tlcl.security.untrusted import check_command
@@ -80,11 +81,15 @@ def check(config: DictConfig, plan: dict[str, Any]) -> None:
     """That not every job has a mistake in its config: one that the whole sweep has is said once, before any runs.
 
     Raises:
-        UserError: the first job's mistake, when no job is without one; a search without a validation figure.
+        UserError: the first job's mistake, when no job is without one; a job that is there twice; a search without
+            a validation figure.
     """
     if plan["jobs"] is None:
         _check_search(config)
         return
+    twice = next((job for place, job in enumerate(plan["jobs"]) if job in plan["jobs"][:place]), None)
+    if twice is not None:
+        raise UserError(f"the sweep has {' '.join(twice)} twice; a run that is repeated tells nothing new")
     first: UserError | None = None
     loader = GlobalHydra.instance().config_loader()
     for overrides in plan["jobs"]:
@@ -144,9 +149,10 @@ def begin(config: DictConfig, command: Sequence[str]) -> Path:
     if stored is not None and any(stored.get(key) != plan[key] for key in ("overrides", "hydra")):
         if begun:
             given = shlex.join([*stored.get("overrides", []), *stored.get("hydra", [])])
+            again = typed("+resume", root)
             raise UserError(
-                f"hydra.sweep.dir={root} holds another sweep ({given}); resume that with +resume={root}, or "
-                "choose another directory"
+                f"hydra.sweep.dir={root} holds another sweep ({given}); resume that with {again}, or choose "
+                "another directory"
             )
         for old in [*root.rglob(JOB), *root.rglob(FAILED)]:  # of a sweep in which no job began
             old.unlink()
@@ -207,7 +213,7 @@ def conclude(root: Path) -> None:
     left = sweep.planned - done - len(failed)
     if left:
         what += f", {left} did not end"
-    sentence = f"{what}; try them again with +resume={root}"
+    sentence = f"{what}; try them again with {typed('+resume', root)}"
     raise UserError(sentence) if kinds == {MISTAKE} and not left else TrainingError(sentence)
 
 

@@ -9,12 +9,17 @@ from pathlib import Path
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 from tlcl.errors import UserError
+from tlcl.quoting import quoted
 from tlcl.sweeps.engine import PlannedRun, failures, fault, run_plan
 from tlcl.system.files import atomic_write_text, one_at_a_time
 from tlcl.system.memory import keep_freed_memory
 from tlcl.tracking.environment import environment
+from tlcl.tracking.finished_run import FinishedRun
+from tlcl.tracking.records import config_record
+from tlcl.tracking.run_history import flattened
 from tlcl.tracking.sweep_records import Value
 
+OF_A_MACHINE = ("run_dir", "cache_dir", "trainer.precision")  # keys in which equal runs may differ
 QUIET = ["logger=none", "trainer.progress=false"]  # overrides of every run
 
 
@@ -23,8 +28,8 @@ def cell(
 ) -> PlannedRun:
     """A freeze depth with a number of labelled images; without crops, so that frozen blocks are computed once."""
     given = [
-        *overrides, f"name={name} depth {depth}", f"thaw.depth={depth}", f"data.train_size={size}", f"seed={seed}",
-        f"trainer.epochs={epochs}", "data.batch_size=32", "data.crop_padding=0",
+        *overrides, quoted("name", f"{name} depth {depth}"), f"thaw.depth={depth}", f"data.train_size={size}",
+        f"seed={seed}", f"trainer.epochs={epochs}", "data.batch_size=32", "data.crop_padding=0",
     ]  # fmt: skip
     settings: dict[str, Value] = {"name": name, "thaw.depth": depth, "data.train_size": size, "seed": seed}
     weight = 2 + 0.0002 * (depth + 1) * size * epochs
@@ -45,6 +50,8 @@ def run_study(
     """
     if jobs < 1:
         raise UserError(f"--jobs={jobs} must be at least 1")
+    for run in plan:
+        _check_same(run, root)
     try:
         root.mkdir(parents=True, exist_ok=True)
         log = open(root / f"{name}.log", "a")  # noqa: SIM115 (closed below)
@@ -67,6 +74,21 @@ def run_study(
         logging.getLogger().removeHandler(to_log)
         log.close()
     return page
+
+
+def _check_same(run: PlannedRun, root: Path) -> None:
+    """That what a directory holds of a run of before is that run.
+
+    Raises:
+        UserError: it has other settings.
+    """
+    before, now = FinishedRun(run.path).flat_config, flattened(config_record(run.config), ".")
+    other = [key for key in now if key in before and key not in OF_A_MACHINE and before[key] != now[key]]
+    if other:
+        key = other[0]
+        raise UserError(
+            f"{run.path} holds a run with {key}={before[key]}, not {now[key]}; give another --out than {root}"
+        )
 
 
 def _refuse(root: Path) -> None:

@@ -9,8 +9,10 @@ def expanded(text: str, key: str) -> Path:
     """The path, `~` and `~name` replaced by home directories.
 
     Raises:
-        UserError: there is no such home directory; the sentence names `key`.
+        UserError: there is no such home directory, or no path; the sentence names `key`.
     """
+    if not text.strip():
+        raise UserError(f"{key} is empty; give a path, or . for the working directory")
     try:
         return Path(text).expanduser()
     except RuntimeError as error:

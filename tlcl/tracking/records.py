@@ -17,6 +17,7 @@ from torch import Tensor
 from tlcl.config.schema import Config
 from tlcl.errors import UserError
 from tlcl.extensions import copies
+from tlcl.quoting import typed
 from tlcl.system.files import atomic_open, atomic_write_text, naming, remove_partials
 from tlcl.system.folders import LOCK, HeldFolder
 from tlcl.tracking.environment import environment
@@ -64,7 +65,7 @@ class RunDirectory:
         if not resume and self.begun:
             self.close()
             raise UserError(
-                f"{path} already holds a run; resume it with +resume={path} or choose another run_dir"
+                f"{path} already holds a run; resume it with {typed('+resume', path)} or choose another run_dir"
             )
         for folder in (path, *(child for child in path.iterdir() if child.is_dir())):
             remove_partials(folder)
@@ -149,7 +150,8 @@ class RunDirectory:
         try:
             return dict(json.loads(path.read_bytes())) if path.is_file() else None
         except (TypeError, ValueError):
-            raise UserError(f"{path} is damaged; remove it, and +resume={self.path} writes it anew") from None
+            again = typed("+resume", self.path)
+            raise UserError(f"{path} is damaged; remove it, and {again} writes it anew") from None
 
     def append(self, name: str, line: Mapping[str, Any]) -> None:
         """One more JSON line, on disk when this returns."""

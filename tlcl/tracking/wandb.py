@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import shlex
 from typing import Any, Literal
 
 from tlcl.config.kinds import kind_of
@@ -135,4 +136,5 @@ def finish_wandb(logger: Any, directory: RunDirectory, summary: dict[str, Any]) 
             log_lineage(logger.experiment, directory.path, summary, upload=logger.model_kept_as == "file")
     logger.close()
     folder = directory.path / "wandb"
-    log.info("W&B: %s", logger.address or f"in {folder}, offline; upload with: wandb sync {folder}/offline-run-*")
+    upload = f"wandb sync {shlex.quote(str(folder))}/offline-run-*"
+    log.info("W&B: %s", logger.address or f"in {folder}, offline; upload with: {upload}")

@@ -1,0 +1,22 @@
+"""What is printed to be copied is read again as it was meant, by the shell and by Hydra."""
+
+import shlex
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from tlcl.quoting import typed
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["runs/2026-11-30_08", "my runs/x, (1)", "d'été", 'a"b', "a\\b", "~x", "$HOME", "a=b", "-x", "[1]", "null"],
+)  # fmt: skip
+def test_a_path_comes_back(path: str) -> None:
+    (word,) = shlex.split(typed("+resume", path))
+    override = OverridesParser.create().parse_override(word)
+    assert (override.key_or_group, override.value()) == ("resume", None if path == "null" else path)
+
+
+def test_a_plain_path_is_not_quoted() -> None:
+    assert typed("+resume", "runs/own_images/2026-11-30") == "+resume=runs/own_images/2026-11-30"

@@ -1,0 +1,18 @@
+"""KEY=VALUE as it is typed: quoted for Hydra's grammar, and for the shell."""
+
+import re
+import shlex
+
+PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./-]*")  # what neither Hydra nor a shell reads in another way
+
+
+def quoted(key: str, text: str) -> str:
+    """KEY=TEXT as Hydra takes any text."""
+    inside = re.sub(r'(\\*)"', r'\1\1\\"', text)  # a backslash is one, unless a quote follows
+    inside = re.sub(r"(\\+)$", r"\1\1", inside)
+    return f'{key}="{inside}"'
+
+
+def typed(key: str, text: object) -> str:
+    """KEY=TEXT as it is typed in a shell: quoted for Hydra and for the shell where either needs it."""
+    return f"{key}={text}" if PLAIN.fullmatch(str(text)) else shlex.quote(quoted(key, str(text)))
