@@ -23,6 +23,7 @@ from tlcl.errors import TrainingError, UserError
 from tlcl.models.weights import file_sha256
 from tlcl.statistics.accuracy import accuracy_interval
 
+RACE = "race: "  # before the name of a case, what its race came to
 PREPARING = 2.0  # minutes of a case that its own seconds do not hold
 
 
@@ -51,12 +52,17 @@ class Check:
         return self.kept()["measured"] if self.case else self.figure.measured
 
     def registered(self) -> dict[str, tuple[Value, str]]:
-        """By name, the numbers as they are registered, with their intervals, and what must be equal to the bit."""
+        """By name, the numbers as they are registered, with their intervals, and what must be equal to the bit.
+
+        What a race recommends is among them; on another machine another setting may win.
+        """
         if not self.case:
             assert self.figure.certify is not None
             name = self.figure.certify["value"]
             return {name: (self.figure.values[name], repr(self.figure.values[name].value))}
-        return {name: (_accuracy(one), one["right"]) for name, one in answered(self.kept())}
+        known = kept_cases(self.figure)
+        found = {name: (_accuracy(one), one["right"]) for name, one in answered(known[self.case])}
+        return found | {name: (Value(1.0, low=0.0, high=1.0), said) for name, said in raced(known, self.case)}
 
 
 def kept_cases(figure: Figure) -> dict[str, dict[str, Any]]:
@@ -72,15 +78,22 @@ def answered(case: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]
         yield name, {**one, "tested": case["tested"]}
 
 
+def raced(known: Mapping[str, Mapping[str, Any]], case: str) -> Iterator[tuple[str, str]]:
+    """What the race of a case came to, where there was one."""
+    if (race := known.get(f"{RACE}{case}")) is not None:
+        record = race["record"]
+        yield "recommended", f"{record['chosen']}, gains {[row['gain'] for row in record['settings']]}"
+
+
 def _accuracy(one: Mapping[str, Any]) -> Value:
     images = int(one["tested"])
     low, high = accuracy_interval(round(one["acc"] * images), images)
     return Value(one["acc"], low=low, high=high)
 
 
-def case_minutes(case: Mapping[str, Any]) -> float:
-    """About how long a case takes, by what is kept of it."""
-    parts = [case, *case.get("settings", {}).values()]
+def case_minutes(known: Mapping[str, Mapping[str, Any]], name: str) -> float:
+    """About how long a case takes, its race too, by what is kept of it."""
+    parts = [known[name], *known[name].get("settings", {}).values(), known.get(f"{RACE}{name}", {})]
     return PREPARING + sum(float(one.get("seconds", 0)) for one in parts) / 60
 
 
@@ -93,9 +106,12 @@ def checks(figures: Sequence[Figure], minutes: float, seed: int) -> list[Check]:
         if "cases" not in figure.certify:
             found.append(Check(figure, figure.certify["minutes"]))
             continue
+        known = kept_cases(figure)
+        races = any(name.startswith(RACE) for name in known)  # a case without one is no part of the figure
         mine = {
-            name: case_minutes(case) for name, case in sorted(kept_cases(figure).items())
+            name: case_minutes(known, name) for name, case in sorted(known.items())
             if name.startswith(figure.certify["of"]) and any(True for _ in answered(case))
+            and (not races or f"{RACE}{name}" in known)
         }  # fmt: skip
         short = [name for name, needed in mine.items() if needed <= minutes]
         if short:
@@ -148,7 +164,9 @@ def _case_anew(check: Check, data: Path | None, folder: Path) -> dict[str, Found
     given = [] if weights is None else ["--weights", str(weights)]
     asked = ["--data", str(data), *given, "--kept", str(kept), "--only", check.case]
     _do(check.figure, ["-m", certify["module"], *asked], folder)
-    return {name: Found(one["acc"], one["right"]) for name, one in answered(read_cases(kept)[check.case])}
+    known = read_cases(kept)
+    found = {name: Found(one["acc"], one["right"]) for name, one in answered(known[check.case])}
+    return found | {name: Found(1.0, said) for name, said in raced(known, check.case)}
 
 
 def _do(figure: Figure, words: Sequence[str], folder: Path) -> None:

@@ -10,12 +10,13 @@ from tlcl.quoting import typed
 
 @pytest.mark.parametrize(
     "path",
-    ["runs/2026-11-30_08", "my runs/x, (1)", "d'été", 'a"b', "a\\b", "~x", "$HOME", "a=b", "-x", "[1]", "null"],
+    ["runs/2026-11-30_08", "my runs/x, (1)", "d'été", 'a"b', "a\\b", "~x", "$HOME", "a=b", "-x", "[1]", "null",
+     "1e5", "1_0", "True", "12", "inf", "../a", "/a/1", "nan/1"],
 )  # fmt: skip
 def test_a_path_comes_back(path: str) -> None:
     (word,) = shlex.split(typed("+resume", path))
     override = OverridesParser.create().parse_override(word)
-    assert (override.key_or_group, override.value()) == ("resume", None if path == "null" else path)
+    assert (override.key_or_group, override.value()) == ("resume", path)
 
 
 def test_a_plain_path_is_not_quoted() -> None:

@@ -3,7 +3,8 @@
 import re
 import shlex
 
-PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./-]*")  # what neither Hydra nor a shell reads in another way
+# What neither Hydra nor a shell reads in another way: a path with a slash, or a word that is no number or constant.
+PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)(?:[A-Za-z]|(?=.*/)[\w.])[\w./-]*", re.ASCII | re.IGNORECASE)
 
 
 def quoted(key: str, text: str) -> str:

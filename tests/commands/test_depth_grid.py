@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tlcl.errors import UserError
+from tlcl.finetuning.trainer import choose_device
 from tlcl.jobs.distance import Model
 from tlcl.models.build import build_model
 from tlcl.models.resnet18 import ResNet18Config
@@ -127,9 +128,12 @@ def test_a_run_of_other_images_is_not_taken_for_this_one(tmp_path: Path) -> None
         (tmp_path / name).mkdir()
     one, two = (depth_grid.own_target(f"mine={tmp_path / name}") for name in ("one", "two"))
     (before, *_) = depth_grid.planned_runs(tmp_path / "grid", [one], [8], [0])
+    study._check_same(before, tmp_path)  # not begun
+    choose_device(before.config)
     before.path.mkdir(parents=True)
     (before.path / "config.yaml").write_text(config_text(before.config))
-    study._check_same(before, tmp_path)
+    (again, *_) = depth_grid.planned_runs(tmp_path / "grid", [one], [8], [0])
+    study._check_same(again, tmp_path)
     (now, *_) = depth_grid.planned_runs(tmp_path / "grid", [two], [8], [0])
     with pytest.raises(UserError, match=r"holds a run with data\.train=.*one, not .*two; give another --out"):
         study._check_same(now, tmp_path)

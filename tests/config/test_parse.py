@@ -309,6 +309,17 @@ def test_what_needs_no_quotes_passes(argument: str) -> None:
     check_quotes([argument])
 
 
+def test_a_folder_alone_is_told_how_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What belongs to a flag is none."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "job").mkdir()
+    for arguments in (["/a/photos"], ["seed=1", "job"], ["-m", "job"]):
+        with pytest.raises(UserError, match=r"is no KEY=VALUE; a folder of images is given as .* 'data\.train="):
+            check_quotes(arguments)
+    check_quotes(["--cfg", "job", "--config-dir", "/a/presets"])
+    check_quotes(["nonsense"])  # of which Hydra says more
+
+
 def test_several_values_pass_in_a_sweep_alone() -> None:
     check_quotes(["-m", "seed=0,1"])
     check_quotes(["--multirun", "thaw.depth=range(0,3)"])

@@ -174,7 +174,7 @@ def test_splits_are_disjoint_stratified_and_of_the_asked_sizes(
 
 @given(st.integers(0, 50), SIZES, SIZES, st.integers(0, 9))
 def test_unlabelled_splits(total: int, train_size: int | None, val_size: int | None, seed: int) -> None:
-    held_out = max(total // 10, 1 if total > 2 else 0) if val_size is None else val_size
+    held_out = total // 10 if val_size is None else val_size
     wanted = total - held_out if train_size is None else train_size
     try:
         split = unlabelled_split(total, train_size=train_size, val_size=val_size, seed=seed)

@@ -9,9 +9,12 @@ from omegaconf import DictConfig
 from tests.conftest import go
 from tests.jobs.conftest import Killed, configured, kill_at_call, same_continual
 from tlcl.config.parse import parse_config
+from tlcl.continual.inputs import frozen_for
 from tlcl.continual.loop import TaskLoop
+from tlcl.continual.methods.registry import method_class
 from tlcl.distributed import leader as processes
 from tlcl.errors import UserError
+from tlcl.models.build import build_model
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -45,13 +48,23 @@ def test_what_cannot_be_kept_is_in_memory_for_a_closed_form(tmp_path: Path, give
 
 
 def test_a_closed_form_sees_no_crops_so_that_they_can_be_asked_for(tmp_path: Path) -> None:
-    """Gradient methods on what stays frozen to the end are refused, by whatever thaws later too."""
+    """Gradient methods are refused."""
     crops = ["data.crop_padding=1", "data.cache_prefix=disk", "model=small_cnn", "data.train_size=60"]
     parse_config(configured(tmp_path, "layers", *crops))
-    thaws = ["thaw=milestones", "+thaw.0=0", "+thaw.1=1"]
-    for thaw in (["thaw.depth=1"], thaws):
-        with pytest.raises(UserError, match=r"cannot hold what data\.crop_padding=1 draws anew"):
-            parse_config(configured(tmp_path, "er", *crops, "trainer.epochs=2", *thaw))
+    with pytest.raises(UserError, match=r"cannot hold what data\.crop_padding=1 draws anew"):
+        parse_config(configured(tmp_path, "er", *crops, "thaw.depth=1"))
+
+
+def test_a_cache_that_keeps_nothing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """By a schedule whose last epoch trains more than the head, crops of which are drawn anew."""
+    given = ["data.crop_padding=1", "data.crop_head=false", "data.cache_prefix=ram", "model=small_cnn"]
+    late = ["thaw=milestones", "+thaw.0=0", "+thaw.1=1", "trainer.epochs=2", "data.train_size=60"]
+    for thaw, said in ((late, True), (["thaw.depth=0", "data.train_size=60"], False)):
+        caplog.clear()
+        config = parse_config(configured(tmp_path, "er", *given, *thaw))
+        net, _ = build_model(config.model, 10, 0)
+        frozen_for(config, net, method_class(config.method))
+        assert ("cache_prefix=ram keeps nothing" in caplog.text) == said
 
 
 @MOMENTS

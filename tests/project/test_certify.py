@@ -96,6 +96,18 @@ def test_a_case_holds_where_every_answer_does(of_cases: Figure) -> None:
     assert not certify.judged(check, {"head": Found(0.5, "f0")}, HERE)["holds"]
 
 
+def test_of_cases_that_are_raced_on_the_race_is_compared_too(of_cases: Figure, tmp_path: Path) -> None:
+    race = {"record": {"chosen": "all", "settings": [{"gain": 0.25}]}, "seconds": 120.0}
+    with (tmp_path / "cases.jsonl").open("a") as file:
+        file.write("\n" + json.dumps({"case": "race: A, long", **race}))
+    drawn = [checks([of_cases], 60, seed)[0] for seed in range(20)]
+    assert {(one.case, one.minutes) for one in drawn} == {("A, long", 6.0)}
+    same = {"head": Found(0.5, "f0"), "all": Found(0.75, "fc"), "recommended": Found(1.0, "all, gains [0.25]")}
+    assert certify.judged(drawn[0], same, HERE)["holds"]
+    other = certify.judged(drawn[0], same | {"recommended": Found(1.0, "None, gains [0.25]")}, HERE)
+    assert (other["holds"], other["value"]) == (False, "recommended")
+
+
 def test_a_certificate_of_a_case_is_of_one_measurement(of_cases: Figure) -> None:
     made = certify.judged(Check(of_cases, 1, "A, long"), None, HERE)
     assert certify.stands(made, of_cases)

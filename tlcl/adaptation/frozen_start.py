@@ -1,5 +1,6 @@
 """Both domains' outputs of the blocks that nothing trains, computed once in the images' place."""
 
+import logging
 from collections.abc import Iterator
 
 import torch
@@ -12,6 +13,8 @@ from tlcl.data.versions import Versions, crops_in
 from tlcl.models.blocks import Blocks
 from tlcl.models.tail import last_frozen
 from tlcl.prefix_cache.activations import FrozenBlocks, Held, Keeping, activations
+
+log = logging.getLogger(__name__)
 
 
 class FromPlace:
@@ -42,6 +45,11 @@ def serve_frozen(config: Config, net: Blocks, data: PairedDataModule, device: to
     assert config.source is not None
     configs = (config.source, config.data)
     versions = [Versions.of(one, config.seed, cropped=crops_in(one, trainable)) for one in configs]
+    if place is not None and None in versions and config.data.cache_prefix in ("ram", "disk"):
+        log.warning(
+            "warning: data.cache_prefix=%s keeps nothing: %s.crop_padding, crop_area or colour draws anew in every "
+            "epoch", config.data.cache_prefix, ("source", "data")[versions.index(None)],
+        )  # fmt: skip
     if place is None or config.data.cache_prefix == "off" or None in versions:
         return None
     keeping, held = Keeping.of(config), list[Held]()

@@ -87,7 +87,7 @@ def domain_names(source: DataConfig, target: DataConfig) -> tuple[str, str]:
 
     def name(data: DataConfig, whole: bool = False) -> str:
         named = [getattr(data, key, None) for key in ("domain", "train", "name")]
-        found = next((str(one) if whole else Path(str(one)).name for one in named if one), data.source)
+        found = next((str(one) if whole else Path(str(one)).resolve().name for one in named if one), data.source)
         shift = getattr(data, "shift", "none")
         return found if shift == "none" else f"{found} ({shift})"
 

@@ -1,8 +1,10 @@
 """A config from inside the program."""
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -61,9 +63,10 @@ def check_quotes(arguments: Sequence[str]) -> None:
         UserError: it cannot, or, without -m, would take a value with a comma for several; with the quotes it needs.
     """
     parser, sweep = OverridesParser.create(), not {"-m", "--multirun"}.isdisjoint(arguments)
-    for argument in arguments:
+    for before, argument in zip(["", *arguments], arguments, strict=False):
         key, equals, value = argument.partition("=")
-        if not equals and not argument.startswith(("-", "~")):
+        of_a_flag = before.startswith("-") and before not in ("-m", "--multirun")
+        if not equals and not of_a_flag and (os.sep in argument or Path(argument).exists()):
             example = shlex.quote(quoted("data.train", argument))
             raise UserError(
                 f"{shown(argument)} is no KEY=VALUE; a folder of images is given as +experiment=own_images "

@@ -59,27 +59,19 @@ def closed_form(config: Config) -> bool:
 
 
 def check_cache(config: Config) -> None:
-    """That the augmentation leaves something to cache where a cache is asked for.
-
-    Fine-tuning caches whatever is frozen in an epoch, other jobs what is frozen to the end; closed forms, which see
-    each image as it is, their features.
-    """
+    """That the augmentation leaves something to cache where a cache is asked for; closed forms see no crops."""
     data = config.data
+    drawn = [key for key, nothing in DRAWN.items() if getattr(data, key) != nothing]
     if data.cache_prefix not in ("ram", "disk"):
         return
-    to_the_end = config.continual is not None or config.source is not None
-    trainable = config.schedule.trainable(config.trainer.epochs - 1 if to_the_end else 0)
-    for group, images in (("data", data), ("source", config.source)):
-        if images is None or closed_form(config):
-            continue
-        drawn = [key for key, nothing in DRAWN.items() if getattr(images, key) != nothing]
-        if drawn and images.cached_views is None and (images.crop_head or trainable != {"head"}):
-            key = drawn[0]
-            raise UserError(
-                f"data.cache_prefix={data.cache_prefix} cannot hold what {group}.{key}={getattr(images, key)} "
-                f"draws anew in every epoch; set {group}.cached_views=8 for as many fixed views, "
-                f"{group}.{key}={NOTHING[key]}, or data.cache_prefix=off"
-            )
+    always = data.crop_head or config.schedule.trainable(0) != {"head"}
+    if drawn and data.cached_views is None and always and not closed_form(config):
+        key = drawn[0]
+        raise UserError(
+            f"data.cache_prefix={data.cache_prefix} cannot hold what data.{key}={getattr(data, key)} draws anew in "
+            f"every epoch; set data.cached_views=8 for as many fixed views, data.{key}={NOTHING[key]}, or "
+            "data.cache_prefix=off"
+        )
     if config.continual is None or not config.trainer.shared:
         return
     remedy = "trainer.strategy=auto" if config.trainer.processes == 1 else "trainer.devices=1"

@@ -1,5 +1,6 @@
 """What a method is given: images, or the outputs of frozen blocks, computed once."""
 
+import logging
 import sys
 from dataclasses import replace
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from tlcl.errors import UserError
 from tlcl.models.blocks import Blocks, place_words
 from tlcl.models.tail import last_frozen
 from tlcl.prefix_cache.activations import FrozenBlocks, Held, Keeping, activations
+
+log = logging.getLogger(__name__)
 
 IMAGES = "images"
 
@@ -38,6 +41,11 @@ def frozen_for(config: Config, net: Blocks, method: type[Method]) -> Frozen | No
     trainable = config.schedule.trainable(config.trainer.epochs - 1)
     versions = Versions.of(config.data, config.seed, cropped=crops_in(config.data, trainable))
     place = last_frozen(net, trainable)
+    if place is not None and versions is None and config.data.cache_prefix in ("ram", "disk"):
+        log.warning(
+            "warning: data.cache_prefix=%s keeps nothing: data.crop_padding, crop_area or colour draws anew in "
+            "every epoch", config.data.cache_prefix,
+        )  # fmt: skip
     return None if versions is None or place is None else Frozen(place, versions)
 
 

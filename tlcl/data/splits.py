@@ -59,12 +59,10 @@ class Split:
 def unlabelled_split(total: int, *, train_size: int | None, val_size: int | None, seed: int) -> Split:
     """As `train_val_split`, without a look at labels: of `total` images in a random order.
 
-    Of three or more at least one is held out where val_size is null.
-
     Raises:
         UserError: sizes that the pool cannot give.
     """
-    held_out = max(total // 10, int(total > 2)) if val_size is None else val_size
+    held_out = total // 10 if val_size is None else val_size
     wanted = total - held_out if train_size is None else train_size
     if wanted < 2 or held_out + wanted > total:
         raise UserError(

@@ -112,9 +112,10 @@ class Adapt(Job):
         config, (source, target) = self.config, self.data.domains
         assert config.source is not None
         labels = [domain.test.labels for domain in self.domains]
+        assert config.adaptation is not None
         names = domain_names(config.source, config.data)
         return {
-            "method": vars(config.adaptation),
+            "method": vars(config.adaptation.on(config.model.name)),
             "source_test_acc": self.after[0].accuracy(labels[0]),
             "a_distance": a_distance(self.after, self.shown),
             "before": {

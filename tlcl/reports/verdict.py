@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tlcl.reports.tables.compare import UPPER
+from tlcl.reports.tables.compare import LOWER, UPPER
 from tlcl.statistics.accuracy import LEVEL, accuracy_interval, mcnemar_p
 from tlcl.system.figures import count, percent, points, points_spread
 from tlcl.tracking.predictions import Predictions
@@ -132,8 +132,8 @@ def methods_and_ends(
     """
     known = [row for row in rows if row.get(key) is not None]
     others = [row for row in known if row["method"].split()[0] not in UPPER_ENDS]
-    least = min((row.get("labelled") or 0 for row in others), default=0)
-    real = [row for row in others if (row.get("labelled") or 0) == least]
+    least = min((row.get("labelled") or 0 for row in others if row["method"].split()[0] != LOWER), default=0)
+    real = [row for row in others if (row.get("labelled") or 0) <= least]
     return real, [row for row in known if row not in real]
 
 

@@ -226,7 +226,7 @@ def resumed_command(arguments: Sequence[str]) -> list[str]:
         UserError: anything else is given beside it.
     """
     named = [item for item in arguments if item.startswith("+resume=")]
-    root = expanded(named[0].removeprefix("+resume=").strip("'\""), "+resume") if named else Path()
+    root = expanded(_value_of(named[0]), "+resume") if named else Path()
     plan = read_plan(root) if named else None
     if plan is None:
         return list(arguments)
@@ -245,6 +245,14 @@ def resumed_command(arguments: Sequence[str]) -> list[str]:
     own = [_quoted(item) for item in run_extensions(plan.get("extend", []))]
     extend = [f"extend=[{','.join(own)}]"] if own else []
     return [*kept, *extend, *launcher, f"hydra.sweep.dir={_quoted(str(root))}"]
+
+
+def _value_of(argument: str) -> str:
+    """What Hydra reads in KEY=TEXT; the text as it is where it cannot read it, which is said elsewhere."""
+    try:
+        return str(OverridesParser.create().parse_override(argument).value())
+    except HydraException:
+        return argument.partition("=")[2]
 
 
 def _quoted(text: str) -> str:

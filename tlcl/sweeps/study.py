@@ -19,7 +19,11 @@ from tlcl.tracking.records import config_record
 from tlcl.tracking.run_history import flattened
 from tlcl.tracking.sweep_records import Value
 
-OF_A_MACHINE = ("run_dir", "cache_dir", "trainer.precision")  # keys in which equal runs may differ
+# Keys in which equal runs may differ: what the machine decides.
+OF_A_MACHINE = (
+    "run_dir", "cache_dir", "trainer.precision", "trainer.frozen_precision", "trainer.devices", "trainer.num_nodes",
+    "trainer.strategy", "trainer.accelerator",
+)  # fmt: skip
 QUIET = ["logger=none", "trainer.progress=false"]  # overrides of every run
 
 
@@ -82,7 +86,13 @@ def _check_same(run: PlannedRun, root: Path) -> None:
     Raises:
         UserError: it has other settings.
     """
-    before, now = FinishedRun(run.path).flat_config, flattened(config_record(run.config), ".")
+    if not (run.path / "config.yaml").is_file():
+        return
+    try:
+        before = FinishedRun(run.path).flat_config
+    except UserError:  # damaged, which is said of this run alone
+        return
+    now = flattened(config_record(run.config), ".")
     other = [key for key in now if key in before and key not in OF_A_MACHINE and before[key] != now[key]]
     if other:
         key = other[0]
