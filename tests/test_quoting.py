@@ -20,4 +20,5 @@ def test_a_path_comes_back(path: str) -> None:
 
 
 def test_a_plain_path_is_not_quoted() -> None:
-    assert typed("+resume", "runs/own_images/2026-11-30") == "+resume=runs/own_images/2026-11-30"
+    for path in ("runs/own_images/2026-11-30", "/tmp/runs/1", "../run", "run"):
+        assert typed("+resume", path) == f"+resume={path}"

@@ -4,7 +4,7 @@ import re
 import shlex
 
 # What neither Hydra nor a shell reads in another way: a path with a slash, or a word that is no number or constant.
-PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)(?:[A-Za-z]|(?=.*/)[\w.])[\w./-]*", re.ASCII | re.IGNORECASE)
+PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)(?:[A-Za-z]|(?=.*/)[\w./])[\w./-]*", re.ASCII | re.IGNORECASE)
 
 
 def quoted(key: str, text: str) -> str:

@@ -74,4 +74,4 @@ def test_the_layers_are_checked_with_every_lint_and_test() -> None:
 def test_few_files_stand_outside_a_folder() -> None:
     """Two faces for users' files apart."""
     faces = {"__init__", "config_continual", "config_adaptation"}
-    assert len({path.stem for path in (ROOT / "tlcl").glob("*.py")} - faces) <= 8
+    assert len({path.stem for path in (ROOT / "tlcl").glob("*.py")} - faces) <= 9

@@ -124,7 +124,7 @@ def test_the_first_screen_says_how_good_and_what_next(run_dir: Path) -> None:
     assert "<pre>tlcl explain 'my runs/<1>' IMAGES</pre>" in first
     (run_dir / "summary.json").unlink()
     first = html.unescape(write_report(run_dir).read_text().split('<div class="cards">')[0])
-    assert "<pre>tlcl train +resume='my runs/<1>'</pre>" in first
+    assert "<pre>tlcl train '+resume=\"my runs/<1>\"'</pre>" in first
     assert "What next" not in first
 
 
