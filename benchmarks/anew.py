@@ -10,12 +10,12 @@ import random
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import CASES
+from benchmarks.cases import CASES, RACE
 from benchmarks.cases import read as read_cases
 from benchmarks.common import with_files
 from benchmarks.figure import Figure, Value
@@ -23,7 +23,6 @@ from tlcl.errors import TrainingError, UserError
 from tlcl.models.weights import file_sha256
 from tlcl.statistics.accuracy import accuracy_interval
 
-RACE = "race: "  # before the name of a case, what its race came to
 PREPARING = 2.0  # minutes of a case that its own seconds do not hold
 
 
@@ -60,9 +59,9 @@ class Check:
             assert self.figure.certify is not None
             name = self.figure.certify["value"]
             return {name: (self.figure.values[name], repr(self.figure.values[name].value))}
-        known = kept_cases(self.figure)
-        found = {name: (_accuracy(one), one["right"]) for name, one in answered(known[self.case])}
-        return found | {name: (Value(1.0, low=0.0, high=1.0), said) for name, said in raced(known, self.case)}
+        found = found_of(kept_cases(self.figure), self.case)
+        images = int(self.kept()["tested"])
+        return {name: (_accuracy(one.value, images), one.exactly) for name, one in found.items()}
 
 
 def kept_cases(figure: Figure) -> dict[str, dict[str, Any]]:
@@ -70,25 +69,20 @@ def kept_cases(figure: Figure) -> dict[str, dict[str, Any]]:
     return read_cases(CASES / figure.certify["cases"])
 
 
-def answered(case: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Everything in a case that answered about its test images, by the setting's name."""
-    if "right" in case:
-        yield "answers", case
-    for name, one in case.get("settings", {}).items():
-        yield name, {**one, "tested": case["tested"]}
+def found_of(known: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Found]:
+    """All that a case answered about its test images, and what its race came to, where there was one."""
+    case, race = known[name], known.get(f"{RACE}{name}")
+    every = {"answers": case} if "right" in case else case["settings"]
+    found = {setting: Found(one["acc"], one["right"]) for setting, one in every.items()}
+    if race is not None:
+        gains = [row["gain"] for row in race["record"]["settings"]]
+        found["recommended"] = Found(1.0, f"{race['record']['chosen']}, gains {gains}")
+    return found
 
 
-def raced(known: Mapping[str, Mapping[str, Any]], case: str) -> Iterator[tuple[str, str]]:
-    """What the race of a case came to, where there was one."""
-    if (race := known.get(f"{RACE}{case}")) is not None:
-        record = race["record"]
-        yield "recommended", f"{record['chosen']}, gains {[row['gain'] for row in record['settings']]}"
-
-
-def _accuracy(one: Mapping[str, Any]) -> Value:
-    images = int(one["tested"])
-    low, high = accuracy_interval(round(one["acc"] * images), images)
-    return Value(one["acc"], low=low, high=high)
+def _accuracy(share: float, images: int) -> Value:
+    low, high = accuracy_interval(round(share * images), images)
+    return Value(share, low=low, high=high)
 
 
 def case_minutes(known: Mapping[str, Mapping[str, Any]], name: str) -> float:
@@ -110,7 +104,7 @@ def checks(figures: Sequence[Figure], minutes: float, seed: int) -> list[Check]:
         races = any(name.startswith(RACE) for name in known)  # a case without one is no part of the figure
         mine = {
             name: case_minutes(known, name) for name, case in sorted(known.items())
-            if name.startswith(figure.certify["of"]) and any(True for _ in answered(case))
+            if name.startswith(figure.certify["of"]) and "tested" in case
             and (not races or f"{RACE}{name}" in known)
         }  # fmt: skip
         short = [name for name, needed in mine.items() if needed <= minutes]
@@ -164,9 +158,7 @@ def _case_anew(check: Check, data: Path | None, folder: Path) -> dict[str, Found
     given = [] if weights is None else ["--weights", str(weights)]
     asked = ["--data", str(data), *given, "--kept", str(kept), "--only", check.case]
     _do(check.figure, ["-m", certify["module"], *asked], folder)
-    known = read_cases(kept)
-    found = {name: Found(one["acc"], one["right"]) for name, one in answered(known[check.case])}
-    return found | {name: Found(1.0, said) for name, said in raced(known, check.case)}
+    return found_of(read_cases(kept), check.case)
 
 
 def _do(figure: Figure, words: Sequence[str], folder: Path) -> None:

@@ -23,6 +23,7 @@ from tlcl.errors import UserError
 from tlcl.system.files import atomic_write_text, one_at_a_time
 
 CASES = FIGURES / "cases"
+RACE = "race: "  # before the name of a case: what its race came to
 
 
 class Named(Protocol):

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import add_case_options, go_on, measured, named, need_weights, read, write_whole
+from benchmarks.cases import RACE, add_case_options, go_on, measured, named, need_weights, read, write_whole
 from benchmarks.common import Benchmark
 from benchmarks.depth_cases import NETWORKS, SETS, Case, files_of, prepared, right, run
 from benchmarks.figure import Cell, Figure, Table, Value
@@ -84,7 +84,7 @@ def run_races(cases: Sequence[Case], data: Path, weights: Path, kept: Path, minu
 
 
 def raced(case: Case) -> str:
-    return f"race: {case.name}"
+    return f"{RACE}{case.name}"
 
 
 def regret(found: dict[str, Any], chosen: str) -> tuple[float, float]:

@@ -17,7 +17,6 @@ from benchmarks.figure import Cell, Figure, Table, Value
 from benchmarks.pacs import BASE, CHOSEN
 from benchmarks.register import measured_in, write
 from benchmarks.steps import accuracy, methods_table, over_seeds, perform, sweep
-from tlcl.adaptation.methods.ccsa import WEIGHTS as WEIGHTS_OF
 from tlcl.adaptation.methods.ccsa import CCSAConfig
 from tlcl.data.datamodule import EVAL_BATCH
 from tlcl.data.sources.digits import load_digits
@@ -191,8 +190,7 @@ def ccsa(out: Path) -> Figure:
         of = [""] * 3
         if isinstance(chosen := config.adaptation.on(config.model.name), CCSAConfig):
             assert chosen.distances is not None
-            weight = WEIGHTS_OF[chosen.distances] if chosen.weight is None else chosen.weight
-            of = [chosen.distances, f"{weight:g}", f"{chosen.margin:g}"]
+            of = [chosen.distances, f"{chosen.used_weight:g}", f"{chosen.margin:g}"]
         right = float((answers == pool.labels).double().mean())
         rows.append((config.model.name, config.adaptation.name, *of, Value(right), Value(source)))
     columns = (

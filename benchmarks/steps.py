@@ -81,9 +81,7 @@ def methods_table(file: Path) -> Table:
     lines: list[tuple[Cell, ...]] = []
     for row in rows:
         after_each = list(zip(*row["curves"], strict=True))[:-1]  # of a single training None but for the last
-        earlier: list[Cell] = [
-            "" if None in values else Value(float(np.mean(values))) for values in after_each
-        ] or [""] * (tasks - 1)
+        earlier = ["" if None in values else Value(float(np.mean(values))) for values in after_each]
         forgetting = over_seeds(row, "forgetting")
         last, sure = over_seeds(row, "final_accuracy"), over_seeds(row, "mean_confidence")
         pair = pairs.get(row["method"])

@@ -1,6 +1,5 @@
 """Both domains' outputs of the blocks that nothing trains, computed once in the images' place."""
 
-import logging
 from collections.abc import Iterator
 
 import torch
@@ -9,12 +8,10 @@ from torch import Tensor, nn
 from tlcl.adaptation.pairs import PairedDataModule
 from tlcl.config.schema import Config
 from tlcl.data.datamodule import Rows
-from tlcl.data.versions import Versions, crops_in
+from tlcl.data.versions import Versions, crops_in, warn_uncached
 from tlcl.models.blocks import Blocks
 from tlcl.models.tail import last_frozen
 from tlcl.prefix_cache.activations import FrozenBlocks, Held, Keeping, activations
-
-log = logging.getLogger(__name__)
 
 
 class FromPlace:
@@ -45,11 +42,8 @@ def serve_frozen(config: Config, net: Blocks, data: PairedDataModule, device: to
     assert config.source is not None
     configs = (config.source, config.data)
     versions = [Versions.of(one, config.seed, cropped=crops_in(one, trainable)) for one in configs]
-    if place is not None and None in versions and config.data.cache_prefix in ("ram", "disk"):
-        log.warning(
-            "warning: data.cache_prefix=%s keeps nothing: %s.crop_padding, crop_area or colour draws anew in every "
-            "epoch", config.data.cache_prefix, ("source", "data")[versions.index(None)],
-        )  # fmt: skip
+    if place is not None and None in versions:
+        warn_uncached(("source", "data")[versions.index(None)], config.data.cache_prefix)
     if place is None or config.data.cache_prefix == "off" or None in versions:
         return None
     keeping, held = Keeping.of(config), list[Held]()

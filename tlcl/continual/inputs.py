@@ -1,6 +1,5 @@
 """What a method is given: images, or the outputs of frozen blocks, computed once."""
 
-import logging
 import sys
 from dataclasses import replace
 from typing import NamedTuple
@@ -11,13 +10,11 @@ from tlcl.config.schema import Config
 from tlcl.continual.methods.base import Method
 from tlcl.continual.methods.registry import method_class
 from tlcl.data.image_tensors import Source
-from tlcl.data.versions import Versions, crops_in
+from tlcl.data.versions import Versions, crops_in, warn_uncached
 from tlcl.errors import UserError
 from tlcl.models.blocks import Blocks, place_words
 from tlcl.models.tail import last_frozen
 from tlcl.prefix_cache.activations import FrozenBlocks, Held, Keeping, activations
-
-log = logging.getLogger(__name__)
 
 IMAGES = "images"
 
@@ -41,11 +38,8 @@ def frozen_for(config: Config, net: Blocks, method: type[Method]) -> Frozen | No
     trainable = config.schedule.trainable(config.trainer.epochs - 1)
     versions = Versions.of(config.data, config.seed, cropped=crops_in(config.data, trainable))
     place = last_frozen(net, trainable)
-    if place is not None and versions is None and config.data.cache_prefix in ("ram", "disk"):
-        log.warning(
-            "warning: data.cache_prefix=%s keeps nothing: data.crop_padding, crop_area or colour draws anew in "
-            "every epoch", config.data.cache_prefix,
-        )  # fmt: skip
+    if place is not None and versions is None:
+        warn_uncached("data", config.data.cache_prefix)
     return None if versions is None or place is None else Frozen(place, versions)
 
 
@@ -65,6 +59,8 @@ def frozen_outputs(
     kind = method_class(config.method)
     keeping = replace(Keeping.of(config), dtype=cache_dtype(config, kind))
     in_memory = replace(keeping, mode="ram", budget=sys.maxsize)
+    if kind.closed_form and keeping.mode == "off":
+        keeping = in_memory
     held: list[Held] = []
     for images, which in ((source.pool.images, frozen.versions), (source.test.images, Versions(1))):
         blocks = FrozenBlocks(net, images, which, device, config.trainer.of_frozen, config.trainer.progress)

@@ -1,5 +1,6 @@
 """The versions of each image that augmentation draws from, when they are few enough to be computed once."""
 
+import logging
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from torch import Tensor
 from tlcl.config.schema import DataConfig
 from tlcl.data.augment import random_colour, random_crop, random_flip, random_resized_crop
 from tlcl.seeding import generator
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,15 @@ class Versions:
             else:
                 drawn = self.crops.draw(images, random)
                 yield random_flip(drawn, random) if self.flip else drawn
+
+
+def warn_uncached(group: str, cache_prefix: str) -> None:
+    """Say that a cache which was asked for stays empty, where `Versions.of` of `group` is None."""
+    if cache_prefix in ("ram", "disk"):
+        log.warning(
+            "warning: data.cache_prefix=%s keeps nothing: %s.crop_padding, crop_area or colour draws anew in every "
+            "epoch", cache_prefix, group,
+        )  # fmt: skip
 
 
 def crops_in(config: DataConfig, trainable: Collection[str]) -> bool:

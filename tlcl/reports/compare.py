@@ -12,7 +12,7 @@ from tlcl.reports.paired import all_pairs, difference_words, standing_words
 from tlcl.reports.plots.continual import percent_axis, task_axis
 from tlcl.reports.plots.style import BLUE, INK, line_style, percent_ticks, save_figures
 from tlcl.reports.tables.compare import LOWER, UPPER, gap_closed, read_table
-from tlcl.reports.verdict import UPPER_ENDS, comparison_verdict, highest, methods_and_ends
+from tlcl.reports.verdict import comparison_verdict, highest, methods_and_ends, upper_end
 from tlcl.statistics.paired import Difference
 from tlcl.system.figures import percent
 from tlcl.tracking.finished_run import FinishedRun
@@ -149,7 +149,7 @@ def beside_best(root: Path, rows: list[dict], key: str) -> dict[str, Difference]
     """
     real, ends = methods_and_ends(rows, key)
     runs = runs_by_method(root)
-    asked = [*real, *(row for row in ends if row["method"].split()[0] not in UPPER_ENDS)]
+    asked = [*real, *(row for row in ends if not upper_end(row))]
     names = [row["method"] for row in asked if row["method"] in runs]
     if not names or names[0] != highest(rows, key):
         return {}

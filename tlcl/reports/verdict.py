@@ -123,6 +123,11 @@ def adaptation_verdict(summary: Mapping[str, Any], guess: Mapping[str, Any]) -> 
     return " ".join(filter(None, [said, beside_guessing(right, size, guess), beside]))
 
 
+def upper_end(row: Mapping[str, Any]) -> bool:
+    """Whether a row is of a method that sees all labels, or all tasks at once."""
+    return row["method"].split()[0] in UPPER_ENDS
+
+
 def methods_and_ends(
     rows: Sequence[Mapping[str, Any]], key: str
 ) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
@@ -131,7 +136,7 @@ def methods_and_ends(
     More: all labels or tasks at once, or labelled target images where another method has fewer.
     """
     known = [row for row in rows if row.get(key) is not None]
-    others = [row for row in known if row["method"].split()[0] not in UPPER_ENDS]
+    others = [row for row in known if not upper_end(row)]
     least = min((row.get("labelled") or 0 for row in others if row["method"].split()[0] != LOWER), default=0)
     real = [row for row in others if (row.get("labelled") or 0) <= least]
     return real, [row for row in known if row not in real]

@@ -22,7 +22,7 @@ from tlcl.reports.compare import COLUMNS, verdict_of
 from tlcl.reports.tables.aligned import aligned
 from tlcl.reports.tables.compare import write_table
 from tlcl.sweeps.engine import PlannedRun, conclude_job, run_plan
-from tlcl.system.text import shown
+from tlcl.system.text import shown, twice
 from tlcl.tracking.records import RunDirectory, config_record
 from tlcl.tracking.wandb import check_key
 
@@ -104,9 +104,8 @@ def children(config: Config, root: Path, weight: float = 1.0) -> list[PlannedRun
     for key, values in (("methods", methods), ("seeds", seeds)):
         if not values:
             raise UserError(f"compare.{key} is empty")
-        twice = [value for index, value in enumerate(values) if value in values[:index]]
-        if twice:
-            raise UserError(f"compare.{key} has {shown(twice[0])} twice")
+        if again := twice(values):
+            raise UserError(f"compare.{key} has {shown(again[0])} twice")
     runs, family = [], compared_kind(vars(config))
     assert family.methods is not None
     for seed in seeds:

@@ -23,6 +23,7 @@ from tlcl.reports.tables.depth_grid import DISTANCES, RUNS
 from tlcl.sweeps.engine import PlannedRun
 from tlcl.sweeps.study import QUIET, cell, run_study
 from tlcl.system.files import atomic_write_text
+from tlcl.system.text import twice
 
 DEPTHS = range(6)
 DISTANCE_IMAGES = 1000
@@ -76,9 +77,8 @@ def planned_runs(
         "--seeds": list(seeds),
     }  # fmt: skip
     for option, values in asked.items():
-        twice = [value for place, value in enumerate(values) if value in values[:place]]
-        if twice:
-            raise UserError(f"{option} has {twice[0]} twice; give each once, by a name of its own")
+        if again := twice(values):
+            raise UserError(f"{option} has {again[0]} twice; give each once, by a name of its own")
     if wrong := [size for size in sizes if size < 1]:
         raise UserError(f"--sizes={wrong[0]} must be at least 1")
     return [

@@ -31,6 +31,7 @@ from tlcl.sweeps.engine import MISTAKE
 from tlcl.system.files import atomic_write_text
 from tlcl.system.folders import make_folders, remove_empty
 from tlcl.system.paths import expanded
+from tlcl.system.text import twice
 from tlcl.tracking.data_record import share_data
 from tlcl.tracking.environment import environment
 from tlcl.tracking.finished_run import COMPLETE, FAILED, FAILURE
@@ -87,9 +88,8 @@ def check(config: DictConfig, plan: dict[str, Any]) -> None:
     if plan["jobs"] is None:
         _check_search(config)
         return
-    twice = next((job for place, job in enumerate(plan["jobs"]) if job in plan["jobs"][:place]), None)
-    if twice is not None:
-        raise UserError(f"the sweep has {' '.join(twice)} twice; a run that is repeated tells nothing new")
+    if again := twice(plan["jobs"]):
+        raise UserError(f"the sweep has {' '.join(again[0])} twice; a run that is repeated tells nothing new")
     first: UserError | None = None
     loader = GlobalHydra.instance().config_loader()
     for overrides in plan["jobs"]:

@@ -2,12 +2,20 @@
 
 import unicodedata
 from collections.abc import Collection, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def shown(value: object) -> str:
     """As Python writes it, in at most 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def twice(values: Sequence[T]) -> list[T]:
+    """Those that an earlier one is equal to."""
+    return [value for place, value in enumerate(values) if value in values[:place]]
 
 
 def plain(text: object) -> str:

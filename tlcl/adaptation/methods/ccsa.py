@@ -36,6 +36,11 @@ class CCSAConfig(FewLabelsConfig):
                 f"adaptation.weight={self.weight} must be at most 1: what the pairs weigh, the classification loses"
             )
 
+    @property
+    def used_weight(self) -> float:
+        """What null means for the distances that there are."""
+        return WEIGHTS[self.distances or "relative"] if self.weight is None else self.weight
+
     def on(self, model: str) -> Self:
         if self.distances is not None:
             return self
@@ -62,7 +67,7 @@ class CCSA(InFirstUnits):
     def __init__(self, config: Any, net: Blocks) -> None:
         super().__init__(config, net)
         self.distances = config.distances or "relative"
-        self.weight = WEIGHTS[self.distances] if config.weight is None else config.weight
+        self.weight = config.used_weight
 
     def measured(self, pair: Pair, domains: Domains) -> Tensor:
         """The unit of the distances: that of the first batch."""
