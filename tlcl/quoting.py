@@ -7,11 +7,16 @@ import shlex
 PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)(?:[A-Za-z]|(?=.*/)[\w./])[\w./-]*", re.ASCII | re.IGNORECASE)
 
 
-def quoted(key: str, text: str) -> str:
-    """KEY=TEXT as Hydra takes any text."""
+def as_text(text: str) -> str:
+    """Any text as a value of Hydra's grammar."""
     inside = re.sub(r'(\\*)"', r'\1\1\\"', text)  # a backslash is one, unless a quote follows
     inside = re.sub(r"(\\+)$", r"\1\1", inside)
-    return f'{key}="{inside}"'
+    return f'"{inside}"'
+
+
+def quoted(key: str, text: str) -> str:
+    """KEY=TEXT as Hydra takes any text."""
+    return f"{key}={as_text(text)}"
 
 
 def typed(key: str, text: object) -> str:

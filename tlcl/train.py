@@ -23,12 +23,14 @@ from tlcl.config.compose import (
     check_useless,
     hydra_sentence,
 )
+from tlcl.config.flags import check_flags
 from tlcl.config.kinds import validation_figure
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config, conf_dir
 from tlcl.distributed.launcher import check_launched, launched_as
 from tlcl.errors import Interrupted, UserError, as_sentences, run_cli, with_exit_codes
 from tlcl.extensions import allow_named
+from tlcl.quoting import quoted
 from tlcl.security.allowlist import guard
 from tlcl.security.untrusted import recorded_config
 from tlcl.sweeps.callback import sweep_directory
@@ -135,7 +137,7 @@ def _whole_command(arguments: list[str]) -> list[str]:
         from tlcl.tracking.latest import LATEST, whole_directory
 
         path = whole_directory(Path(LATEST))
-        arguments = [f"+resume='{path}'" if item == f"+resume={LATEST}" else item for item in arguments]
+        arguments = [quoted("+resume", str(path)) if item == f"+resume={LATEST}" else item for item in arguments]
     from tlcl.sweeps import plan as sweep
 
     return sweep.resumed_command(arguments)
@@ -145,6 +147,7 @@ def _program() -> None:
     allow_named(sys.argv[1:])
     sys.argv[1:] = _whole_command(sys.argv[1:])
     guard(sys.argv[1:])
+    check_flags(sys.argv[1:])
     check_quotes(sys.argv[1:])
     check_useless(sys.argv[1:])
     check_groups(sys.argv[1:])

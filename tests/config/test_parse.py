@@ -328,6 +328,25 @@ def test_several_values_pass_in_a_sweep_alone() -> None:
 
 
 @pytest.mark.parametrize(
+    ("argument", "remedy"),
+    [
+        ("depth.settings=1,2", "a list is given as 'depth.settings=[1,2]'"),
+        ("compare.methods=er,lwf", "a list is given as 'compare.methods=[er,lwf]'"),
+        ("trainer.epochs=1,2", "without it give one of them"),
+        ("seed=0,1", "without it give one of them"),
+        ("data.train=a,b", "one text is quoted: 'data.train=\"a,b\"'"),
+    ],
+)
+def test_several_values_are_told_how_they_are_one(argument: str, remedy: str) -> None:
+    assert str(refusal(lambda: check_quotes([argument]))).endswith(remedy)
+
+
+def test_a_group_that_is_chosen_twice() -> None:
+    sentence = refusal(lambda: composed_config(["+experiment=continual_digits", "+method=er"]))
+    assert str(sentence) == "method is chosen already; give method=er once, without the +"
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["thaw.depth=1", "+thaw.2=[layer4]"], "thaw.depth='1' and thaw.2='[layer4]': a depth takes"),

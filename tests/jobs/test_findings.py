@@ -98,6 +98,14 @@ def test_lines_and_page(found: Path) -> None:
         "run/near_duplicates.csv",
     ]
     assert finding_lines({"label_issues": 1}, Path("run")) == ["1 label looks wrong: run/label_issues.csv"]
+    often_wrong = {"label_issues": 9, "label_issues_among": 40, "label_issues_right": 29}
+    assert finding_lines(often_wrong, Path("run")) == [
+        "9 labels look wrong to heads that are right on 72.5 % alone, which may be their mistakes: "
+        "run/label_issues.csv"
+    ]
+    assert finding_lines({**often_wrong, "label_issues_right": 30}, Path("run")) == [
+        "9 labels look wrong: run/label_issues.csv"
+    ]
     assert finding_lines({}, Path("run")) == []
     page = report(found).read_text()
     assert f"{issues} of 121 labels look wrong" in page
@@ -124,3 +132,20 @@ def test_more_images_than_are_compared_are_said(
     assert not (path / "near_duplicates.csv").exists()
     assert "near_duplicates" not in summary(path)
     assert "label_issues" not in summary(path)  # without a fitted head there are no answers of folds
+
+
+def test_a_head_that_guesses_calls_no_label_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tlcl.jobs.job.render", lambda path: path / "report.html")
+    monkeypatch.setattr(module, "similarities_on", lambda *_: None)
+    lines: list[str] = []
+    monkeypatch.setattr("tlcl.jobs.findings.log.info", lambda text, *values: lines.append(text % values))
+    random = np.random.default_rng(3)
+    for part, count in (("train", 30), ("test", 4)):
+        for number in range(count):
+            path = tmp_path / "photos" / part / CLASSES[number % 3] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture(random, 0).save(path)
+    run = run_in(tmp_path, tmp_path / "photos", "trainer.epochs=1", "data.val_size=6")
+    assert "label_issues" not in summary(run)
+    assert not (run / "label_issues.csv").exists()
+    assert any(line.startswith("wrong labels are not looked for: the cross-validated head") for line in lines)

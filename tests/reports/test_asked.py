@@ -36,6 +36,11 @@ def test_data_network_and_settings_stay(tmp_path: Path) -> None:
     assert (config.data.source, config.optim.lr) == ("domain_stream", 0.02)
 
 
+def test_presets_of_ones_own_are_found_again(tmp_path: Path) -> None:
+    command = continual(recorded(tmp_path, "tlcl train --config-dir 'my presets' +experiment=mine method=er"))
+    assert command == "tlcl train --config-dir 'my presets' +experiment=mine '~method' compare=default"
+
+
 def test_without_an_experiment(tmp_path: Path) -> None:
     asked = "tlcl train data=digits continual=class_incremental method=er trainer.select=last logger=none"
     command = continual(recorded(tmp_path, asked))

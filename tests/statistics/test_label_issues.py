@@ -6,9 +6,10 @@ import torch
 from cleanlab.count import compute_confident_joint
 from cleanlab.filter import find_label_issues
 from sklearn.datasets import make_blobs
+from sklearn.metrics import cohen_kappa_score
 
 from tlcl.finetuning.fitted_head import choose_penalty
-from tlcl.statistics.label_issues import confident_joint, label_issues
+from tlcl.statistics.label_issues import confident_joint, knows_the_classes, label_issues
 
 
 def flipped(images: int, classes: int, share: float, seed: int, spread: float = 5.0) -> tuple[np.ndarray, ...]:
@@ -62,3 +63,22 @@ def test_most_wrong_labels_are_found_and_few_right_ones_named() -> None:
     assert hits.sum() >= 25
     assert (~hits).sum() <= 2
     assert (suggested[hits] == true[found[hits]]).mean() > 0.9
+
+
+def test_who_knows_the_classes() -> None:
+    """Independent: scikit-learn's kappa of predictions with and without knowledge."""
+    random = np.random.default_rng(0)
+    labels = random.choice(5, size=400, p=[0.5, 0.2, 0.1, 0.1, 0.1])
+    guesses = [random.permutation(labels) for _ in range(200)]
+    told = [knows_the_classes(labels, guess) for guess in guesses]
+    assert np.mean(told) < 0.08
+    half = np.where(random.random(400) < 0.3, labels, guesses[0])
+    assert cohen_kappa_score(labels, half) > 0.2
+    assert knows_the_classes(labels, half)
+
+
+def test_the_largest_class_alone_is_no_knowledge() -> None:
+    labels = np.array([0] * 97 + [1] * 3)
+    assert not knows_the_classes(labels, np.zeros(100, dtype=np.int64))
+    assert knows_the_classes(labels, labels)
+    assert not knows_the_classes(np.array([], dtype=np.int64), np.array([], dtype=np.int64))

@@ -87,6 +87,6 @@ def test_a_sweep_is_resumed_as_a_whole() -> None:
     sweep = begin("runs/sweeps/it is one", 100)
     (sweep / "config.yaml").unlink()
     (sweep / "sweep.json").write_text(json.dumps({"command": ["-m", "seed=0,1"]}))
-    assert _whole_command(["+resume=latest"]) == ["-m", "seed=0,1", f"hydra.sweep.dir='{sweep}'"]
+    assert _whole_command(["+resume=latest"]) == ["-m", "seed=0,1", f'hydra.sweep.dir="{sweep}"']
     run = begin("runs/a run", 200)
-    assert _whole_command(["+resume=latest"]) == [f"+resume='{run}'"]
+    assert _whole_command(["+resume=latest"]) == [f'+resume="{run}"']

@@ -22,6 +22,8 @@ from tlcl.system.text import shown
 
 KEY = re.compile(r"[~+]{0,2}[\w./@-]+(@[\w.:]+)?")
 NAME = re.compile(r"\s*(?!(null|true|false|nan|inf)\s*$)[a-z_][\w./-]*\s*", re.IGNORECASE)
+NUMBERS = re.compile(r"[-+\d.eE_, ]+")
+TWICE = re.compile(r"Multiple values for ([\w/@.]+)\. To override a value use 'override \1: ([^']+)'")
 BY_NAME = "a config group is chosen by a name, e.g. data=digits; it is taken out with ~, e.g. '~method'"
 # How ValueErrors of Python and Hydra begin that are a user's mistake, and what they mean.
 MISTAKES = {
@@ -84,13 +86,24 @@ def check_quotes(arguments: Sequence[str]) -> None:
             continue
         asked = shlex.quote(quoted(key, value.strip("'\"")))
         if several:
-            raise UserError(
-                f"{shown(argument)} has several values, which -m runs one by one; one text is quoted: {asked}"
-            )
+            raise UserError(f"{shown(argument)} has several values, which -m runs one by one; {_one(key, value)}")
         raise UserError(
             f"the command line's {shown(argument)} cannot be read: a value with spaces, commas, =, brackets or "
             f"letters beyond ASCII is quoted once for tlcl and once for the shell: {asked}"
         )
+
+
+def _one(key: str, value: str) -> str:
+    """How several values are given as one: a list where conf/ has a list for the key, else a text."""
+    group, _, name = key.lstrip("+").rpartition(".")
+    folder = conf_dir() / ("data" if group == "source" else group)
+    files = folder.glob("*.yaml") if group else [conf_dir() / "config.yaml"]
+    lists = re.compile(rf"(?m)^{re.escape(name)}: *\[")
+    if any(lists.search(file.read_text("utf-8")) for file in files):
+        return f"a list is given as {shlex.quote(f'{key}=[{value}]')}"
+    if NUMBERS.fullmatch(value):
+        return "without it give one of them"
+    return f"one text is quoted: {shlex.quote(quoted(key, value))}"
 
 
 # What takes the other's place: a key, the keys that it makes useless, and why.
@@ -167,6 +180,9 @@ def hydra_sentence(error: Exception) -> UserError:
     for opening, sentence in MISTAKES.items():
         if text.startswith(opening):
             return UserError(sentence)
+    if twice := TWICE.match(text):
+        group, choice = twice.groups()
+        return UserError(f"{group} is chosen already; give {group}={choice} once, without the +")
     if isinstance(error, MissingConfigException):
         _, _, options = text.partition("Available options")
         lines = [line.strip() for line in options.splitlines()[1:]]

@@ -11,7 +11,8 @@ from torch import Tensor
 from tlcl.data.image_tensors import Source
 from tlcl.data.splits import Split
 from tlcl.jobs.first_answer import FirstAnswer
-from tlcl.statistics.label_issues import label_issues
+from tlcl.reports.verdict import label_doubt
+from tlcl.statistics.label_issues import knows_the_classes, label_issues
 from tlcl.statistics.near_duplicates import SMALLEST, alike, small_pictures
 from tlcl.tracking.findings import LABEL_ISSUES, NEAR_DUPLICATES, write_findings
 
@@ -25,13 +26,21 @@ def find_label_issues(run_dir: Path, source: Source, first: FirstAnswer) -> dict
     """Write `label_issues.csv` by what the cross-validation of the head said of held-out images.
 
     Returns:
-        For the summary: `label_issues`, how many labels look wrong, and among how many. Empty without folds.
+        For the summary: `label_issues`, how many labels look wrong, among how many, and how many of these the heads
+        have right. Empty without folds, and where the heads are right no more often than chance is.
     """
     chosen, pool = first.chosen, source.pool
     if not chosen.folds:
         return {}
     indices = first.indices[chosen.which]
     labels, probabilities = pool.labels[indices], chosen.held_out.softmax(1)
+    right = int((probabilities.argmax(1) == labels).sum())
+    if not knows_the_classes(labels.numpy(), probabilities.argmax(1).numpy()):
+        log.info(
+            "wrong labels are not looked for: the cross-validated head is right on %d of %d images, as chance is",
+            right, len(labels),
+        )  # fmt: skip
+        return {}
     found, suggested = label_issues(labels.numpy(), probabilities.double().numpy())
     rows = []
     for place, other in zip(found.tolist(), suggested.tolist(), strict=True):
@@ -43,7 +52,7 @@ def find_label_issues(run_dir: Path, source: Source, first: FirstAnswer) -> dict
         header = ("file", "label", "suggested_label", "p_label", "p_suggested_label")
         pictures = pool.images[indices[torch.from_numpy(found[:SHOWN])]][:, None]
         write_findings(run_dir, LABEL_ISSUES, header, rows, pictures)
-    return {"label_issues": len(rows), "label_issues_among": len(indices)}
+    return {"label_issues": len(rows), "label_issues_among": len(indices), "label_issues_right": right}
 
 
 def find_near_duplicates(run_dir: Path, source: Source, split: Split) -> dict[str, Any]:
@@ -103,7 +112,7 @@ def finding_lines(summary: dict[str, Any], run_dir: Path) -> list[str]:
     )
     if wrong:
         looks = "label looks" if wrong == 1 else "labels look"
-        lines.append(f"{wrong:,} {looks} wrong: {run_dir / f'{LABEL_ISSUES}.csv'}")
+        lines.append(f"{wrong:,} {looks} wrong{label_doubt(summary)}: {run_dir / f'{LABEL_ISSUES}.csv'}")
     if pairs:
         are = "pair of images is" if pairs == 1 else "pairs of images are"
         of = f", {tested:,} of a test image and another (the test accuracy may be too high)" if tested else ""

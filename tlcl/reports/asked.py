@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from tlcl.config.flags import preset_flags
 from tlcl.tracking.records import read_object
 from tlcl.tracking.sweep_records import JOB
 
@@ -52,4 +53,4 @@ def compare_command(root: Path, group: str, compare: str, otherwise: str) -> str
         word for word in given
         if (key := key_of(word)) not in (group, *OWN) and not key.startswith((f"{group}.", "hydra"))
     ]  # fmt: skip
-    return shlex.join([*program(asked), *kept, f"~{group}", f"compare={compare}"])
+    return shlex.join([*program(asked), *preset_flags(asked), *kept, f"~{group}", f"compare={compare}"])

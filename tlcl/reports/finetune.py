@@ -18,7 +18,7 @@ from tlcl.reports.page import (
 from tlcl.reports.plots.cka import comparable_blocks, left_out
 from tlcl.reports.plots.reliability import reliability_caption
 from tlcl.reports.tested_blocks import blocks_not_in_checkpoint, of_tested_weights
-from tlcl.reports.verdict import finetuning_verdict, one_answer
+from tlcl.reports.verdict import finetuning_verdict, label_doubt, one_answer
 from tlcl.tracking.calibration import CALIBRATION
 from tlcl.tracking.finished_run import FinishedRun
 
@@ -91,6 +91,7 @@ def write_report(run_dir: Path) -> Path:
         "test_acc": summary.get("test_acc"),
         "test_size": summary.get("test_size"),
         **tested_context(tested),
+        "label_doubt": label_doubt(summary),
         "commands": use_commands(path) if summary else resume_commands(path),
     }
     if tested is not None:

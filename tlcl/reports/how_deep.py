@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tlcl.config.flags import preset_flags
 from tlcl.config.race_figures import is_finding
 from tlcl.reports.asked import asked_by, key_of, overrides, program
 from tlcl.reports.next_steps import recorded_path, resume_commands
@@ -174,7 +175,7 @@ def _command(row: Mapping[str, Any] | None, asked: Sequence[str]) -> str:
         ]  # fmt: skip
     experiment = ["+experiment=own_images"] if "+experiment=how_deep" in given else []
     kept = [word for word in given if not _is_one_of(word, taken)]
-    return shlex.join([*program(asked), *experiment, *kept, *own])
+    return shlex.join([*program(asked), *preset_flags(asked), *experiment, *kept, *own])
 
 
 def _is_one_of(word: str, keys: Sequence[str]) -> bool:

@@ -11,6 +11,7 @@ from tlcl.system.figures import count, percent, points, points_spread
 from tlcl.tracking.predictions import Predictions
 
 UPPER_ENDS = (UPPER, "joint", "cumulative")  # methods that see all labels, or all tasks at once
+HALTING = 0.75  # accuracy below which what a head takes for a wrong label is rather its own mistake
 Pair = tuple[str, str, int]
 
 
@@ -169,3 +170,12 @@ def comparison_verdict(rows: Sequence[Mapping[str, Any]], key: str, what: str, s
 
 def _spread(row: Mapping[str, Any], key: str) -> str:
     return f"{points_spread(row[key], row.get(f'{key}_std'))} %"
+
+
+def label_doubt(summary: Mapping[str, Any]) -> str:
+    """What is said beside labels that look wrong to heads that are often wrong themselves; empty of others."""
+    among = summary.get("label_issues_among", 0)
+    right = summary.get("label_issues_right", among)
+    if not among or right >= HALTING * among:
+        return ""
+    return f" to heads that are right on {percent(right / among)} alone, which may be their mistakes"

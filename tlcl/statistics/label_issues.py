@@ -1,6 +1,26 @@
 """Labels that look wrong, by confident learning: pure functions."""
 
 import numpy as np
+from scipy.stats import binomtest
+
+SURE = 0.05
+
+
+def knows_the_classes(labels: np.ndarray, predicted: np.ndarray) -> bool:
+    """Whether predictions agree with the labels by more than chance does, at a level of 5 %.
+
+    Chance: as often as classes drawn with the same counts would, which is where Cohen's kappa is 0 (Cohen 1960, "A
+    coefficient of agreement for nominal scales"). To answer the largest class alone is no more than that.
+
+    Args:
+        labels, predicted: int (N,), 0..K-1.
+    """
+    total, classes = len(labels), 1 + max(labels.max(initial=0), predicted.max(initial=0))
+    if not total:
+        return False
+    shares = [np.bincount(which, minlength=classes) / total for which in (labels, predicted)]
+    by_chance = min(1.0, float(shares[0] @ shares[1]))
+    return bool(binomtest(int((labels == predicted).sum()), total, by_chance, "greater").pvalue < SURE)
 
 
 def confident_joint(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

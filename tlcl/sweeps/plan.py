@@ -23,7 +23,7 @@ from tlcl.config.kinds import kind_of
 from tlcl.config.parse import parse_config
 from tlcl.errors import TrainingError, UserError
 from tlcl.extensions import run_extensions
-from tlcl.quoting import typed
+from tlcl.quoting import as_text, quoted, typed
 from tlcl.reports.sweep import meaning, sentences, write_sweep_report
 from tlcl.reports.tables.sweep import rows_of
 from tlcl.security.untrusted import check_command
@@ -242,9 +242,9 @@ def resumed_command(arguments: Sequence[str]) -> list[str]:
             replaced += group
     kept = [item for item in plan["command"] if not item.startswith(tuple(replaced))]
     check_command(kept, beside, root)
-    own = [_quoted(item) for item in run_extensions(plan.get("extend", []))]
+    own = [as_text(item) for item in run_extensions(plan.get("extend", []))]
     extend = [f"extend=[{','.join(own)}]"] if own else []
-    return [*kept, *extend, *launcher, f"hydra.sweep.dir={_quoted(str(root))}"]
+    return [*kept, *extend, *launcher, quoted("hydra.sweep.dir", str(root))]
 
 
 def _value_of(argument: str) -> str:
@@ -253,9 +253,3 @@ def _value_of(argument: str) -> str:
         return str(OverridesParser.create().parse_override(argument).value())
     except HydraException:
         return argument.partition("=")[2]
-
-
-def _quoted(text: str) -> str:
-    """As a text of Hydra's command line, whatever is in it."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

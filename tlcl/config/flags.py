@@ -1,0 +1,56 @@
+"""The flags of the command line, which are Hydra's."""
+
+import difflib
+from collections.abc import Sequence
+
+from hydra._internal.utils import get_args_parser
+
+from tlcl.config.parse import known_keys
+from tlcl.errors import UserError
+from tlcl.system.text import shown
+
+
+def hydra_flags() -> list[str]:
+    """All flags that Hydra knows, such as `--cfg` and `-c`."""
+    return sorted(get_args_parser()._option_string_actions)
+
+
+def check_flags(arguments: Sequence[str]) -> None:
+    """That every word that begins with a dash is a flag of Hydra's, or the beginning of one.
+
+    Raises:
+        UserError: one is not.
+    """
+    known = hydra_flags()
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if not flag.startswith("-") or any(name.startswith(flag) for name in known):
+            continue
+        if not flag.startswith("--") and any(flag.startswith(name) for name in known if not name.startswith("--")):
+            continue  # a short flag with its value, such as -cjob
+        raise UserError(f"there is no flag {shown(flag)}; {_hint(flag, value if equals else 'VALUE')}")
+
+
+def _hint(flag: str, value: str) -> str:
+    """What was meant: a key of that name, or a flag much like it."""
+    name = flag.lstrip("-").replace("-", "_")
+    keys = [key for key in known_keys() if name in (key, key.rpartition(".")[2])]
+    if name == "resume":
+        return "a run is resumed with +resume=RUN_DIR"
+    if keys:
+        return f"a key is given without dashes: {keys[0]}={value}"
+    near = difflib.get_close_matches(flag, [*hydra_flags(), "--resume"], n=1, cutoff=0.75)
+    if near == ["--resume"]:
+        return _hint("--resume", value)
+    return f"did you mean {near[0]}?" if near else "tlcl train --help shows them; a key is given as KEY=VALUE"
+
+
+def preset_flags(words: Sequence[str]) -> list[str]:
+    """Those of a command's words that name a folder of presets: `--config-dir FOLDER`."""
+    kept: list[str] = []
+    for place, word in enumerate(words):
+        flag, equals, _ = word.partition("=")
+        if flag not in ("--config-dir", "-cd"):
+            continue
+        kept += [word] if equals else list(words[place : place + 2])
+    return kept
