@@ -23,7 +23,7 @@ from tlcl.data.sources.digits import load_digits
 from tlcl.jobs.finished import load_run
 from tlcl.models.inference import predict
 from tlcl.reports.compare import runs_by_method
-from tlcl.reports.depth_grid import gain_words, sentence
+from tlcl.reports.depth_grid import gain_words, paired_gains, sentence
 from tlcl.reports.paired import compared, difference_words
 from tlcl.reports.tables.depth_grid import DISTANCES, cells, read_runs
 from tlcl.reports.tables.spread import mean_std
@@ -111,7 +111,7 @@ def depth(out: Path) -> Figure:
     """Every freeze depth x labels x target, from the network pretrained on letters."""
     depth_grid(out, EMBEDDED, GRID_SIZES, SEEDS)
     table = cells(read_runs(out), read_object(out / DISTANCES))
-    gains = gain_words(out, table)
+    gains = gain_words(paired_gains(out, table))
     rows = tuple(
         (cell.target, f"{cell.distance:.2f}", f"{cell.size:,}", str(cell.best), f"{100 * cell.accuracy:.1f}",
          f"{100 * cell.head_only:.1f}", gains.get((cell.target, cell.size), signed_points(cell.gain)))

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tlcl.errors import UserError
@@ -11,7 +12,9 @@ from tlcl.jobs.distance import Model
 from tlcl.models.build import build_model
 from tlcl.models.resnet18 import ResNet18Config
 from tlcl.reports.depth_grid import sentence
+from tlcl.reports.plots.depth_grid import gain_by_distance
 from tlcl.reports.tables.depth_grid import GridRun, cells, claims
+from tlcl.statistics.paired import paired_difference
 from tlcl.sweeps import depth_grid_plan as depth_grid
 from tlcl.sweeps import study
 from tlcl.tracking.records import config_text
@@ -35,7 +38,6 @@ def test_the_depth_is_chosen_by_validation_and_its_gain_is_paired_by_seed() -> N
     assert (cell.best, cell.distance) == (2, 0.7)
     assert cell.accuracy == pytest.approx(0.61)
     assert cell.gain == pytest.approx(0.06)  # of 0.04 and 0.08
-    assert cell.gain_error == pytest.approx(0.02)
     assert cell.seeds == 2
     later = run("far", 50, 0, 2, 0.5, 0.9)  # a seed that has only the head yet
     (cell,) = cells([*runs, later], NEAR_FAR)
@@ -66,6 +68,21 @@ def test_the_claim_within_each_target_and_within_each_size() -> None:
     assert rhos[("distance", "gain", "50")] == pytest.approx(-1.0)
 
 
+def test_bars_are_paired_intervals() -> None:
+    gains = {("near", 50): 0.0, ("far", 50): 0.2}
+    runs = []
+    for (target, size), gain in gains.items():
+        runs += [run(target, size, 0, 0, 0.5, 0.5), run(target, size, 5, 0, 0.5 + gain, 0.5 + gain)]
+    table = cells(runs, NEAR_FAR)
+    right = np.random.default_rng(0).random((2, 100)) < [[0.5], [0.7]]
+    pair = paired_difference(*right)
+    axes = gain_by_distance(table, {("far", 50): pair}).axes[0]
+    (bars,) = [lines.get_segments() for lines in axes.collections]
+    drawn = [(bar[0][1], bar[1][1]) for bar in bars]
+    half = (pair.difference - pair.low, pair.high - pair.difference)
+    assert drawn == [(0.0, 0.0), (pytest.approx(0.2 - half[0]), pytest.approx(0.2 + half[1]))]
+
+
 def test_own_images_are_named_and_must_exist(tmp_path: Path) -> None:
     assert depth_grid.own_target(f"mine={tmp_path}").name == "mine"
     for wrong in ("mine", f"={tmp_path}", f"mine={tmp_path}/nothing"):
@@ -91,6 +108,8 @@ def test_a_tiny_grid_ends_in_one_report(tmp_path: Path, monkeypatch: pytest.Monk
     assert {cell["target"]: cell["distance"] for cell in content["cells"]} == {
         name: figures["mmd"] for name, figures in measured.items()
     }
+    for cell in content["cells"]:
+        assert (cell["gain_interval"] is None) == (cell["best"] == 0)
     assert (root / "depth_grid.csv").read_text().count("\n") == 5
     stamps = [path.stat().st_mtime_ns for path in sorted(root.glob("runs/*/summary.json"))]
     depth_grid.depth_grid(root, targets, [40], [0])  # nothing is run a second time

@@ -1,6 +1,6 @@
 """The one page of a depth grid: pictures, table, and what it says of the claim, from the records alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ CAPTIONS = {
     ),
     "gain_by_distance": (
         "What that depth (the small number) brings over the head alone, against the target's distance from the "
-        "source; bars are standard errors over the seeds."
+        "source, with its 95 % interval over test images and seeds; none where that depth is the head alone."
     ),
 }
 ALTERNATIVES = {
@@ -52,8 +52,8 @@ def sentence(table: Sequence[Cell], what: str) -> str:
     return f"With the {what}: {'; '.join(parts)}." if parts else ""
 
 
-def gain_words(root: Path, table: Sequence[Cell]) -> dict[tuple[str, int], str]:
-    """(target, labels) -> what the chosen depth brings on the same test images, with its interval.
+def paired_gains(root: Path, table: Sequence[Cell]) -> dict[tuple[str, int], Difference]:
+    """(target, labels) -> what the chosen depth brings over the head alone, on the same test images.
 
     What is told apart is so with all cells tested together.
     """
@@ -64,9 +64,14 @@ def gain_words(root: Path, table: Sequence[Cell]) -> dict[tuple[str, int], str]:
             continue
         for pair in compared(runs[head], {"deeper": runs[deeper]}).values():
             pairs[cell.target, cell.size] = pair
+    return together(pairs)
+
+
+def gain_words(pairs: Mapping[tuple[str, int], Difference]) -> dict[tuple[str, int], str]:
+    """The same in words, with intervals."""
     return {
         place: difference_words(pair) + ("" if pair.told_apart else ", not to be told apart")
-        for place, pair in together(pairs).items()
+        for place, pair in pairs.items()
     }
 
 
@@ -82,13 +87,15 @@ def write_depth_grid_report(root: Path, stopped: Sequence[str]) -> Path:
     """
     runs, distances = read_runs(root), read_object(root / DISTANCES)
     table = cells(runs, distances)
+    pairs = paired_gains(root, table)
     if table:
         figures = {"depth_curves_by_target": depth_curves_by_target(runs, table, distances)}
         if any(cell.distance is not None for cell in table):
-            figures["gain_by_distance"] = gain_by_distance(table)
+            figures["gain_by_distance"] = gain_by_distance(table, pairs)
         save_figures(root, figures)
-        write_depth_grid(root, runs, table)
-    gains = gain_words(root, table)
+        intervals = {place: (pair.low, pair.high) for place, pair in pairs.items()}
+        write_depth_grid(root, runs, table, intervals)
+    gains = gain_words(pairs)
     context: dict[str, Any] = {
         **base_context(root, []),
         "plots": embedded_plots(root, CAPTIONS, ALTERNATIVES),

@@ -1,6 +1,6 @@
 """Pictures of the depth grid: accuracy against depth in each target, and what retraining is worth by distance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from tlcl.reports.plots.style import ORANGE, marker_of, percent_ticks
 from tlcl.reports.tables.depth_grid import Cell, GridRun, by_distance
+from tlcl.statistics.paired import Difference
 
 
 def _colours(sizes: Sequence[int]) -> dict[int, Any]:
@@ -53,8 +54,12 @@ def depth_curves_by_target(runs: Sequence[GridRun], table: Sequence[Cell], dista
     return figure
 
 
-def gain_by_distance(table: Sequence[Cell]) -> Figure:
-    """What the chosen depth brings over the head alone, against the target's distance; bars are standard errors."""
+def gain_by_distance(table: Sequence[Cell], pairs: Mapping[tuple[str, int], Difference]) -> Figure:
+    """What the chosen depth brings over the head alone, against the target's distance, with 95 % intervals.
+
+    Args:
+        pairs: (target, labels) -> head and chosen depth on the same test images; none where they are one.
+    """
     placed = [cell for cell in table if cell.distance is not None]
     sizes = sorted({cell.size for cell in placed})
     figure = Figure(figsize=(8.5, 4.2), layout="constrained")
@@ -64,7 +69,11 @@ def gain_by_distance(table: Sequence[Cell]) -> Figure:
         row = sorted((cell for cell in placed if cell.size == size), key=lambda cell: cell.distance or 0.0)
         # side by side, so that bars of equal distance do not hide each other
         places = [(cell.distance or 0.0) + 0.004 * (number - (len(sizes) - 1) / 2) for cell in row]
-        errors = [cell.gain_error or 0.0 for cell in row]
+        known = [pairs.get((cell.target, cell.size)) for cell in row]
+        errors = [
+            [max(0.0, pair.difference - pair.low) if pair else 0.0 for pair in known],
+            [max(0.0, pair.high - pair.difference) if pair else 0.0 for pair in known],
+        ]
         axes.errorbar(
             places, [cell.gain for cell in row], yerr=errors, marker=marker_of(number), color=colours[size],
             capsize=3, label=f"{size:,} labels",

@@ -3,7 +3,7 @@
 import csv
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +34,6 @@ class Cell(NamedTuple):
     Attributes:
         best: the depth with the highest mean validation accuracy; among equals the one that trains least.
         gain: test accuracy at that depth minus head only, mean over the seeds in both.
-        gain_error: standard error of the gain, paired by seed; None with one seed.
         seeds: how many the gain is a mean of.
         distance: of the target from the source (MMD), if it was measured.
     """
@@ -45,7 +44,6 @@ class Cell(NamedTuple):
     accuracy: float
     head_only: float
     gain: float
-    gain_error: float | None
     seeds: int
     distance: float | None
 
@@ -99,10 +97,9 @@ def cells(runs: Sequence[GridRun], distances: dict[str, Any]) -> list[Cell]:
             gains = [run.test_acc - heads[run.seed] for run in depths[best] if run.seed in heads]
             if not gains:
                 continue
-            error = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else None
             table.append(
                 Cell(target, size, best, mean(depths[best], "test_acc"), mean(depths[0], "test_acc"),
-                     statistics.fmean(gains), error, len(gains), distances.get(target, {}).get("mmd"))
+                     statistics.fmean(gains), len(gains), distances.get(target, {}).get("mmd"))
             )  # fmt: skip
     return table
 
@@ -132,12 +129,20 @@ def claims(table: Sequence[Cell]) -> list[dict[str, Any]]:
     return found
 
 
-def write_depth_grid(root: Path, runs: Sequence[GridRun], table: Sequence[Cell]) -> None:
-    """`depth_grid.csv`: a row a run; `depth_grid.json`: the cells and the rank correlations."""
+Intervals = Mapping[tuple[str, int], tuple[float, float]]
+
+
+def write_depth_grid(root: Path, runs: Sequence[GridRun], table: Sequence[Cell], intervals: Intervals) -> None:
+    """`depth_grid.csv`: a row a run; `depth_grid.json`: the cells and the rank correlations.
+
+    Args:
+        intervals: (target, labels) -> 95 % interval of the gain on the same test images.
+    """
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(GridRun._fields)
     writer.writerows(sorted(runs))
     atomic_write_text(root / f"{TABLE}.csv", text.getvalue())
-    content = {"cells": [cell._asdict() for cell in table], "claims": claims(table)}
+    lines = [{**cell._asdict(), "gain_interval": intervals.get((cell.target, cell.size))} for cell in table]
+    content = {"cells": lines, "claims": claims(table)}
     atomic_write_text(root / f"{TABLE}.json", json.dumps(content, indent=2) + "\n")
