@@ -5,7 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
+from scipy import stats
 
+from tlcl.data.image_tensors import ImageTensors
 from tlcl.errors import UserError
 from tlcl.reports.pair import write_pair
 from tlcl.reports.paired import (
@@ -18,7 +22,9 @@ from tlcl.reports.paired import (
 )
 from tlcl.reports.study import grid_sentence
 from tlcl.reports.tables.sweep import chosen, rows_of
-from tlcl.statistics.paired import holm, images_to_tell, paired_difference
+from tlcl.statistics.paired import holm, paired_difference
+from tlcl.statistics.power import images_to_tell
+from tlcl.tracking.data_record import data_record
 from tlcl.tracking.finished_run import COMPLETE
 from tlcl.tracking.sweep_records import RunRecord
 
@@ -66,6 +72,72 @@ def test_other_images_and_other_seeds_are_left_out(tmp_path: Path) -> None:
     by_hand = paired_difference([hits(0.6, 0), hits(0.6, 1)], [hits(0.9, 10), hits(0.9, 11)])
     assert (pairs["same"].difference, pairs["same"].seeds) == (by_hand.difference, 2)
     assert (pairs["one seed"].seeds, pairs["one seed"].images) == (1, 200)
+
+
+def test_seeds_with_test_images_of_their_own(tmp_path: Path) -> None:
+    """As where each seed orders the classes in its own way."""
+    rights = {seed: (hits(0.5, seed), hits(0.8, 10 + seed)) for seed in range(3)}
+    labels = {seed: (LABELS + seed) % 4 for seed in range(3)}
+    first, second = (
+        {seed: run_in(tmp_path / f"{which}{seed}", both[which], labels[seed]) for seed, both in rights.items()}
+        for which in (0, 1)
+    )
+    (pair,) = compared(first, {"other": second}).values()
+    means = np.array([[one.mean() for one in both] for both in rights.values()])
+    expected = stats.ttest_rel(means[:, 1], means[:, 0])
+    assert (pair.seeds, pair.images) == (3, 200)
+    assert pair.difference == pytest.approx(float((means[:, 1] - means[:, 0]).mean()))
+    assert pair.p == pytest.approx(expected.pvalue)
+    assert (pair.low, pair.high) == pytest.approx(expected.confidence_interval(0.95))
+
+
+def test_an_adaptations_images_are_the_targets(tmp_path: Path) -> None:
+    runs = [run_in(tmp_path / name, hits(0.9, 0)) for name in "abc"]
+    for run, digest in zip(runs, ("one", "one", "another"), strict=True):
+        parts = {"source's test": {"digest": "s"}, "target's test": {"digest": digest}}
+        (run / "data.json").write_text(json.dumps(parts))
+    one, same, other = (answered(run) for run in runs)
+    assert one is not None
+    assert same is not None
+    assert other is not None
+    assert one.asked_as(same)
+    assert not one.asked_as(other)
+    (runs[0] / "data.json").unlink()
+    assert answered(run_in(tmp_path / "d", hits(0.9, 0))) is not None
+    (tmp_path / "d" / "data.json").write_text("{}")
+    (tmp_path / "d" / "test_predictions.npz").touch()
+    assert answered(tmp_path / "d") is None  # of which images nobody knows
+
+
+def pictured(path: Path, images: np.ndarray) -> Path:
+    """A run tested on files of these images."""
+    labels = torch.arange(len(images)) % 4
+    names = tuple(f"{number}.png" for number in range(len(images)))
+    data = ImageTensors(torch.from_numpy(images), labels, tuple("abcd"), names=names)
+    run = run_in(path, np.ones(len(images), bool), labels.numpy())
+    (run / "data.json").write_text(json.dumps(data_record({"test": data})))
+    return run
+
+
+def test_files_of_the_same_names_at_another_size_are_looked_at(tmp_path: Path) -> None:
+    """The same photos resized by another library, and others whose names and labels are the same."""
+    random = np.random.default_rng(0)
+    drawn = random.integers(0, 256, (9, 12, 12, 3), dtype=np.uint8)
+    photos = [Image.fromarray(one).resize((300, 300)) for one in drawn]
+    others = photos[1:] + photos[:1]
+
+    def at(size: int, images: list[Image.Image]) -> np.ndarray:
+        resized = [np.array(image.resize((size, size), Image.Resampling.BILINEAR)) for image in images]
+        return np.stack(resized).transpose(0, 3, 1, 2)
+
+    small, large = (answered(pictured(tmp_path / str(size), at(size, photos))) for size in (64, 129))
+    changed = answered(pictured(tmp_path / "changed", at(129, others)))
+    assert small is not None
+    assert large is not None
+    assert changed is not None
+    assert small.asked_as(large)
+    assert not small.asked_as(changed)
+    assert not large.asked_as(changed)
 
 
 def record(path: Path, root: Path, number: int, validation: float, **settings: object) -> RunRecord:

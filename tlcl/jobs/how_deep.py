@@ -13,6 +13,7 @@ from tlcl.data.sources.registry import load_source
 from tlcl.errors import UserError
 from tlcl.finetuning.trainer import choose_device
 from tlcl.jobs.first_answer import first_answer, labelled_images
+from tlcl.jobs.learning_curve import learning_curve
 from tlcl.jobs.pretrain import ready_weights, start_weights
 from tlcl.jobs.race import Race, taking_part
 from tlcl.jobs.race_record import race_record
@@ -73,7 +74,9 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     race = Race(config, directory, first, start)
     race.run()
     found = race_record(race, labelled)
-    points = race.curve(found["chosen"] or found["nearest"]) if config.depth.curve else []
+    shown = found["chosen"] or found["nearest"]
+    better = any(row["better"] for row in found["settings"] if row["setting"] == shown)
+    points = learning_curve(race, shown, better) if config.depth.curve else []
     summary = {
         "status": "complete", "name": config.name, "job": "how_deep", "classes": len(data.classes),
         "weights": weights, "look": seen.record(), "blocks": list(net.names), "first_answer": first.record,

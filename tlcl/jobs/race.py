@@ -22,15 +22,12 @@ from tlcl.finetuning.fitted_head import FittedHead
 from tlcl.jobs.first_answer import FirstAnswer
 from tlcl.jobs.shared_start import SharedStart
 from tlcl.prefix_cache.activations import Keeping
-from tlcl.statistics.accuracy import accuracy_interval
-from tlcl.statistics.paired import Difference, paired_difference, together
 from tlcl.statistics.racing import FEWEST, starters, survivors
 from tlcl.tracking.records import RunDirectory, read_lines
 
 log = logging.getLogger(__name__)
 KEPT, PLACES = "race.jsonl", "places.json"
 MOST = 5_000  # images that take part; a difference of one point shows among them
-CURVE_FOLDS = 2  # on which the learning curve is measured
 
 
 def taking_part(labels: Tensor, seed: int) -> Tensor:
@@ -96,10 +93,10 @@ class Race:
 
     def run(self) -> None:
         """Race, or what is left of it."""
-        parts = [self._rest(fold) for fold in range(len(self.folds))]
-        self.heads = [self._head(rows) for rows in parts]
+        parts = [self.rest(fold) for fold in range(len(self.folds))]
+        self.heads = [self.head_of(rows) for rows in parts]
         head_right = [
-            self._head_right(head, fold) for head, fold in zip(self.heads, self.folds, strict=True)
+            self.right_of(head, fold) for head, fold in zip(self.heads, self.folds, strict=True)
         ]
         self.head_right = np.concatenate(head_right)
         alive = self._starters()
@@ -114,10 +111,10 @@ class Race:
         with tqdm(total=total, desc="how deep", unit=" trainings", disable=shown) as bar:
             for fold, rows in enumerate(parts):
                 for model in alive:
-                    asked = self._asked(self.field[model], fold, rows, self.heads[fold], 1.0)
+                    asked = self.ask(self.field[model], fold, rows, self.heads[fold], 1.0)
                     self.raced.append(asked)
                     if not asked.stopped:
-                        gains[model, self._slice(fold)] = _bits(asked.right) - self.head_right[self._slice(fold)]
+                        gains[model, self._slice(fold)] = bits_of(asked.right) - self.head_right[self._slice(fold)]
                     bar.update()
                 alive = self._left(gains, alive, fold)
                 if not alive:
@@ -142,14 +139,16 @@ class Race:
             )  # fmt: skip
         return alive
 
-    def _rest(self, fold: int) -> Tensor:
+    def rest(self, fold: int) -> Tensor:
+        """All images but a fold's: int64, sorted."""
         return torch.cat([part for number, part in enumerate(self.folds) if number != fold]).sort().values
 
     def _slice(self, fold: int) -> slice:
         begin = sum(map(len, self.folds[:fold]))
         return slice(begin, begin + len(self.folds[fold]))
 
-    def _head(self, rows: Tensor) -> FittedHead:
+    def head_of(self, rows: Tensor) -> FittedHead:
+        """The head, fitted to these images."""
         return self.first.fit(rows, self._labels_of_pool, self.start.classes)
 
     @property
@@ -158,14 +157,15 @@ class Race:
         labels[self.first.indices] = self.start.labels
         return labels
 
-    def _head_right(self, head: FittedHead, held_out: Tensor) -> np.ndarray:
+    def right_of(self, head: FittedHead, held_out: Tensor) -> np.ndarray:
+        """Of each of these images 1.0 where a head is right, else 0.0."""
         answers = head.logits(self.first.features[held_out, 0]).argmax(1)
         return (answers == self.start.labels[held_out]).numpy().astype(float)
 
     def _config(self, one: Candidate, images: int) -> Config:
         return self.start.config_for(one.thaw, images, self.keys.steps)
 
-    def _asked(self, one: Candidate, fold: int, rows: Tensor, head: FittedHead, share: float) -> Asked:
+    def ask(self, one: Candidate, fold: int, rows: Tensor, head: FittedHead, share: float) -> Asked:
         """From the record, or trained and asked now."""
         known = next((a for a in self.done if (a.setting, a.fold, a.share) == (one.name, fold, share)), None)
         if known is not None:
@@ -211,46 +211,7 @@ class Race:
             self.out[self.field[model].name] = {"why": why, "after": fold + 1}
         return alive
 
-    def curve(self, setting: str | None) -> list[dict[str, Any]]:
-        """Accuracy of the head, and of the setting, trained on shares of the labels: on the first two folds.
 
-        Where both answer, the gain with its interval, and whether it is `told` apart, all shares tested together.
-        """
-        one = next((one for one in self.field if one.name == setting), None)
-        points: list[dict[str, Any]] = []
-        pairs: dict[int, Difference] = {}
-        for share in sorted({*self.keys.curve, 1.0}):
-            heads, deeper, used = [], [], 0
-            for fold in range(min(CURVE_FOLDS, len(self.folds))):
-                rows = self._share(self._rest(fold), share, fold)
-                used += len(rows)
-                head = self._head(rows)
-                heads.append(self._head_right(head, self.folds[fold]))
-                if one is not None:
-                    asked = self._asked(one, fold, rows, head, share)
-                    deeper.append(_bits(asked.right) if not asked.stopped else np.full(len(heads[-1]), np.nan))
-            right = np.concatenate(heads)
-            point: dict[str, Any] = {"labels": used // len(heads), "images": len(right)}
-            point |= {"head": float(right.mean()), "head_interval": accuracy_interval(int(right.sum()), len(right))}
-            if one is not None and not np.isnan(np.concatenate(deeper)).any():
-                theirs = np.concatenate(deeper)
-                point["deeper"] = float(theirs.mean())
-                point["deeper_interval"] = accuracy_interval(int(theirs.sum()), len(theirs))
-                pairs[len(points)] = paired_difference(right > 0, theirs > 0)
-            points.append(point)
-        for place, pair in together(pairs).items():
-            gain = {"gain": pair.difference, "gain_interval": (pair.low, pair.high), "told": pair.told_apart}
-            points[place] |= gain
-        return points
-
-    def _share(self, rows: Tensor, share: float, fold: int) -> Tensor:
-        """The first so many of a stratified order, and of a class that is not among them its first image."""
-        labels = self.start.labels[rows]
-        order = stratified_order(labels, self.config.seed, f"how_deep/curve/{fold}")
-        firsts = torch.tensor([int((labels[order] == label).nonzero()[0]) for label in labels.unique()])
-        places = torch.cat([torch.arange(round(share * len(rows))), firsts]).unique()
-        return rows[order[places]].sort().values
-
-
-def _bits(right: str) -> np.ndarray:
+def bits_of(right: str) -> np.ndarray:
+    """Of each answer of `Asked.right`, 1.0 or 0.0."""
     return np.array([bit == "1" for bit in right], dtype=float)

@@ -7,8 +7,9 @@ import numpy as np
 
 from tlcl.jobs.race import Race
 from tlcl.statistics.accuracy import LEVEL, accuracy_interval
-from tlcl.statistics.behrens_fisher import reach
-from tlcl.statistics.paired import images_to_tell, max_t, paired_difference
+from tlcl.statistics.behrens_fisher import Freedoms, Variances, p_value, reach
+from tlcl.statistics.paired import max_t, paired_difference
+from tlcl.statistics.power import images_to_tell
 from tlcl.statistics.racing import expected_gain
 
 WORTH = 0.005  # of the gain that is expected of a guess: half a point of accuracy
@@ -25,20 +26,25 @@ def race_record(race: Race, labelled: int) -> dict[str, Any]:
 
     Args:
         labelled: images there are, of which some take part.
+
+    Returns:
+        `lucky`: whether there are labels enough to tell, but for how much the folds' trainings differ.
     """
     adjusted = max_t(race.gains, seed=race.config.seed)
-    rows = [_row(race, number, float(p)) for number, p in enumerate(adjusted)]
+    tests = int((~np.isnan(race.gains)).any(1).sum())
+    rows = [_row(race, number, float(p), tests) for number, p in enumerate(adjusted)]
     head = int(race.head_right.sum())
     low, high = accuracy_interval(head, race.images)
     chosen = recommended(rows, race.images)
     asked = [row for row in rows if row["gain"] is not None]
     nearest = max(asked, key=lambda row: (row["asked"], row["gain"]), default=None)
-    open_one, more = chosen or nearest, None
+    open_one, more, lucky = chosen or nearest, None, False
     if open_one is not None and not open_one["better"] and open_one["gain"] > 0:
         # As if each setting were tested by itself at its share of the level: all together need no more.
         needed = images_to_tell(open_one["gain"], open_one["discordant"], 1 - (1 - LEVEL) / len(asked))
         if needed is not None and race.images == labelled and labelled < needed <= MOST * labelled:
             more = needed - labelled
+        lucky = needed is not None and needed <= race.images and open_one["asked"] == race.images
     return {
         "labelled": labelled,
         "images": race.images,
@@ -48,6 +54,7 @@ def race_record(race: Race, labelled: int) -> dict[str, Any]:
         "chosen": None if chosen is None else chosen["setting"],
         "nearest": None if nearest is None else nearest["setting"],
         "more_labels": more,
+        "lucky": lucky,
         "trainings": len(race.raced),
         "of": len(race.field) * len(race.folds),
     }
@@ -68,11 +75,11 @@ def recommended(rows: Sequence[dict[str, Any]], images: int) -> dict[str, Any] |
     return max(guesses, key=lambda row: row["expected"], default=None)
 
 
-def _row(race: Race, number: int, p: float) -> dict[str, Any]:
+def _row(race: Race, number: int, p: float, tests: int) -> dict[str, Any]:
     """Gain, interval, p with all settings together, whether it is better by both, means of seconds, why it left.
 
     The images of a fold are answered by one training, which may be a lucky one: where every fold was asked, the
-    interval is no narrower than `reach_over_folds`.
+    interval is no narrower than `reach_over_folds`, and the p no smaller than that of the folds times `tests`.
     """
     one, known = race.field[number], ~np.isnan(race.gains[number])
     mine = [asked for asked in race.raced if asked.setting == one.name and not asked.stopped]
@@ -87,7 +94,9 @@ def _row(race: Race, number: int, p: float) -> dict[str, Any]:
         pair = paired_difference(head, head ^ (race.gains[number, known] != 0))
         low, high, seconds = pair.low, pair.high, sum(a.seconds for a in mine) / len(mine)
         if known.all():
-            far = reach_over_folds(race.gains[number], [len(fold) for fold in race.folds])
+            sizes = [len(fold) for fold in race.folds]
+            far = reach_over_folds(race.gains[number], sizes)
+            p = max(p, min(1.0, tests * p_over_folds(race.gains[number], sizes)))
             low, high = min(low, max(-1.0, pair.difference - far)), max(high, min(1.0, pair.difference + far))
         row |= {
             "gain": pair.difference, "low": low, "high": high, "p": p, "discordant": pair.discordant,
@@ -103,6 +112,13 @@ def expected_of(depth: bool, gain: float, discordant: float, images: int) -> flo
     return expected_gain(gain, discordant, images, DEPTHS if depth else SURGICAL)
 
 
+def p_over_folds(gains: np.ndarray, sizes: Sequence[int]) -> float:
+    """One-sided p of a mean gain over folds whose trainings have luck of their own, see `reach_over_folds`."""
+    mean, variances, freedoms = _over_folds(gains, sizes)
+    p = p_value(mean, variances, freedoms) / 2
+    return p if mean > 0 else 1 - p
+
+
 def reach_over_folds(gains: np.ndarray, sizes: Sequence[int], level: float = LEVEL) -> float:
     """How far the confidence interval of a mean gain goes either way if each fold's training has luck of its own.
 
@@ -113,8 +129,14 @@ def reach_over_folds(gains: np.ndarray, sizes: Sequence[int], level: float = LEV
         gains: float (N,), -1, 0 or 1, of the images of one fold after the other.
         sizes: how many images each fold has.
     """
+    _, variances, freedoms = _over_folds(gains, sizes)
+    return reach(variances, freedoms, level)
+
+
+def _over_folds(gains: np.ndarray, sizes: Sequence[int]) -> tuple[float, Variances, Freedoms]:
+    """The mean, its variance by trainings and by images, and the freedoms of both."""
     folds, images = len(sizes), len(gains)
     means = [float(part.mean()) for part in np.split(gains, np.cumsum(sizes)[:-1])]
     of_images = float(np.var(gains, ddof=1)) / images
     of_trainings = max(0.0, float(np.var(means, ddof=1)) / folds - of_images)
-    return reach((of_trainings, of_images), (folds - 1, images - 1), level)
+    return float(gains.mean()), (of_trainings, of_images), (folds - 1, images - 1)

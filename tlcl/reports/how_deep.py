@@ -26,7 +26,8 @@ CAPTIONS = {
     "recommended, as a finding or as a guess. Small: left the race early, on fewer images.",
     "learning_curve": "Accuracy on the held-out images of the first two folds by the number of labelled images "
     "trained on; the bands are 95 % intervals of each by itself. Hollow: cannot be told apart from the head alone "
-    "on the same images, with all numbers of labels tested together. The luck of the two trainings is not counted.",
+    "on the same images, with all numbers of labels and all settings tested together; with all labels, by the "
+    "whole race. Of fewer the luck of the two trainings is not counted.",
 }
 ALTERNATIVES = {
     "gains": "Points with intervals: gain over the head alone of each setting; its figures are in the table",
@@ -134,6 +135,8 @@ def _held_out(row: Mapping[str, Any], race: Mapping[str, Any]) -> str:
 
 
 def _more_words(race: Mapping[str, Any]) -> str:
+    if race.get("lucky"):
+        return " Its gain differs from one training to the next; more labels alone may not tell."
     if not race["more_labels"]:
         return ""
     return f" If its gain is what it looks like, about {count(race['more_labels'])} more labels would tell."

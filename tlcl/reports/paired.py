@@ -10,8 +10,15 @@ import numpy as np
 
 from tlcl.reports.tables.sweep import Row, is_condition
 from tlcl.statistics.accuracy import LEVEL
-from tlcl.statistics.paired import Difference, images_to_tell, paired_difference, together
+from tlcl.statistics.paired import (
+    Difference,
+    paired_difference,
+    paired_trainings,
+    together,
+)
+from tlcl.statistics.power import images_to_tell
 from tlcl.system.figures import count, percent, points, signed_interval
+from tlcl.tracking.data_record import seen_alike
 from tlcl.tracking.finished_run import COMPLETE
 from tlcl.tracking.predictions import read_predictions
 from tlcl.tracking.records import read_object
@@ -28,22 +35,27 @@ class Answered(NamedTuple):
     Attributes:
         images: tells them from others, by names and labels where they are files.
         shape, pixels: of the decoded images (None: not recorded), and what tells their pixels from others.
+        glances: what tells them at any size, see `tlcl.tracking.data_record.glances`; empty: not recorded.
         right: bool (N,), which are right.
     """
 
     images: str
     shape: tuple[int, ...] | None
     pixels: str
+    glances: str
     right: np.ndarray
 
     def asked_as(self, other: "Answered") -> bool:
-        """Whether both were asked about the same images: the same files, which at the same size are equal."""
-        resized = self.shape is None or self.shape != other.shape
-        return self.images == other.images and (resized or self.pixels == other.pixels)
+        """Whether both were asked about the same images: the same files, which at another size look the same."""
+        if self.images != other.images or self.pixels == other.pixels:
+            return self.images == other.images
+        if self.shape is not None and self.shape == other.shape:
+            return False
+        return not (self.glances and other.glances) or seen_alike(self.glances, other.glances)
 
 
 def answered(run_dir: Path) -> Answered | None:
-    """From the records of a finished run; None where they are not there, or nobody knows what is right."""
+    """From the records of a finished run; None where they do not say of which images, or what is right."""
     try:
         return _answered(run_dir.resolve(), (run_dir / "test_predictions.npz").stat().st_mtime_ns)
     except OSError:
@@ -55,13 +67,16 @@ def _answered(run_dir: Path, written: int) -> Answered | None:
     tested = read_predictions(run_dir)
     if tested is None or not len(tested.labels) or tested.labels.min() < 0:
         return None
-    part = read_object(run_dir / "data.json").get("test") or {}
+    record = read_object(run_dir / "data.json")
+    part = record.get("test") or record.get("target's test") or {}
+    if "digest" not in part:
+        return None
     files = [row[:2] for row in part.get("files", [])]
-    images = f"{part.get('classes')} {hash(str(files))}" if files else str(part.get("digest"))
+    images = f"{part.get('classes')} {hash(str(files))}" if files else str(part["digest"])
     images = f"{images} {hash(tested.labels.tobytes())} {len(tested.labels)}"
     shape = tuple(part["shape"]) if "shape" in part else None
     right = tested.probabilities.argmax(1) == tested.labels
-    return Answered(images, shape, str(part.get("digest")), right)
+    return Answered(images, shape, str(part["digest"]), str(part.get("glances", "")), right)
 
 
 def _known(runs: Runs) -> dict[object, Answered]:
@@ -78,16 +93,20 @@ def paired_runs(first: Runs, others: Mapping[Key, Runs]) -> dict[Key, Difference
     """Each of the others less the first, over the seeds that both have.
 
     Each is compared on the seeds that the first and it have in common; what shares none, or was tested on other
-    images, is left out.
+    images, is left out. Where the seeds' test images differ from each other, what is drawn are the seeds.
     """
     known = _known(first)
     found: dict[Key, Difference] = {}
     for name, runs in others.items():
         theirs = _known(runs)
         seeds = [seed for seed in known if seed in theirs and known[seed].asked_as(theirs[seed])]
-        if seeds and all(known[seed].asked_as(known[seeds[0]]) for seed in seeds):
-            right, other = (np.array([answers[seed].right for seed in seeds]) for answers in (known, theirs))
-            found[name] = paired_difference(right, other)
+        if not seeds:
+            continue
+        right, other = ([answers[seed].right for seed in seeds] for answers in (known, theirs))
+        if all(known[seed].asked_as(known[seeds[0]]) for seed in seeds):
+            found[name] = paired_difference(np.array(right), np.array(other))
+        else:
+            found[name] = paired_trainings(right, other)
     return found
 
 

@@ -1,24 +1,23 @@
-"""Models on the same images: differences with intervals, many of them at once, and what more would tell.
+"""Models on the same images: differences with intervals, many of them at once.
 
 Pure functions. Of one training each the test is exact (`tlcl.statistics.accuracy`); here trainings have seeds too.
 """
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm, t
+from scipy.stats import t
 
 from tlcl.statistics.accuracy import LEVEL, compare_accuracies
 from tlcl.statistics.behrens_fisher import p_value, reach
 
 Key = TypeVar("Key", bound=Hashable)
-POWER = 0.8  # with which so many more images would tell
 ROUNDING = 1e-9  # a standard error below which nothing varies
-MOST = 10_000_000  # images beyond which no number is named
+FEW = 12  # images that differ, up to which every sign is tried
 
 
 @dataclass(frozen=True)
@@ -86,17 +85,71 @@ def paired_difference(first: ArrayLike, second: ArrayLike, level: float = LEVEL)
     discordant = float((right != other).mean())
     if seeds == 1:
         pair = compare_accuracies(right[0], other[0], level)
-        return Difference(
-            images, 1, *means, pair.difference, pair.low, pair.high, pair.p, discordant, level
-        )
+        return Difference(images, 1, *means, pair.difference, pair.low, pair.high, pair.p, discordant, level)
     gained = other.astype(float) - right.astype(float)
     gain = mean_gain(gained, level)
     if gain.error == 0:  # all trainings and all images gain the same, which only their number tells from chance
         pair = compare_accuracies(right[0], other[0], level)
         gain = Gain(gain.difference, pair.low, pair.high, pair.p, 0.0)
+    else:
+        gain = _no_surer_than_few_images(gain, gained.mean(0), level)
+    return Difference(images, seeds, *means, gain.difference, gain.low, gain.high, gain.p, discordant, level)
+
+
+def paired_trainings(first: Sequence[ArrayLike], second: Sequence[ArrayLike], level: float = LEVEL) -> Difference:
+    """As `paired_difference` of several trainings, each pair asked about test images of its own: `mean_difference`.
+
+    Args:
+        first, second: of each training bool (N,), which images each classifies rightly; N may differ between pairs.
+    """
+    each = [paired_difference(one, two) for one, two in zip(first, second, strict=True)]
+    ours, theirs = [one.first for one in each], [one.second for one in each]
+    gain = mean_difference(ours, theirs, level)
     return Difference(
-        images, seeds, *means, gain.difference, gain.low, gain.high, gain.p, discordant, level
+        images=min(one.images for one in each),
+        seeds=len(each),
+        first=float(np.mean(ours)),
+        second=float(np.mean(theirs)),
+        difference=gain.difference,
+        low=max(-1.0, gain.low),
+        high=min(1.0, gain.high),
+        p=gain.p,
+        discordant=float(np.mean([one.discordant for one in each])),
+        level=level,
     )
+
+
+def _no_surer_than_few_images(gain: "Gain", of_images: np.ndarray, level: float) -> "Gain":
+    """The gain where all that differs is a few images: no surer than their number allows.
+
+    Student's t takes many for granted. Of `FEW` images at most whose mean gain is not 0 every sign they could have
+    had is tried (Fisher 1935, "The design of experiments", section 21): that p, and the exact interval of as many
+    images won and lost, hold where they are the more careful.
+
+    Args:
+        of_images: float (N,), each image's mean gain over the trainings, in -1..1.
+    """
+    known = of_images[of_images != 0]
+    p = sign_p(known) if len(known) <= FEW else 0.0
+    if p <= gain.p:
+        return gain
+    exact = compare_accuracies(of_images < 0, of_images > 0, level)
+    low, high = min(gain.low, exact.low), max(gain.high, exact.high)
+    if p >= 1 - level:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return gain._replace(low=low, high=high, p=p)
+
+
+def sign_p(gains: ArrayLike) -> float:
+    """Two-sided p of a sum of gains if each were as likely negated, over all signs; 1 for none.
+
+    Args:
+        gains: float (N,), of N <= 20.
+    """
+    known = np.asarray(gains, dtype=float)
+    signs = 1 - 2.0 * ((np.arange(2 ** len(known))[:, None] >> np.arange(len(known))) & 1)
+    sums = np.abs(signs @ known)
+    return float((sums >= abs(known.sum()) - ROUNDING).mean())
 
 
 class Gain(NamedTuple):
@@ -136,8 +189,9 @@ class MeanDifference:
 
     Attributes:
         pairs: how many.
-        low, high: its confidence interval at the level that was asked for; infinite with one pair.
-        p: probability of a mean as far from zero, either way, by chance; 1 with one pair.
+        low, high: its confidence interval at the level that was asked for; infinite with one pair, or several equal
+            ones, which say nothing of how much pairs vary.
+        p: probability of a mean as far from zero, either way, by chance; 1 where the interval is infinite.
     """
 
     pairs: int
@@ -162,11 +216,11 @@ def mean_difference(first: ArrayLike, second: ArrayLike, level: float = LEVEL) -
     if gained.ndim != 1 or not gained.size or np.shape(first) != np.shape(second):
         raise ValueError(f"pairs must be of as many figures, not {np.shape(first)} and {np.shape(second)}")
     mean = float(gained.mean())
-    if len(gained) == 1:
-        return MeanDifference(1, mean, -math.inf, math.inf, 1.0)
-    error = float(gained.std(ddof=1)) / math.sqrt(len(gained))
+    error = float(gained.std(ddof=1)) / math.sqrt(len(gained)) if len(gained) > 1 else 0.0
+    if error < ROUNDING:
+        return MeanDifference(len(gained), mean, -math.inf, math.inf, 1.0)
     reach = float(t.ppf((1 + level) / 2, len(gained) - 1)) * error
-    p = float(2 * t.sf(abs(mean) / error, len(gained) - 1)) if error else float(mean == 0)
+    p = float(2 * t.sf(abs(mean) / error, len(gained) - 1))
     return MeanDifference(len(gained), mean, mean - reach, mean + reach, p)
 
 
@@ -215,20 +269,3 @@ def max_t(gains: ArrayLike, draws: int = 10_000, seed: int = 0) -> np.ndarray:
         largest = (signs @ scaled[:, used].T).max(1, initial=0.0)
         reached += (largest[:, None] >= own - 1e-9).sum(0)
     return (1 + reached) / (1 + draws)
-
-
-def images_to_tell(difference: float, discordant: float, level: float = LEVEL, power: float = POWER) -> int | None:
-    """How many images would tell such a difference apart from none in `power` of cases; None beyond `MOST`.
-
-    Connor 1987, "Sample size for testing differences in proportions for the paired-sample design", equation 3.
-
-    Args:
-        difference: in -1..1.
-        discordant: share of images on which one alone is right, at least |difference|.
-    """
-    gap, apart = abs(difference), max(discordant, abs(difference))
-    if gap == 0:
-        return None
-    at_level, at_power = float(norm.ppf((1 + level) / 2)), float(norm.ppf(power))
-    images = ((at_level * math.sqrt(apart) + at_power * math.sqrt(max(0.0, apart - gap**2))) / gap) ** 2
-    return math.ceil(images) if images <= MOST else None

@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
 from tlcl.config.schema import Config, DataConfig
 from tlcl.data.equal_images import digests_of
 from tlcl.data.image_tensors import ImageTensors
@@ -21,6 +26,7 @@ from tlcl.tracking.records import read_object
 
 DATA, SHARED = "data.json", "data_sets.json"
 FILES = 20_000  # images up to which each is recorded by itself, so that a changed one can be named
+GLANCE, NEAR = 4, 12  # fields a side, and steps of brightness by which sizes and their filters differ
 NAMED = 3  # files that a sentence names
 ABOVE = 5  # folders between a run and the sweep or comparison that it is part of, at most
 
@@ -43,7 +49,27 @@ def _record(data: ImageTensors) -> dict[str, Any]:
     one["shape"] = list(data.images.shape[1:])
     if data.names and len(data) <= FILES:
         one["files"] = [[name, label, content[:16]] for name, label, content in files]
+        one["glances"] = glances(data.images).hex()
     return one
+
+
+def glances(images: Tensor) -> bytes:
+    """What `GLANCE` x `GLANCE` fields of each image look like, much the same at any size that it is stored at.
+
+    Args:
+        images: uint8 (N, C, H, W).
+
+    Returns:
+        The fields' mean brightness, 0 to 255, `GLANCE`^2 bytes an image.
+    """
+    parts = [adaptive_avg_pool2d(part.float().mean(1), GLANCE) for part in images.split(256)]
+    return bytes(torch.cat(parts).round().to(torch.uint8).flatten().tolist()) if parts else b""
+
+
+def seen_alike(one: str, other: str) -> bool:
+    """Whether two `glances` of as many images, in hexadecimal, are of the same images."""
+    first, second = (np.frombuffer(bytes.fromhex(text), np.uint8).astype(int) for text in (one, other))
+    return first.shape == second.shape and bool((np.abs(first - second) <= NEAR).all())
 
 
 def changes(before: Record, now: Record) -> str:
