@@ -10,13 +10,11 @@ import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import page_trend_test, spearmanr
 
 from benchmarks.cases import add_case_options, keep, measured, named, need_weights, read, write_whole
 from benchmarks.common import Benchmark, progress
@@ -44,6 +42,7 @@ from tlcl.models.blocks import FEATURES
 from tlcl.models.build import build_model
 from tlcl.models.weights import file_sha256
 from tlcl.statistics.paired import Difference, Gain, holm, mean_gain, paired_difference
+from tlcl.statistics.trends import rises_along, rises_down
 
 KEPT = "depth_claim.jsonl"
 DEPTHS = [1, 2, "all"]
@@ -131,14 +130,9 @@ def trends(found: Sequence[dict[str, Any]], far: dict[str, float]) -> list[dict[
         if len(order) < 3:
             continue
         rise = float((gains[:, -1] - gains[:, 0]).mean())
-        p = float(page_trend_test(gains).pvalue)
-        labels = {"with": "the number of labels", "rows": len(order), "p": p, "rise": rise}
+        labels = {"with": "the number of labels", "rows": len(order), "p": rises_along(gains), "rise": rise}
         trended.append({"setting": words, **labels})
-        places = np.array(list(permutations(range(len(order)))))
-        steady = [np.mean([spearmanr(place, gains[:, column]).statistic for column in range(gains.shape[1])])
-                  for place in places]  # fmt: skip
-        p = float(np.mean(np.array(steady) >= steady[0] - 1e-9))
-        rise = float((gains[-1] - gains[0]).mean())
+        rise, p = float((gains[-1] - gains[0]).mean()), rises_down(gains)
         trended.append({"setting": words, "with": "the distance", "rows": len(order), "p": p, "rise": rise})
     for test, p in zip(trended, holm([test["p"] for test in trended]), strict=True):
         test["holm"] = float(p)

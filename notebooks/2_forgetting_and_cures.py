@@ -36,6 +36,7 @@ from tlcl.continual.metrics import (
     cumulative_accuracy,
     forgetting,
 )
+from tlcl.reports.compare import verdict_of
 
 QUICK = "TLCL_NOTEBOOK_QUICK" in os.environ  # a short run, for tests; the text speaks of the full one
 EPOCHS, TASK_EPOCHS = (2, 1) if QUICK else (12, 3)
@@ -141,6 +142,7 @@ for row in cures.table:
     lost = "     -" if row["forgetting"] is None else f"{row['forgetting']:6.3f}"
     final, seconds = row["final_accuracy"], row["seconds"]
     print(f"{row['method']:22} all classes {final:6.1%}   forgetting {lost}   {seconds:5.1f} s")
+print(verdict_of(cures.path))
 
 # %%
 cures.plot("curves")

@@ -217,6 +217,7 @@ for answer in chosen.predict(odd):
 nothing = run([*SHAPES, "model.weights=none", "thaw.depth=0", "name=random_features"])
 for one in (head_only, nothing):
     print(f"{one.config.name:16} {one.summary['test_acc']:.1%} of {one.summary['test_size']} test images")
+print(report_pair(nothing.path, head_only.path, Path("weights.html")))
 
 # %% [markdown]
 # ## Questions

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import page_trend_test
 
 from tlcl.errors import UserError
 from tlcl.finetuning.trainer import choose_device
@@ -13,7 +14,7 @@ from tlcl.models.build import build_model
 from tlcl.models.resnet18 import ResNet18Config
 from tlcl.reports.depth_grid import sentence
 from tlcl.reports.plots.depth_grid import gain_by_distance
-from tlcl.reports.tables.depth_grid import GridRun, cells, claims
+from tlcl.reports.tables.depth_grid import Cell, GridRun, cells, claims
 from tlcl.statistics.paired import paired_difference
 from tlcl.sweeps import depth_grid_plan as depth_grid
 from tlcl.sweeps import study
@@ -63,6 +64,7 @@ def test_the_claim_within_each_target_and_within_each_size() -> None:
     assert rhos[("number of labels", "best", "near")] == pytest.approx(1.0)
     assert rhos[("number of labels", "best", "far")] is None  # 5 both times: nothing varies
     assert "chosen depth rises in 1 of 1" in sentence(table, "number of labels")
+    assert sentence(table, "distance").endswith("these are too few for a test of the gain's trend.")
     reversed_runs = [one._replace(target={"near": "far", "far": "near"}[one.target]) for one in runs]
     rhos = {(c["with"], c["of"], c["within"]): c["rho"] for c in claims(cells(reversed_runs, NEAR_FAR))}
     assert rhos[("distance", "gain", "50")] == pytest.approx(-1.0)
@@ -81,6 +83,18 @@ def test_bars_are_paired_intervals() -> None:
     drawn = [(bar[0][1], bar[1][1]) for bar in bars]
     half = (pair.difference - pair.low, pair.high - pair.difference)
     assert drawn == [(0.0, 0.0), (pytest.approx(0.2 - half[0]), pytest.approx(0.2 + half[1]))]
+
+
+def test_a_trend_has_its_p() -> None:
+    """Three targets have six orders, of which the steadiest rise is one."""
+    table = [
+        Cell(target, size, 2, 0.5, 0.5 - gain, gain, 3, distance)
+        for distance, target in enumerate("abc")
+        for size, gain in ((50, 0.01 + distance / 50), (200, 0.02 + distance / 50), (1000, 0.06 + distance / 50))
+    ]
+    assert "p = 0.17 (of all orders of the targets), no more than chance" in sentence(table, "distance")
+    page = page_trend_test([[0, 1, 2]] * 3).pvalue
+    assert f"p = {page:.2g} (Page's test)." in sentence(table, "number of labels")
 
 
 def test_own_images_are_named_and_must_exist(tmp_path: Path) -> None:

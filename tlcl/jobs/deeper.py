@@ -27,6 +27,8 @@ from tlcl.models.blocks import Blocks
 from tlcl.prefix_cache.callback import ServePrefix, SharedViews, can_serve
 from tlcl.statistics.accuracy import PairedAccuracy, compare_accuracies
 from tlcl.statistics.class_figures import balanced_accuracy, macro_f1
+from tlcl.statistics.luck import with_luck
+from tlcl.statistics.power import images_to_tell
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.selection import SCORES
 from tlcl.tracking.timings import Stopwatch
@@ -34,6 +36,7 @@ from tlcl.tracking.timings import Stopwatch
 log = logging.getLogger(__name__)
 KEPT, FOLDER = "deeper.json", "halves"
 FEWEST = 12  # images; with fewer no difference between two models is more than chance
+MOST_NAMED = 20  # times as many labels as there are; more are not named
 MOST = 5_000  # images that take part; a difference of one point shows among them
 
 
@@ -107,7 +110,8 @@ class CrossFit:
             self.directory.keep_seconds()
         epochs = [chosen_epoch(config, theirs, len(mine.right)) for mine, theirs in (answers, answers[::-1])]
         deeper_right = [mine.right[epoch] for mine, epoch in zip(answers, epochs, strict=True)]
-        pair = compare_accuracies(torch.cat(head_right).numpy(), torch.cat(deeper_right).numpy())
+        exact = compare_accuracies(torch.cat(head_right).numpy(), torch.cat(deeper_right).numpy())
+        pair = with_luck(exact, trainings=len(parts))
         return {
             "images": pair.images,
             "head_acc": float(torch.cat(head_right).double().mean()),
@@ -215,4 +219,14 @@ def evidence_words(record: dict[str, Any]) -> str:
         return f"{figures}: it is trained and kept"
     if pair.first_is_better:
         return f"{figures}: the head alone is better and stays"
-    return f"{figures}: no more than chance, so the head alone stays"
+    return f"{figures}: no more than chance, so the head alone stays{_more_words(pair)}"
+
+
+def _more_words(pair: PairedAccuracy) -> str:
+    """How many labels would tell a gain as large as was seen; empty where that is not known, or far more."""
+    if pair.difference <= 0:
+        return ""
+    needed = images_to_tell(pair.difference, (pair.first_only + pair.second_only) / pair.images, pair.level)
+    if needed is None or not pair.images < needed <= MOST_NAMED * pair.images:
+        return ""
+    return f"; if its gain is what it looks like, about {needed - pair.images:,} more labels would tell"

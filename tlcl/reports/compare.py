@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from tlcl.reports.next_steps import Commands, recorded_path, resume_commands, use_commands
 from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page
-from tlcl.reports.paired import all_pairs, difference_words, standing_words
+from tlcl.reports.paired import all_pairs, compared, difference_words, standing_words
 from tlcl.reports.plots.continual import percent_axis, task_axis
 from tlcl.reports.plots.style import BLUE, INK, line_style, percent_ticks, save_figures
 from tlcl.reports.tables.compare import LOWER, UPPER, gap_closed, read_table
@@ -156,6 +156,13 @@ def beside_best(root: Path, rows: list[dict], key: str) -> dict[str, Difference]
     return all_pairs({name: runs[name] for name in names})[names[0]]
 
 
+def gaps_closed(root: Path, rows: list[dict]) -> dict[str, float]:
+    """See `gap_closed`; empty where the gap's ends cannot be told apart, a share of which says nothing."""
+    runs = runs_by_method(root)
+    pairs = compared(runs.get(LOWER, {}), {UPPER: runs.get(UPPER, {})})
+    return gap_closed(rows) if any(pair.second_is_better for pair in pairs.values()) else {}
+
+
 def accuracy_key(rows: list[dict]) -> str:
     """Of the accuracy that is compared; empty where there is none."""
     return next((key for key in ("test_acc", "final_accuracy") if rows and key in rows[0]), "")
@@ -185,13 +192,14 @@ def write_compare_report(root: Path) -> Path:
         **base_context(root, missing_records(run, RECORDS)),
         "verdict": verdict(rows, pairs),
         "less_best": {name: difference_words(pair) for name, pair in pairs.items()},
+        "told_apart": {name for name, pair in pairs.items() if pair.told_apart},
         "best": best,
         "commands": chosen_commands(root, rows, key) if run.complete else resume_commands(recorded_path(run)),
         "plots": embedded_plots(root, CAPTIONS, ALTERNATIVES),
         "rows": rows,
         "columns": {key: name for key, name in COLUMNS.items() if rows and key in rows[0]},
         "given": any(row.get("labelled") for row in rows),
-        "gaps_closed": gap_closed(rows),
+        "gaps_closed": gaps_closed(root, rows),
         "seeds": max((row["planned"] for row in rows), default=0),
     }
     return render_page(root, "compare.html.j2", context)

@@ -17,7 +17,9 @@ from tlcl.reports.tables.depth_grid import (
     run_directories,
     write_depth_grid,
 )
+from tlcl.statistics.accuracy import LEVEL
 from tlcl.statistics.paired import Difference, together
+from tlcl.statistics.trends import rises_along, rises_down
 from tlcl.system.figures import signed_points
 from tlcl.tracking.records import read_object
 
@@ -49,7 +51,23 @@ def sentence(table: Sequence[Cell], what: str) -> str:
         if rhos:
             rising = sum(rho > 0 for rho in rhos)
             parts.append(f"{name} rises in {rising} of {len(rhos)} (rank correlations {_list(rhos)})")
-    return f"With the {what}: {'; '.join(parts)}." if parts else ""
+    return f"With the {what}: {'; '.join(parts)}{_trend_words(table, what)}." if parts else ""
+
+
+def _trend_words(table: Sequence[Cell], what: str) -> str:
+    """Whether the gain rises by more than chance, where every target has every number of labels."""
+    targets = list(dict.fromkeys(cell.target for cell in table))  # nearest first
+    sizes = sorted({cell.size for cell in table})
+    known = {(cell.target, cell.size): cell.gain for cell in table}
+    if len(known) < len(targets) * len(sizes):
+        return ""
+    gains = [[known[target, size] for size in sizes] for target in targets]
+    p = rises_along(gains) if what == "number of labels" else rises_down(gains)
+    if p is None:
+        return "; these are too few for a test of the gain's trend"
+    name = "Page's test" if what == "number of labels" else "of all orders of the targets"
+    told = "" if p < 1 - LEVEL else ", no more than chance"
+    return f"; that the gain rises in all together has p = {p:.2g} ({name}){told}"
 
 
 def paired_gains(root: Path, table: Sequence[Cell]) -> dict[tuple[str, int], Difference]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from tlcl.reports.compare import verdict_of
 from tlcl.reports.page import base_context, embedded_plots, render_page
 from tlcl.reports.paired import difference_words, paired_runs, runs_of
 from tlcl.reports.plots.style import save_figures
@@ -113,6 +114,7 @@ def write_study_report(root: Path, stopped: Sequence[str]) -> Path:
     summary = FinishedRun(root / LAYERWISE).summary
     if summary:
         sentences[LAYERWISE] = f"Test accuracy {100 * summary['test_acc']:.1f} % on {summary['test_size']} images."
+    sentences |= {part: verdict_of(root / part) for part in (CONTINUAL, ADAPTATION)}
     sections: list[dict[str, Any]] = []
     for part, title in TITLES.items():
         captions = {name: caption for name, (caption, _) in PICTURES[part].items()}

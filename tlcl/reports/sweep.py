@@ -132,7 +132,8 @@ def sentences(rows: Sequence[Row], score: str, label: str) -> list[str]:
     choices = [key for key in best[0].settings if not is_condition(key)]
     conditions = [key for key in best[0].settings if is_condition(key)]
     pooled = ", mean over the runs" if best[0].complete > 1 else ""
-    rest = "; test images chose nothing" if tested else ", the best of which looks rather better than it is"
+    alone = ", the best of which looks rather better than it is; nothing tests whether others are as good"
+    rest = "; test images chose nothing" if tested else alone
     said = [f"Chosen by validation ({score}{pooled}){rest}:"]
     for row in best:
         where = f"{described(row.settings, conditions)}: " if conditions else ""

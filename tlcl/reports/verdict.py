@@ -164,6 +164,8 @@ def comparison_verdict(rows: Sequence[Mapping[str, Any]], key: str, what: str, s
     said = f"The highest {what}: {', then '.join(figures)}."
     if standing:
         said = f"{said} {standing}"
+    elif len(real) > 1:
+        said = f"{said} Their answers about the same test images are not there to compare: the order may be chance."
     upper = [f"{row['method']} reaches {_spread(row, key)}" for row in ends]
     return f"{said} Given what the others are not, {' and '.join(upper)}." if upper else said
 

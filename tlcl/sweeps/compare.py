@@ -18,7 +18,7 @@ from tlcl.config.schema import Config, conf_dir
 from tlcl.errors import UserError
 from tlcl.finetuning.trainer import choose_device
 from tlcl.jobs.pretrain import check_weights
-from tlcl.reports.compare import COLUMNS, verdict_of
+from tlcl.reports.compare import COLUMNS, gaps_closed, verdict_of
 from tlcl.reports.tables.aligned import aligned
 from tlcl.reports.tables.compare import write_table
 from tlcl.sweeps.engine import PlannedRun, conclude_job, run_plan
@@ -154,7 +154,7 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
         after=lambda rows: write_table(root, rows, family.compared),
     )  # fmt: skip
     table = write_table(root, rows, family.compared)
-    log.info("%s", aligned(table, COLUMNS))
+    log.info("%s", aligned(table, COLUMNS, gaps_closed(root, table)))
     if words := verdict_of(root):
         log.info("%s", words)
     about = {"name": config.name, "job": "compare", "methods": table, "seeds": sorted(config.compare.seeds)}

@@ -24,8 +24,9 @@ from tlcl.config.parse import parse_config
 from tlcl.errors import TrainingError, UserError
 from tlcl.extensions import run_extensions
 from tlcl.quoting import as_text, quoted, typed
-from tlcl.reports.sweep import meaning, sentences, write_sweep_report
-from tlcl.reports.tables.sweep import rows_of
+from tlcl.reports.paired import beside_chosen
+from tlcl.reports.sweep import meaning, sentences, standing, write_sweep_report
+from tlcl.reports.tables.sweep import chosen, rows_of
 from tlcl.security.untrusted import check_command
 from tlcl.sweeps.engine import MISTAKE
 from tlcl.system.files import atomic_write_text
@@ -202,7 +203,9 @@ def conclude(root: Path) -> None:
     if len(failed) == sweep.planned and kinds == {MISTAKE} and _take_away(root):
         raise UserError(f"all {sweep.planned} jobs failed; put that right and give the same command again")
     report = write_sweep_report(root)
-    for line in sentences(rows_of(sweep.jobs, sweep.keys), *meaning(sweep)):
+    rows = rows_of(sweep.jobs, sweep.keys)
+    tested = standing(rows, beside_chosen(root, rows, chosen(rows)))
+    for line in [*sentences(rows, *meaning(sweep)), *tested]:
         log.info("%s", line)
     done = sum(job.status == COMPLETE for job in sweep.jobs)
     log.info("%d of %d jobs complete", done, sweep.planned)

@@ -5,6 +5,7 @@ from typing import Any
 from tlcl.config.kinds import NAMED
 from tlcl.reports.compare import COLUMNS
 from tlcl.reports.tables.aligned import WIDTH, aligned
+from tlcl.reports.tables.compare import gap_closed
 
 
 def row(method: str, runs: int = 2, **figures: float | None) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def test_figures_stand_in_columns() -> None:
         row("source_only", test_acc=0.5, source_test_acc=1.0, a_distance=2.0),
         row("dann", runs=0, test_acc=None, source_test_acc=None, a_distance=None),
     ]
-    assert aligned(rows, COLUMNS).splitlines() == [
+    assert aligned(rows, COLUMNS, gap_closed(rows)).splitlines() == [
         "in %: mean ± standard deviation over 2 seeds",
         "method             target        source  of the gap       proxy    runs",
         "                                             closed  A-distance",

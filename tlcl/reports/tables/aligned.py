@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tlcl.errors import printable
-from tlcl.reports.tables.compare import gap_closed
 
 WIDTH = 100
 LEAST = 12  # columns that are left to the methods' names, whatever else there is
@@ -19,15 +18,18 @@ def _percent(row: Mapping[str, Any], key: str) -> str:
     return f"{100 * mean:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}")
 
 
-def aligned(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
+def aligned(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], gaps: Mapping[str, float] | None = None
+) -> str:
     """The rows of `read_table` as lines of at most `WIDTH` columns: in %, mean ± standard deviation over the seeds.
 
     Args:
         columns: key of a figure -> its heading.
+        gaps: method -> how much of the gap between source only and all target labels it closes.
     """
     if not rows:
         return ""
-    gaps, cells = gap_closed(rows), dict[str, list[str]]()
+    cells: dict[str, list[str]] = {}
     if any(row.get("labelled") for row in rows):
         cells["target labels given"] = [f"{row.get('labelled', 0):,}" for row in rows]
     for key, heading in columns.items():

@@ -1,0 +1,46 @@
+"""The luck of two trainings, against simulations."""
+
+import numpy as np
+import pytest
+
+from tlcl.statistics.accuracy import compare_accuracies
+from tlcl.statistics.luck import LUCK, with_luck
+
+
+def halves(random: np.random.Generator, images: int, gain: float, luck: float) -> tuple[np.ndarray, np.ndarray]:
+    """Who is right: a head, and a deeper model of which each of two trainings answers one half."""
+    means = gain + random.normal(0, luck, 2)
+    won = np.repeat((0.06 + means) / 2, images // 2)
+    draw = random.random(images)
+    head = np.ones(images, dtype=bool)
+    head[draw < won] = False
+    return head, ~((draw >= won) & (draw < 0.06))
+
+
+def test_luck_alone_is_rarely_taken_for_a_gain() -> None:
+    random, without, kept = np.random.default_rng(0), 0, 0
+    for _ in range(400):
+        pair = compare_accuracies(*halves(random, 5000, 0.0, LUCK))
+        without += pair.second_is_better
+        kept += with_luck(pair, 2).second_is_better
+    assert without > 20  # of 400, where 10 are due
+    assert kept <= 16
+
+
+def test_a_gain_beyond_luck_is_found() -> None:
+    random = np.random.default_rng(1)
+    kept = [with_luck(compare_accuracies(*halves(random, 5000, 0.02, LUCK)), 2).second_is_better for _ in range(50)]
+    assert sum(kept) > 45
+
+
+@pytest.mark.parametrize(("first", "second"), [(200, 210), (180, 220), (210, 200), (200, 200)])
+def test_of_few_images_it_is_next_to_nothing(first: int, second: int) -> None:
+    right = np.arange(240)
+    pair = compare_accuracies(right < first, right[::-1] < second)
+    lucky = with_luck(pair, 2)
+    assert (lucky.difference, lucky.images) == (pair.difference, pair.images)
+    assert lucky.low <= pair.low < pair.high <= lucky.high
+    assert lucky.high - lucky.low < 1.05 * (pair.high - pair.low)
+    assert pair.p <= lucky.p <= pair.p + 0.02
+    assert with_luck(pair, 2, luck=0).low == pytest.approx(pair.low)
+    assert with_luck(pair, 2, luck=0).p == pytest.approx(pair.p)
