@@ -24,9 +24,10 @@ from tlcl.jobs.finished import load_run
 from tlcl.models.inference import predict
 from tlcl.reports.compare import runs_by_method
 from tlcl.reports.depth_grid import gain_words, paired_gains, sentence
-from tlcl.reports.paired import compared, difference_words
+from tlcl.reports.paired import compared, difference_words, paired_runs
 from tlcl.reports.tables.depth_grid import DISTANCES, cells, read_runs
 from tlcl.reports.tables.spread import mean_std
+from tlcl.statistics.paired import together
 from tlcl.sweeps.depth_grid_plan import EMBEDDED, depth_grid
 from tlcl.system.figures import signed_points
 from tlcl.tracking.finished_run import FinishedRun
@@ -83,16 +84,19 @@ def retrain(out: Path) -> Figure:
             config = FinishedRun(run).config
             found.setdefault((arm, config.data.train_size), {})[config.seed] = run
     rows: list[tuple[str | Value, ...]] = []
+    head, *others = ARMS
+    pairs = together({
+        (arm, size): paired_runs(found[head, size], {arm: found[arm, size]})[arm] for size in SIZES for arm in others
+    })  # fmt: skip
     for size in SIZES:
-        head, *others = ARMS
         cells_of: list[str | Value] = [_mean(found[head, size])]
         for arm in others:
-            pair = compared(found[head, size], {arm: found[arm, size]})[arm]
-            cells_of += [_mean(found[arm, size]), difference_words(pair)]
+            pair = pairs[arm, size]
+            cells_of += [_mean(found[arm, size]), difference_words(pair), f"{pair.p:.2g}"]
         rows.append((f"{size:,}", *cells_of))
     columns = ["labels", "head only"]
-    for arm in list(ARMS)[1:]:
-        columns += [arm, f"{arm} less head only (95 %)"]
+    for arm in others:
+        columns += [arm, f"{arm} less head only (95 %)", "p, Holm"]
     commands = tuple(f"tlcl train -m {chosen} {SWEPT}" for chosen in ARMS.values())
     run = found["head only", SIZES[0]][0]
     typed = f"{ARMS['head only']} data.train_size={SIZES[0]} seed=0 data.batch_size=16"
@@ -142,11 +146,11 @@ def adaptation(out: Path) -> Figure:
     pairs = compared(runs[BASE], {name: own for name, own in runs.items() if name != BASE})
     rows = tuple(
         (row["method"], over_seeds(row, "test_acc"),
-         difference_words(pairs[row["method"]]) if row["method"] in pairs else "",
+         *((difference_words(pair), f"{pair.p:.2g}") if (pair := pairs.get(row["method"])) else ("", "")),
          over_seeds(row, "source_test_acc"))
         for row in lines
     )  # fmt: skip
-    table = Table(("method", "target", f"less {BASE} (95 %)", "source"), rows)
+    table = Table(("method", "target", f"less {BASE} (95 %)", "p, Holm", "source"), rows)
     command = f"tlcl train {COMPARED['adaptation']}"
     run = f"+experiment=adapt_digits adaptation={ADAPTED} seed=0"
     again = one_run(out / "runs" / f"{ADAPTED}_seed0", run, 3)

@@ -94,7 +94,7 @@ def figure(stream: Stream, data: Path, out: Path, methods: Sequence[str]) -> Fig
         pairs = together({name: paired_difference(first, right_answers(out / name)) for name in rest})
     rows = tuple(row(name, summary, pairs.get(name)) for name, summary in done.items())
     columns = (
-        "method", "all classes", f"less {FIRST} (95 %)", "with the task given", "forgetting",
+        "method", "all classes", f"less {FIRST} (95 %)", "p, Holm", "with the task given", "forgetting",
         "mean confidence", "time",
     )  # fmt: skip
     values = {name: accuracy(summary) for name, summary in done.items()}
@@ -112,10 +112,12 @@ def figure(stream: Stream, data: Path, out: Path, methods: Sequence[str]) -> Fig
 
 
 def row(name: str, summary: dict[str, Any], pair: Difference | None) -> tuple[Cell, ...]:
-    told = "" if pair is None else signed_interval(pair.difference, pair.low, pair.high)
+    told = ("", "")
+    if pair is not None:
+        told = (signed_interval(pair.difference, pair.low, pair.high), f"{pair.p:.2g}")
     given, sure = summary["task_given_accuracy"], summary["mean_confidence"]
     return (
-        name, accuracy(summary), told, "" if given is None else Value(given), Value(summary["forgetting"]),
+        name, accuracy(summary), *told, "" if given is None else Value(given), Value(summary["forgetting"]),
         "" if sure is None else Value(sure), Value(summary["seconds"], "seconds"),
     )  # fmt: skip
 
