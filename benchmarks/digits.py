@@ -86,7 +86,8 @@ def retrain(out: Path) -> Figure:
     rows: list[tuple[str | Value, ...]] = []
     head, *others = ARMS
     pairs = together({
-        (arm, size): paired_runs(found[head, size], {arm: found[arm, size]})[arm] for size in SIZES for arm in others
+        (arm, size): paired_runs(found[head, size], {arm: found[arm, size]})[arm]
+        for size in SIZES for arm in others
     })  # fmt: skip
     for size in SIZES:
         cells_of: list[str | Value] = [_mean(found[head, size])]
