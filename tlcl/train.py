@@ -100,8 +100,10 @@ def _beside_resume(composed: DictConfig) -> dict[str, Any]:
 def _recorded(path: Path, anew: dict[str, Any], directory: Any) -> Config:
     """The config of the run in `path`, with what is given anew; `directory` is its `RunDirectory`."""
     from tlcl.jobs.more_epochs import KEYS, longer
+    from tlcl.tracking.begun_in import check_folder
 
     composed = recorded_config(path)
+    check_folder(path, composed)
     composed.run_dir = str(path)
     try:
         config = parse_config(composed.copy())

@@ -20,6 +20,9 @@ PACKAGES = (
 )  # fmt: skip
 
 
+FOLDER = "folder"  # its key of the working directory, below which relative paths are
+
+
 def _git(*arguments: str) -> str | None:
     """Output of git in the checkout the package lies in; None when it lies in none."""
     folder = Path(tlcl.__file__).parent.parent
@@ -35,7 +38,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def environment(seed: int) -> dict[str, Any]:
-    """Versions, platform, git commit, seed and command; no environment variables, so no keys."""
+    """Versions, platform, git commit, seed, folder and command; no environment variables, so no keys."""
     versions = {"tlcl": tlcl.__version__}
     for package in PACKAGES:
         try:
@@ -52,5 +55,6 @@ def environment(seed: int) -> dict[str, Any]:
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),
         "seed": seed,
+        FOLDER: str(Path.cwd()),
         "command": " ".join([called(), shlex.join(sys.argv[1:])]).strip(),
     }
