@@ -27,6 +27,7 @@ def test_flags_there_are(words: list[str]) -> None:
         (["--resume", "x"], "there is no flag '--resume'; a run is resumed with [+]resume=RUN_DIR"),
         (["--resum"], "a run is resumed with [+]resume=RUN_DIR"),
         (["--mutlirun"], "did you mean --multirun?"),
+        (["--name=x"], "a key is given without dashes: name=x"),
         (["--foo"], "there is no flag '--foo'; tlcl train --help shows them"),
     ],
 )

@@ -334,6 +334,8 @@ def test_several_values_pass_in_a_sweep_alone() -> None:
         ("compare.methods=er,lwf", "a list is given as 'compare.methods=[er,lwf]'"),
         ("trainer.epochs=1,2", "without it give one of them"),
         ("seed=0,1", "without it give one of them"),
+        ("data=digits,letters", "without it give one of them"),
+        ("thaw.0=layer3,layer4", "a list is given as 'thaw.0=[layer3,layer4]'"),
         ("data.train=a,b", "one text is quoted: 'data.train=\"a,b\"'"),
     ],
 )

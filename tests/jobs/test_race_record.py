@@ -63,6 +63,7 @@ def test_more_labels_do_not_tell_where_trainings_differ() -> None:
     assert row["low"] < 0 < row["gain"]
     assert not row["better"]
     assert (found["lucky"], found["more_labels"]) == (True, None)
+    assert p_over_folds(gains.ravel(), [EACH] * FOLDS, 20) > 0.05
     summary: dict[str, Any] = {"race": found}
     assert "more labels alone may not tell" in verdict(summary)
 

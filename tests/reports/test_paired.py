@@ -102,11 +102,17 @@ def test_an_adaptations_images_are_the_targets(tmp_path: Path) -> None:
     assert other is not None
     assert one.asked_as(same)
     assert not one.asked_as(other)
-    (runs[0] / "data.json").unlink()
-    assert answered(run_in(tmp_path / "d", hits(0.9, 0))) is not None
-    (tmp_path / "d" / "data.json").write_text("{}")
-    (tmp_path / "d" / "test_predictions.npz").touch()
-    assert answered(tmp_path / "d") is None  # of which images nobody knows
+    unknown = run_in(tmp_path / "d", hits(0.9, 0))
+    (unknown / "data.json").write_text(json.dumps({"training": {"digest": "t"}}))
+    assert answered(unknown) is None  # of which images nobody knows
+
+
+def test_runs_from_before_there_were_records_of_the_data(tmp_path: Path) -> None:
+    runs = [run_in(tmp_path / name, hits(share, 0)) for name, share in (("a", 0.5), ("b", 0.9))]
+    for run in runs:
+        (run / "data.json").unlink()
+    assert compared({0: runs[0]}, {"b": {0: runs[1]}})["b"].second_is_better
+    assert "is better than" in write_pair(*runs, tmp_path / "pair.html")
 
 
 def pictured(path: Path, images: np.ndarray) -> Path:
@@ -130,7 +136,15 @@ def test_files_of_the_same_names_at_another_size_are_looked_at(tmp_path: Path) -
         resized = [np.array(image.resize((size, size), Image.Resampling.BILINEAR)) for image in images]
         return np.stack(resized).transpose(0, 3, 1, 2)
 
-    small, large = (answered(pictured(tmp_path / str(size), at(size, photos))) for size in (64, 129))
+    def grey(size: int) -> np.ndarray:
+        return np.stack([np.array(image.resize((size, size)).convert("L")) for image in photos])[:, None]
+
+    small, large = (answered(pictured(tmp_path / str(size), at(size, photos))) for size in (65, 129))
+    for size in (30, 50, 64, 128):
+        same = answered(pictured(tmp_path / f"grey{size}", grey(size)))
+        assert same is not None
+        assert small is not None
+        assert small.asked_as(same)
     changed = answered(pictured(tmp_path / "changed", at(129, others)))
     assert small is not None
     assert large is not None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tlcl.statistics.accuracy import compare_accuracies
-from tlcl.statistics.luck import LUCK, with_luck
+from tlcl.statistics.luck import LUCK, images_despite_luck, with_luck
 
 
 def halves(random: np.random.Generator, images: int, gain: float, luck: float) -> tuple[np.ndarray, np.ndarray]:
@@ -33,8 +33,28 @@ def test_a_gain_beyond_luck_is_found() -> None:
     assert sum(kept) > 45
 
 
+@pytest.mark.parametrize(
+    ("images", "lost", "won"), [(500, 0, 6), (800, 2, 12), (400, 1, 8), (244, 3, 30), (500, 9, 9)]
+)
+def test_interval_and_p_agree(images: int, lost: int, won: int) -> None:
+    right, other = np.zeros((2, images), dtype=bool)
+    other[:won], right[won : won + lost] = True, True
+    pair = with_luck(compare_accuracies(right, other), 2)
+    assert pair.second_is_better == (pair.p < 0.05)
+
+
+def test_no_number_of_images_tells_a_gain_that_luck_hides() -> None:
+    assert images_despite_luck(0.006, 0.04, trainings=2) is None
+    random, told = np.random.default_rng(3), 0
+    images = images_despite_luck(0.02, 0.06, trainings=2)
+    assert images is not None
+    for _ in range(200):
+        told += with_luck(compare_accuracies(*halves(random, images // 2 * 2, 0.02, LUCK)), 2).second_is_better
+    assert 0.65 < told / 200 < 0.92
+
+
 @pytest.mark.parametrize(("first", "second"), [(200, 210), (180, 220), (210, 200), (200, 200)])
-def test_of_few_images_it_is_next_to_nothing(first: int, second: int) -> None:
+def test_of_some_hundred_images_it_counts_little(first: int, second: int) -> None:
     right = np.arange(240)
     pair = compare_accuracies(right < first, right[::-1] < second)
     lucky = with_luck(pair, 2)

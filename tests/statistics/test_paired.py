@@ -15,6 +15,7 @@ from tlcl.statistics.paired import (
     mean_difference,
     mean_gain,
     paired_difference,
+    paired_trainings,
     sign_p,
     together,
 )
@@ -224,9 +225,42 @@ def test_few_images_that_differ_are_told_by_all_their_signs():
     first[0, 3] = second[0, 3]  # one training differs on one image
     gains = (second.astype(float) - first).mean(0)[:7]
     every = [abs(np.dot(gains, signs)) >= gains.sum() - 1e-9 for signs in product((1, -1), repeat=7)]
+    assert sign_p(gains, 3) == pytest.approx(np.mean(every))
     assert paired_difference(first, second).p == pytest.approx(max(np.mean(every), mean_gain(second ^ first).p))
     assert sign_p([]) == 1
-    assert sign_p([0.5, -0.5]) == 1
+    assert sign_p([0.5, -0.5], 2) == 1
+
+
+@pytest.mark.parametrize(("won", "lost"), [(11, 3), (12, 4), (30, 14), (120, 80), (5, 5), (0, 9)])
+def test_the_signs_of_answers_are_mcnemars_test(won, lost):
+    exact = stats.binomtest(won, won + lost).pvalue
+    assert sign_p([1] * won + [-1] * lost + [0] * 40) == pytest.approx(exact)
+    first, second = np.zeros((2, 3, 900), dtype=bool)
+    second[:, :won], first[:, 900 - lost :] = True, lost > 0
+    assert paired_difference(first, second).p >= exact - 1e-9
+
+
+def test_what_is_told_apart_has_an_interval_without_zero():
+    random, told = np.random.default_rng(4), 0
+    for _ in range(600):
+        first, second = np.zeros((2, random.integers(2, 6), 150), dtype=bool)
+        places = random.permutation(150)[: random.integers(3, 25)]
+        better = random.random(len(first)) < 0.9
+        second[:, places] = (random.random((len(first), len(places))) < 0.9) & better[:, None]
+        first[:, places[:2]] ^= random.random((len(first), 2)) < 0.5
+        pair = paired_difference(first, second)
+        assert pair.told_apart == (not pair.low <= 0 <= pair.high)
+        told += pair.told_apart
+    assert 50 < told < 550
+
+
+def test_trainings_with_images_of_their_own_that_few_tell():
+    """Each gains one image of about twenty: their means agree, and yet three images say nothing."""
+    first = [np.zeros(size, dtype=bool) for size in (20, 20, 21)]
+    second = [one | (np.arange(len(one)) == 3) for one in first]
+    pair = paired_trainings(first, second)
+    assert pair.p == pytest.approx(0.25)
+    assert pair.low <= 0 < pair.difference
 
 
 def test_the_mean_of_pairs_is_students():

@@ -25,6 +25,12 @@ def test_three_rows_tell_no_trend_however_steady() -> None:
     assert rises_down([[3, 1], [2, 1], [1, 1]]) == 1.0  # a column that does not vary says nothing
     assert rises_down([[1], [2]]) is None
     assert rises_down([[1], [1], [1]]) is None
+    nine = np.arange(9.0)[:, None]
+    drawn, falling = rises_down(nine), rises_down(-nine)
+    assert drawn is not None
+    assert falling is not None
+    assert drawn < 0.001
+    assert falling > 0.999
 
 
 def test_along_the_columns_it_is_pages() -> None:

@@ -30,3 +30,14 @@ def test_the_folder_is_named_from_which_paths_are_found(tmp_path: Path, monkeypa
     (run / "environment.json").write_text("{}")  # of before
     config.data.train = "elsewhere"
     check_folder(run, config)
+
+
+def test_names_are_no_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there, run = tmp_path / "there", tmp_path / "run"
+    for folder in (there / "imagenet", there / "text", run):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(there)
+    (run / "environment.json").write_text(json.dumps(environment(0)))
+    monkeypatch.chdir(tmp_path)
+    data = {"source": "image_folder", "sort_classes": "text", "classes": ["text"], "train": "x" * 300}
+    check_folder(run, OmegaConf.create({"data": data, "model": {"weights": "imagenet"}}))

@@ -18,6 +18,7 @@ from tlcl.adaptation.source_averages import averaging
 from tlcl.config.schema import Config, DataConfig
 from tlcl.data.datamodule import IndexedDataModule
 from tlcl.data.image_tensors import ImageTensors, Source
+from tlcl.data.sources.class_names import look_alike
 from tlcl.data.sources.registry import load_source, load_target
 from tlcl.data.splits import split_of, unlabelled_split
 from tlcl.errors import UserError
@@ -96,9 +97,19 @@ def domain_names(source: DataConfig, target: DataConfig) -> tuple[str, str]:
 
 
 def _same_domain(source: DataConfig, target: DataConfig) -> bool:
-    """Whether both are one domain of one folder of domains."""
+    """Whether both are one domain of one folder of domains, whatever path leads to it."""
     ours, theirs = vars(source), vars(target)
-    return "domain" in ours and all(ours.get(key) == theirs.get(key) for key in ("source", "root", "domain"))
+    if "domain" not in ours or "domain" not in theirs:
+        return False
+    first, second = (Path(str(one["root"]), str(one["domain"])).resolve() for one in (ours, theirs))
+    return first == second
+
+
+def _more_tested(group: str, data: DataConfig) -> str:
+    """How a domain comes to two test images."""
+    if hasattr(data, "test"):
+        return f"give at least 2, e.g. as {group}.test=FOLDER"
+    return f"add images to it, or raise {group}.test_fraction"
 
 
 def load_domains(config: Config) -> DomainSources:
@@ -122,12 +133,13 @@ def load_domains(config: Config) -> DomainSources:
         raise UserError(
             f"{_domain('source', config.source)} and {_domain('data', config.data)} need the same classes: "
             f"only the source has {_some(ours - theirs)}; only the target has {_some(theirs - ours)}"
+            f"{look_alike(sorted(ours - theirs), sorted(theirs - ours))}"
         )
     for group, config_of, tested in (("source", config.source, source), ("data", config.data, target)):
         if len(tested.test) < 2:
             raise UserError(
                 f"{_domain(group, config_of)} has {len(tested.test)} test image; how far the domains are apart is "
-                f"measured on halves of them, so give at least 2, e.g. as {group}.test=FOLDER"
+                f"measured on halves of them, so {_more_tested(group, config_of)}"
             )
     return DomainSources(reordered(source, target.pool.classes), target)
 

@@ -96,6 +96,10 @@ def check_quotes(arguments: Sequence[str]) -> None:
 def _one(key: str, value: str) -> str:
     """How several values are given as one: a list where conf/ has a list for the key, else a text."""
     group, _, name = key.lstrip("+").rpartition(".")
+    if not group and (conf_dir() / name.partition("@")[0]).is_dir():
+        return "without it give one of them"
+    if group == "thaw" and name.isdigit():
+        return f"a list is given as {shlex.quote(f'{key}=[{value}]')}"
     folder = conf_dir() / ("data" if group == "source" else group)
     files = folder.glob("*.yaml") if group else [conf_dir() / "config.yaml"]
     lists = re.compile(rf"(?m)^{re.escape(name)}: *\[")

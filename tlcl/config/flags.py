@@ -35,6 +35,7 @@ def _hint(flag: str, value: str) -> str:
     """What was meant: a key of that name, or a flag much like it."""
     name = flag.lstrip("-").replace("-", "_")
     keys = [key for key in known_keys() if name in (key, key.rpartition(".")[2])]
+    keys.sort(key=lambda key: key != name)  # a key of the top of that name first
     if name == "resume":
         return "a run is resumed with +resume=RUN_DIR"
     if keys:

@@ -115,7 +115,7 @@ class Adapt(Job):
         assert config.adaptation is not None
         names = domain_names(config.source, config.data)
         return {
-            "method": vars(config.adaptation.on(config.model.name)),
+            "method": self.method.settings(),
             "source_test_acc": self.after[0].accuracy(labels[0]),
             "a_distance": a_distance(self.after, self.shown),
             "before": {

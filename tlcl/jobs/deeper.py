@@ -27,8 +27,7 @@ from tlcl.models.blocks import Blocks
 from tlcl.prefix_cache.callback import ServePrefix, SharedViews, can_serve
 from tlcl.statistics.accuracy import PairedAccuracy, compare_accuracies
 from tlcl.statistics.class_figures import balanced_accuracy, macro_f1
-from tlcl.statistics.luck import with_luck
-from tlcl.statistics.power import images_to_tell
+from tlcl.statistics.luck import images_despite_luck, with_luck
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.selection import SCORES
 from tlcl.tracking.timings import Stopwatch
@@ -223,10 +222,11 @@ def evidence_words(record: dict[str, Any]) -> str:
 
 
 def _more_words(pair: PairedAccuracy) -> str:
-    """How many labels would tell a gain as large as was seen; empty where that is not known, or far more."""
-    if pair.difference <= 0:
+    """How many labels would tell a gain as large as was seen; empty where none would, or not all took part."""
+    if pair.difference <= 0 or pair.images >= MOST:
         return ""
-    needed = images_to_tell(pair.difference, (pair.first_only + pair.second_only) / pair.images, pair.level)
-    if needed is None or not pair.images < needed <= MOST_NAMED * pair.images:
+    differ = (pair.first_only + pair.second_only) / pair.images
+    needed = images_despite_luck(pair.difference, differ, trainings=2)
+    if needed is None or not pair.images < needed <= min(MOST, MOST_NAMED * pair.images):
         return ""
     return f"; if its gain is what it looks like, about {needed - pair.images:,} more labels would tell"

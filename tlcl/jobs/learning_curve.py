@@ -47,8 +47,7 @@ def learning_curve(race: Race, setting: str | None, better: bool) -> list[dict[s
         points.append(point)
     settings = int((~np.isnan(race.gains)).any(1).sum())
     for place, pair in together(pairs).items():
-        told = better if place == len(points) - 1 else settings * pair.p < 1 - pair.level
-        told = told and pair.low > 0
+        told = better if place == len(points) - 1 else settings * pair.p < 1 - pair.level and pair.low > 0
         points[place] |= {"gain": pair.difference, "gain_interval": (pair.low, pair.high), "told": told}
     return points
 

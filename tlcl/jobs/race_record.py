@@ -28,7 +28,7 @@ def race_record(race: Race, labelled: int) -> dict[str, Any]:
         labelled: images there are, of which some take part.
 
     Returns:
-        `lucky`: whether there are labels enough to tell, but for how much the folds' trainings differ.
+        `lucky`: whether the folds' trainings differ so much that `MOST` times as many labels would not tell.
     """
     adjusted = max_t(race.gains, seed=race.config.seed)
     tests = int((~np.isnan(race.gains)).any(1).sum())
@@ -42,9 +42,10 @@ def race_record(race: Race, labelled: int) -> dict[str, Any]:
     if open_one is not None and not open_one["better"] and open_one["gain"] > 0:
         # As if each setting were tested by itself at its share of the level: all together need no more.
         needed = images_to_tell(open_one["gain"], open_one["discordant"], 1 - (1 - LEVEL) / len(asked))
-        if needed is not None and race.images == labelled and labelled < needed <= MOST * labelled:
+        if open_one["asked"] == race.images:
+            lucky = _hidden_by_luck(race, open_one["setting"], tests)
+        if not lucky and needed is not None and race.images == labelled and labelled < needed <= MOST * labelled:
             more = needed - labelled
-        lucky = needed is not None and needed <= race.images and open_one["asked"] == race.images
     return {
         "labelled": labelled,
         "images": race.images,
@@ -112,9 +113,20 @@ def expected_of(depth: bool, gain: float, discordant: float, images: int) -> flo
     return expected_gain(gain, discordant, images, DEPTHS if depth else SURGICAL)
 
 
-def p_over_folds(gains: np.ndarray, sizes: Sequence[int]) -> float:
-    """One-sided p of a mean gain over folds whose trainings have luck of their own, see `reach_over_folds`."""
-    mean, variances, freedoms = _over_folds(gains, sizes)
+def _hidden_by_luck(race: Race, setting: str, tests: int) -> bool:
+    number = next(place for place, one in enumerate(race.field) if one.name == setting)
+    sizes = [len(fold) for fold in race.folds]
+    return tests * p_over_folds(race.gains[number], sizes, MOST) >= 1 - LEVEL
+
+
+def p_over_folds(gains: np.ndarray, sizes: Sequence[int], times: float = 1) -> float:
+    """One-sided p of a mean gain over folds whose trainings have luck of their own, see `reach_over_folds`.
+
+    Args:
+        times: as if there were so many times as many images.
+    """
+    mean, (of_trainings, of_images), freedoms = _over_folds(gains, sizes)
+    variances = of_trainings, of_images / times
     p = p_value(mean, variances, freedoms) / 2
     return p if mean > 0 else 1 - p
 

@@ -19,7 +19,7 @@ from tlcl.reports.tables.depth_grid import (
 )
 from tlcl.statistics.accuracy import LEVEL
 from tlcl.statistics.paired import Difference, together
-from tlcl.statistics.trends import rises_along, rises_down
+from tlcl.statistics.trends import LEAST, rises_along, rises_down
 from tlcl.system.figures import signed_points
 from tlcl.tracking.records import read_object
 
@@ -64,7 +64,8 @@ def _trend_words(table: Sequence[Cell], what: str) -> str:
     gains = [[known[target, size] for size in sizes] for target in targets]
     p = rises_along(gains) if what == "number of labels" else rises_down(gains)
     if p is None:
-        return "; these are too few for a test of the gain's trend"
+        few = min(len(targets), len(sizes) if what == "number of labels" else len(targets)) < LEAST
+        return "; these are too few for a test of the gain's trend" if few else ""
     name = "Page's test" if what == "number of labels" else "of all orders of the targets"
     told = "" if p < 1 - LEVEL else ", no more than chance"
     return f"; that the gain rises in all together has p = {p:.2g} ({name}){told}"

@@ -1,5 +1,6 @@
 """Plot and HTML page of methods with few target labels, from the cells of the run alone."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,8 @@ def compared(cells: Rows) -> dict[tuple[str, str], list[dict[str, Any]]]:
 
 
 def _words(pair: MeanDifference) -> str:
-    """`+9.8 (+7.0 to +12.6)`; of one pair without an interval."""
-    one = pair.pairs == 1
+    """`+9.8 (+7.0 to +12.6)`; without an interval of one pair, or of several that are equal."""
+    one = not math.isfinite(pair.low)
     return signed_points(pair.difference) if one else signed_interval(pair.difference, pair.low, pair.high)
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from scipy.stats import norm
 
-from tlcl.statistics.accuracy import PairedAccuracy
+from tlcl.statistics.accuracy import LEVEL, PairedAccuracy
+from tlcl.statistics.power import POWER, images_to_tell
 
 # Standard deviation of a gain from one training to the next beyond what its test images explain: what six folds of
 # 600 to 2,000 labels have in the races of benchmarks.depth_race.
@@ -15,8 +16,8 @@ LUCK = 0.006
 def with_luck(pair: PairedAccuracy, trainings: int, luck: float = LUCK) -> PairedAccuracy:
     """A paired test in which the answers of one model come from so many trainings, whose luck is counted.
 
-    Both ends of the interval, and p, go by the root of the two variances' sum: of thousands of images half of what
-    is not known of a gain may be luck, of hundreds next to nothing.
+    Both ends of the interval, and p, go by the root of the two variances' sum: it counts the more, the fewer images
+    differ.
 
     Args:
         trainings: each answered an equal part of the images.
@@ -30,4 +31,24 @@ def with_luck(pair: PairedAccuracy, trainings: int, luck: float = LUCK) -> Paire
     if distance > 0:
         error = math.hypot(pair.difference / distance, more)
         p = max(p, float(2 * norm.sf(abs(pair.difference) / error)))
+    if p >= 1 - pair.level:
+        low, high = min(low, 0.0), max(high, 0.0)
+    elif low <= 0 <= high:
+        p = 1 - pair.level
     return replace(pair, low=max(-1.0, low), high=min(1.0, high), p=p)
+
+
+def images_despite_luck(gap: float, discordant: float, trainings: int, luck: float = LUCK) -> int | None:
+    """How many images would tell such a gain apart from none, see `images_to_tell`; None where luck alone hides it.
+
+    Args:
+        gap: above 0.
+        discordant: share of images on which one of the two alone is right.
+        trainings: see `with_luck`; no image makes them more.
+    """
+    needed = float(norm.ppf((1 + LEVEL) / 2) + norm.ppf(POWER))
+    left = (gap / needed) ** 2 - luck**2 / trainings
+    alone = images_to_tell(gap, discordant)
+    if left <= 0 or alone is None:
+        return None
+    return max(alone, math.ceil(discordant / left))

@@ -17,7 +17,7 @@ from tlcl.statistics.behrens_fisher import p_value, reach
 
 Key = TypeVar("Key", bound=Hashable)
 ROUNDING = 1e-9  # a standard error below which nothing varies
-FEW = 12  # images that differ, up to which every sign is tried
+FEW = 300  # images that differ, of more of which the signs are as Student's t has it
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def paired_difference(first: ArrayLike, second: ArrayLike, level: float = LEVEL)
         pair = compare_accuracies(right[0], other[0], level)
         gain = Gain(gain.difference, pair.low, pair.high, pair.p, 0.0)
     else:
-        gain = _no_surer_than_few_images(gain, gained.mean(0), level)
+        gain = _no_surer_than_few_images(gain, gained.mean(0), seeds, level)
     return Difference(images, seeds, *means, gain.difference, gain.low, gain.high, gain.p, discordant, level)
 
 
@@ -105,51 +105,62 @@ def paired_trainings(first: Sequence[ArrayLike], second: Sequence[ArrayLike], le
     each = [paired_difference(one, two) for one, two in zip(first, second, strict=True)]
     ours, theirs = [one.first for one in each], [one.second for one in each]
     gain = mean_difference(ours, theirs, level)
+    # Trainings that gain much the same say little of a gain that a few images make.
+    won = np.concatenate([np.asarray(two, dtype=float) for two in second])
+    won -= np.concatenate([np.asarray(one, dtype=float) for one in first])
+    p = max(gain.p, sign_p(won) if (won != 0).sum() <= FEW else 0.0)
+    low, high = (gain.low, gain.high) if p < 1 - level else (min(gain.low, 0.0), max(gain.high, 0.0))
     return Difference(
         images=min(one.images for one in each),
         seeds=len(each),
         first=float(np.mean(ours)),
         second=float(np.mean(theirs)),
         difference=gain.difference,
-        low=max(-1.0, gain.low),
-        high=min(1.0, gain.high),
-        p=gain.p,
+        low=max(-1.0, low),
+        high=min(1.0, high),
+        p=p,
         discordant=float(np.mean([one.discordant for one in each])),
         level=level,
     )
 
 
-def _no_surer_than_few_images(gain: "Gain", of_images: np.ndarray, level: float) -> "Gain":
+def _no_surer_than_few_images(gain: "Gain", of_images: np.ndarray, seeds: int, level: float) -> "Gain":
     """The gain where all that differs is a few images: no surer than their number allows.
 
-    Student's t takes many for granted. Of `FEW` images at most whose mean gain is not 0 every sign they could have
-    had is tried (Fisher 1935, "The design of experiments", section 21): that p, and the exact interval of as many
-    images won and lost, hold where they are the more careful.
+    Student's t takes many for granted. Of up to `FEW` images whose mean gain is not 0 every sign that they could
+    have had is counted (`sign_p`): that p holds where it is larger, and the interval then reaches over 0 and as far
+    as the exact one of as many images won and lost.
 
     Args:
         of_images: float (N,), each image's mean gain over the trainings, in -1..1.
     """
     known = of_images[of_images != 0]
-    p = sign_p(known) if len(known) <= FEW else 0.0
+    p = sign_p(known, seeds) if len(known) <= FEW else 0.0
     if p <= gain.p:
         return gain
+    if p < 1 - level:
+        return gain._replace(p=p)
     exact = compare_accuracies(of_images < 0, of_images > 0, level)
-    low, high = min(gain.low, exact.low), max(gain.high, exact.high)
-    if p >= 1 - level:
-        low, high = min(low, 0.0), max(high, 0.0)
-    return gain._replace(low=low, high=high, p=p)
+    return gain._replace(low=min(gain.low, exact.low, 0.0), high=max(gain.high, exact.high, 0.0), p=p)
 
 
-def sign_p(gains: ArrayLike) -> float:
-    """Two-sided p of a sum of gains if each were as likely negated, over all signs; 1 for none.
+def sign_p(gains: ArrayLike, parts: int = 1) -> float:
+    """Two-sided p of a sum of gains if each were as likely negated: the share of all signs; 1 for none.
+
+    Fisher 1935, "The design of experiments", section 21. Of gains of -1, 0 and 1 it is McNemar's exact test.
 
     Args:
-        gains: float (N,), of N <= 20.
+        gains: float (N,), whole numbers over `parts`.
     """
-    known = np.asarray(gains, dtype=float)
-    signs = 1 - 2.0 * ((np.arange(2 ** len(known))[:, None] >> np.arange(len(known))) & 1)
-    sums = np.abs(signs @ known)
-    return float((sums >= abs(known.sum()) - ROUNDING).mean())
+    steps = np.abs(np.rint(np.asarray(gains, dtype=float) * parts)).astype(int)
+    steps = steps[steps > 0]
+    seen, most = abs(int(np.rint(np.sum(gains) * parts))), int(steps.sum())
+    chances = np.zeros(2 * most + 1)  # of each sum, -most to most
+    chances[most] = 1
+    for step in steps:
+        chances = (np.roll(chances, step) + np.roll(chances, -step)) / 2  # nothing is as far as the ends yet
+    far = np.abs(np.arange(-most, most + 1)) >= seen
+    return min(1.0, float(chances[far].sum()))
 
 
 class Gain(NamedTuple):

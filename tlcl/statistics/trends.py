@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import page_trend_test
 
 LEAST = 3  # places, of which fewer have no trend
-MOST = 8  # rows, of more of which there are too many orders to try
+MOST, DRAWN = 8, 10_000  # rows, of more of which so many orders are drawn
 
 
 def rises_along(figures: ArrayLike) -> float | None:
@@ -26,19 +26,29 @@ def rises_along(figures: ArrayLike) -> float | None:
 
 def rises_down(figures: ArrayLike) -> float | None:
     """One-sided p that the columns rise with the order of the rows: the share of all orders in which they rise as
-    steadily (mean rank correlation); None with fewer than three rows, more than eight, or where nothing varies.
+    steadily (mean rank correlation), of more than eight rows that of `DRAWN` orders; None with fewer than three
+    rows, or where nothing varies.
 
     Args:
         figures: float (R, C), the rows in the order that is asked about.
     """
     table = np.asarray(figures, dtype=float)
     table = table[:, np.ptp(table, axis=0) > 0]
-    if not LEAST <= len(table) <= MOST or not table.shape[1]:
+    if len(table) < LEAST or not table.shape[1]:
         return None
     ranked = np.stack([_centred_ranks(column) for column in table.T])
-    places = np.array(list(permutations(range(len(table))))) - (len(table) - 1) / 2
+    places = _orders(len(table)) - (len(table) - 1) / 2
     steady = (places @ ranked.T).mean(1)  # the rank correlations' mean but for one factor
     return float(np.mean(steady >= steady[0] - 1e-9))
+
+
+def _orders(rows: int) -> np.ndarray:
+    """(M, rows): all orders, or many, the first of them that of the rows."""
+    if rows <= MOST:
+        return np.array(list(permutations(range(rows))))
+    own = np.arange(rows)
+    drawn = np.random.default_rng(0).permuted(np.tile(own, (DRAWN, 1)), axis=1)
+    return np.concatenate([own[None], drawn])
 
 
 def _centred_ranks(column: np.ndarray) -> np.ndarray:

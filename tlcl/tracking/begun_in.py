@@ -1,5 +1,6 @@
 """Where a run was begun: the folder that its relative paths are below."""
 
+import os
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -11,7 +12,7 @@ from tlcl.system.text import shown
 from tlcl.tracking.environment import FOLDER
 from tlcl.tracking.records import read_object
 
-CHOICES = ("data.source", "source.source", "model.name")  # names, whatever lies in the folder
+NAMED = ("train", "val", "test", "root", "weights")  # keys in which a text may be a path
 
 
 def check_folder(run_dir: Path, composed: DictConfig) -> None:
@@ -24,9 +25,12 @@ def check_folder(run_dir: Path, composed: DictConfig) -> None:
     if not begun or Path(begun) == Path.cwd():
         return
     for key, value in leaves(OmegaConf.to_container(composed)):
-        if not isinstance(value, str) or not value.strip() or not key.startswith(PATHS) or key in CHOICES:
+        name = key.rpartition(".")[2]
+        if not isinstance(value, str) or not key.startswith(PATHS) or name not in NAMED:
             continue
-        if not Path(value).exists() and Path(begun, value).exists():
+        if name == "weights" and not Path(value).suffix and os.sep not in value:
+            continue  # the name of some, whatever lies in the folder
+        if value.strip() and not os.path.exists(value) and os.path.exists(os.path.join(begun, value)):
             raise UserError(
                 f"{run_dir} was begun in {begun}, where {key}={shown(value)} is; give the command there"
             )

@@ -124,6 +124,10 @@ class AdaptationMethod(nn.Module):
         super().__init__()
         self.config = config
 
+    def settings(self) -> dict[str, Any]:
+        """What it works with, for the record: its keys, with what they stand for in the place of null."""
+        return dict(vars(self.config))
+
     def loss(self, net: Blocks, pair: Pair, progress: float) -> Step:
         """The loss of one step.
 
@@ -187,6 +191,9 @@ class InFirstUnits(PairedMethod):
         super().__init__(config, net)
         self.register_buffer("unit", torch.zeros(()))  # 0: not measured yet
 
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "unit": float(self.unit)}
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         state_dict.setdefault(f"{prefix}unit", torch.full_like(self.unit, self.unit_before))
         super()._load_from_state_dict(state_dict, prefix, *rest)
@@ -194,6 +201,7 @@ class InFirstUnits(PairedMethod):
     def in_units(self, first: Tensor) -> Tensor:
         """The unit, which is `first` where none is known yet."""
         with torch.no_grad():
+            first = first.clamp_min(torch.finfo(first.dtype).tiny ** 0.5)  # outputs that are all equal have none
             self.unit.copy_(torch.where(self.unit > 0, self.unit, first))
         return self.unit.clone()
 

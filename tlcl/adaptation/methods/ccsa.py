@@ -69,6 +69,9 @@ class CCSA(InFirstUnits):
         self.distances = config.distances or "relative"
         self.weight = config.used_weight
 
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "distances": self.distances, "weight": self.weight}
+
     def measured(self, pair: Pair, domains: Domains) -> Tensor:
         """The unit of the distances: that of the first batch."""
         if self.distances == "raw":

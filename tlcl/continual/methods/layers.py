@@ -16,6 +16,7 @@ from tlcl.seeding import generator
 
 UNIT, MOST = 256, 2**14  # steps of 1 in fixed point, and the largest step there is: vectors have a mean square of 1
 RIDGES = tuple(10 ** (power / 4) for power in range(-24, 9))  # times the number of examples
+ROUNDING = 1e-10  # share of the targets' squares below which none are beside the inputs' directions
 ALL = "all"
 
 
@@ -36,10 +37,11 @@ def generalised_cross_validation(
     """About the mean squared error of leaving one example out, for each ridge (Golub, Heath & Wahba 1979, eq. 1.4).
 
     (1/n) |Y - H Y|^2 / (1 - (1 + tr H) / n)^2, with H of the ridge regression, one degree of freedom more for the
-    mean, and every example weighing alike.
+    mean, and every example weighing alike. Both are sums of what is left in each direction, and beside them: what
+    is explained, taken off the whole, would leave rounding where nearly all is explained.
 
     Args:
-        values: (D,), eigenvalues of the Gram matrix G of centred inputs.
+        values: (D,), eigenvalues, 0 where there is no spread, of the Gram matrix G of centred inputs.
         moments: (D, K), their eigenvectors' products with X^T Y.
         total: sum of the squares of the centred targets.
         ridges: (R,).
@@ -47,11 +49,14 @@ def generalised_cross_validation(
     Returns:
         float64 (R,); infinite where there are no degrees of freedom left.
     """
-    shrunk = 1 / (values[:, None] + ridges)
-    squares = moments.square().sum(1)
-    explained = (squares[:, None] * (2 * shrunk - values[:, None] * shrunk.square())).sum(0)
-    left = 1 - (1 + (values[:, None] * shrunk).sum(0)) / examples
-    error = (total - explained).clamp_min(0) / examples / left.square()
+    known = values > 0
+    values, squares = values[known], moments.square().sum(1)[known]
+    within = squares / values  # of the targets' squares, in each direction
+    beside = total - float(within.sum())
+    beside = beside if beside > ROUNDING * total else 0.0
+    unshrunk = ridges / (values[:, None] + ridges)
+    left = (examples - 1 - len(values) + unshrunk.sum(0)) / examples
+    error = (beside + (within[:, None] * unshrunk.square()).sum(0)) / examples / left.square()
     return torch.where(left > 0, error, torch.inf)
 
 
@@ -66,8 +71,9 @@ class Layers(Method):
     `projection` so many columns relu(x W) come beside, W ~ N(0, 1 / D) fixed; heat maps leave them out.
 
     It keeps sums alone, of whole numbers (`fixed_point`): exact, so that any order of images, tasks and classes and
-    any batches, give the same sums to the bit, up to 33 million images. The numbers of the paper are those of
-    vision transformers; on the CNNs here a projection brought nothing.
+    any batches, of the same vectors give the same sums to the bit, up to 33 million images. (A network may compute
+    the vectors of a last, small batch by other kernels, which differ by rounding.) The numbers of the paper are
+    those of vision transformers; on the CNNs here a projection brought nothing.
     """
 
     closed_form: ClassVar[bool] = True
