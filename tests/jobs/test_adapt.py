@@ -429,6 +429,15 @@ def test_a_domain_with_one_test_image_is_refused_before_the_training(
     assert not (tmp_path / "run").exists()
 
 
+def test_what_begins_after_the_training_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for given, warned in (([], 1), (["adaptation.similarity_from=0"], 0), (["trainer.epochs=90"], 0)):
+        caplog.clear()
+        config = parse_config(config_of(tmp_path, "adaptation=dsn", "trainer.epochs=1", *given))
+        setup.prepare(config, setup.load_domains(config))
+        said = "come before adaptation.similarity_from=100"
+        assert sum(said in one.message for one in caplog.records) == warned
+
+
 def test_fine_tuning_has_no_more_epochs(finished: Path, tmp_path: Path) -> None:
     config = parse_config(config_of(tmp_path, "adaptation=fine_tune", "adaptation.target_labels=2"))
     with pytest.raises(UserError, match=r"goes from the source to the target at a share of all its epochs"):

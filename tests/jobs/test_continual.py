@@ -18,6 +18,7 @@ from tlcl.continual import loop
 from tlcl.continual.loop import TaskLoop
 from tlcl.continual.methods.base import Method
 from tlcl.continual.module import ContinualModule
+from tlcl.continual.temperature import _but_one_a_class
 from tlcl.data.sources.digits import load_digits
 from tlcl.errors import TrainingError, UserError
 from tlcl.jobs.continual import run
@@ -101,6 +102,24 @@ def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take half the time of so short a run."""
     monkeypatch.setattr("tlcl.jobs.continual.save_matrix_plots", lambda run_dir: [])
     monkeypatch.setattr("tlcl.jobs.job.render", lambda run_dir: run_dir)
+
+
+@pytest.mark.usefixtures("_undrawn")
+@pytest.mark.parametrize("held_out", ["data.val_size=0", "data.val_size=9"])
+def test_a_closed_form_of_few_images_has_a_temperature(tmp_path: Path, held_out: str) -> None:
+    path = go(configured(tmp_path, "ncm", "data.train_size=60", held_out))
+    summary = json.loads((path / "summary.json").read_text())
+    found = summary["calibration"]
+    assert 20 <= found["images"] <= 30
+    assert found["reason"] is None
+    assert abs(found["test_confidence_after"] - summary["test_acc"]) < 0.15
+    assert found["test_nll_after"] < found["test_nll_before"]
+
+
+def test_no_class_is_held_out_whole() -> None:
+    labels, order = torch.tensor([0, 0, 1, 2, 2, 2, 0]), torch.tensor([2, 0, 1, 6, 3, 5, 4])
+    assert _but_one_a_class(order, labels, 3).tolist() == [0, 1, 3]
+    assert _but_one_a_class(order, labels, 99).tolist() == [0, 1, 3, 5]
 
 
 @pytest.mark.usefixtures("_undrawn")

@@ -1,6 +1,7 @@
 """From the config to what learns: both domains, network, method; every mistake that shows without training."""
 
 import logging
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,7 +110,8 @@ def _more_tested(group: str, data: DataConfig) -> str:
     """How a domain comes to two test images."""
     if hasattr(data, "test"):
         return f"give at least 2, e.g. as {group}.test=FOLDER"
-    return f"add images to it, or raise {group}.test_fraction"
+    more = f", or raise {group}.test_fraction" if hasattr(data, "test_fraction") else ""
+    return f"give at least 2: add images to it{more}"
 
 
 def load_domains(config: Config) -> DomainSources:
@@ -160,6 +162,18 @@ def _check_block(config: Config, net: Blocks) -> None:
             f"adaptation.block={block} comes out of blocks that stay frozen, so nothing can align it; thaw "
             f"{leading[-1]} with thaw=all"
         )
+
+
+def _warn_of_few_steps(config: Config, images: int) -> None:
+    """Say where the training ends before a method's losses of both domains begin to count."""
+    assert config.source is not None
+    begin = getattr(config.adaptation, "similarity_from", 0)
+    steps = config.trainer.epochs * math.ceil(images / config.source.batch_size)
+    if begin and steps <= begin:
+        log.warning(
+            "warning: all %d steps come before adaptation.similarity_from=%d, so that the task alone is learnt; "
+            "set adaptation.similarity_from=%d, or more trainer.epochs", steps, begin, steps // 4,
+        )  # fmt: skip
 
 
 def _warn_of_other_averages(config: Config, net: Blocks) -> None:
@@ -216,5 +230,6 @@ def prepare(config: Config, domains: DomainSources) -> AdaptationLearner:
     data = PairedDataModule(source, target, known, unlabelled=kind.unlabelled)
     if kind.swaps_averages:
         _warn_of_other_averages(config, net)
+    _warn_of_few_steps(config, len(split.train))
     method = build_method(config.adaptation.on(config.model.name), net, config.seed)
     return AdaptationLearner(net, backbone, method, data, known)

@@ -4,6 +4,7 @@ Methods answer by scores of many kinds: logits, distances, regressions on 0 and 
 their unit happens to be; divided by the temperature, it is as sure as it is right.
 """
 
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from tlcl.continual.stream import Stream
 from tlcl.data.content_order import content_order
 from tlcl.data.datamodule import EVAL_BATCH
 from tlcl.data.equal_images import digests_of
-from tlcl.statistics.calibration import fit_score_temperature, too_few
+from tlcl.statistics.calibration import FEWEST, fit_score_temperature, too_few
 from tlcl.statistics.conformal import true_class_scores
 from tlcl.tracking.calibration import Calibration
 
@@ -59,7 +60,7 @@ def calibration_of(held_out: HeldOutScores, fitted: Temperature, itself: bool) -
 
     Args:
         itself: whether the network answers by itself: its answers are then divided by the temperature each time;
-            the scores of a method are when they are made.
+            the scores of a method are when they are made, so that limits of them are of these images' temperature.
     """
     probabilities = (held_out.scores / (1.0 if itself else fitted.value)).softmax(1).double().numpy()
     scores = tuple(true_class_scores(probabilities, held_out.labels.numpy()).tolist()) if fitted.images else ()
@@ -67,26 +68,42 @@ def calibration_of(held_out: HeldOutScores, fitted: Temperature, itself: bool) -
     return Calibration(fitted.value if reason is None else None, reason, fitted.images, fitted.which, scores)
 
 
+def _but_one_a_class(order: Tensor, labels: Tensor, count: int) -> Tensor:
+    """The first `count` of an order, or fewer: no class loses its last image. int64, sorted."""
+    left, drawn = labels.bincount().tolist(), list[int]()
+    for place, label in zip(order.tolist(), labels[order].tolist(), strict=True):
+        if len(drawn) == count:
+            break
+        if left[label] > 1:
+            left[label] -= 1
+            drawn.append(place)
+    return torch.tensor(sorted(drawn), dtype=torch.int64)
+
+
 def held_out_features(
     method: Method, network: Network, stream: Stream, inputs: Tensor, device: torch.device, seed: int
 ) -> HeldOutScores:
-    """For a closed form without validation images: the same method, fitted anew without a tenth of them.
+    """For a closed form with too few validation images: the same method, fitted anew without some of the others.
+
+    A tenth of each task's, or of few so many as a temperature takes, half at most; of a class one stays at least.
 
     Args:
         method: in its state before the first task; it is changed.
         inputs: what the network takes, of the whole pool.
-        seed: of the run, by which the tenth is drawn, from what the images are: no order of files has a part in it.
+        seed: of the run, by which they are drawn, from what the images are: no order of files has a part in it.
     """
     labels, kept = stream.source.pool.labels, []
     contents = torch.frombuffer(bytearray(b"".join(digests_of(stream.source.pool))), dtype=torch.uint8)
     contents = contents.reshape(len(labels), -1)
     method.to(device).eval()
+    enough = FEWEST / max(1, sum(len(task.split.train) for task in stream.tasks))
     for task in stream.tasks:
         train = task.split.train
-        count = min(round(SHARE * len(train)), MOST // len(stream.tasks))
+        count = round(SHARE * len(train)) if enough <= SHARE else math.ceil(min(0.5, enough) * len(train))
         order = content_order(contents[train], seed, "continual/held_out")
-        kept.append(train[order[:count].sort().values])
-        rest = train[order[count:].sort().values]
+        drawn = _but_one_a_class(order, labels[train], min(count, MOST // len(stream.tasks)))
+        kept.append(train[drawn])
+        rest = train[~torch.isin(torch.arange(len(train)), drawn)]
         method.begin_task(network, replace(task, split=replace(task.split, train=rest)))
         data = TaskData(inputs, labels, rest, stream.source.pool.images)
         with torch.no_grad():

@@ -27,7 +27,7 @@ from tlcl.models.blocks import place_words
 from tlcl.models.weights import load_kept_head
 from tlcl.prefix_cache.activations import Held
 from tlcl.reports.plots.continual import save_matrix_plots, what_comes
-from tlcl.statistics.calibration import negative_log_likelihood, reliability
+from tlcl.statistics.calibration import negative_log_likelihood, reliability, too_few
 from tlcl.tracking.accuracy_matrix import task_names, write_matrix
 from tlcl.tracking.calibration import write_calibration
 from tlcl.tracking.checkpoint import LAST, PREVIOUS
@@ -180,10 +180,10 @@ class Continual(Job):
         return float((answers == labels).double().mean())
 
     def _held_out(self) -> HeldOutScores:
-        """All scores of the validation images; of a closed form without any, of a tenth of the training images."""
+        """All scores of the validation images; of a closed form with too few, of a part of the training images."""
         config, labels = self.config, self.source.pool.labels
         held = torch.cat([task.split.val for task in self.stream.tasks])
-        if len(held) or not self.learner.method.closed_form:
+        if not too_few(len(held)) or not self.learner.method.closed_form:
             scores = torch.empty(0, self.stream.num_outputs)
             if len(held):
                 scores = self.loop.scores(self.loop.inputs, held)
@@ -193,7 +193,7 @@ class Continual(Job):
             network, method = method_for(config, self.net, self.stream.competing, shape, self.learner.frozen)
         except UserError as error:  # a second one takes more memory than there is
             return HeldOutScores(torch.empty(0, self.stream.num_outputs), labels[:0], f"training images ({error})")
-        log.info("how sure the answers may be: the method is fitted without a tenth of the images")
+        log.info("how sure the answers may be: the method is fitted without some of the images")
         return held_out_features(method, network, self.stream, self.loop.inputs, self.device, config.seed)
 
     @property
