@@ -23,7 +23,7 @@ from tlcl.config.compose import (
     check_useless,
     hydra_sentence,
 )
-from tlcl.config.flags import check_flags
+from tlcl.config.flags import check_alone, check_flags
 from tlcl.config.kinds import validation_figure
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config, conf_dir
@@ -150,6 +150,7 @@ def _program() -> None:
     sys.argv[1:] = _whole_command(sys.argv[1:])
     guard(sys.argv[1:])
     check_flags(sys.argv[1:])
+    check_alone(sys.argv[1:])
     check_quotes(sys.argv[1:])
     check_useless(sys.argv[1:])
     check_groups(sys.argv[1:])

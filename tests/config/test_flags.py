@@ -2,7 +2,7 @@
 
 import pytest
 
-from tlcl.config.flags import check_flags, preset_flags
+from tlcl.config.flags import check_alone, check_flags, preset_flags
 from tlcl.errors import UserError
 
 
@@ -39,3 +39,17 @@ def test_a_wrong_flag_is_told_what_was_meant(words: list[str], sentence: str) ->
 def test_a_folder_of_presets_is_part_of_a_command() -> None:
     asked = ["tlcl", "train", "--config-dir", "my presets", "+experiment=mine", "-cd=other", "-m", "seed=1"]
     assert preset_flags(asked) == ["--config-dir", "my presets", "-cd=other"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--package", "optim"], "--package is of --cfg"),
+        (["--resolve"], "--resolve is of --cfg"),
+        (["hydra.sweep.dir=x", "seed=1"], "add -m, or set run_dir"),
+    ],
+)
+def test_what_goes_with_something_else_alone(words: list[str], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        check_alone(words)
+    check_alone([*words, "--cfg", "job", "-m"])

@@ -334,6 +334,8 @@ def test_several_values_pass_in_a_sweep_alone() -> None:
         ("compare.methods=er,lwf", "a list is given as 'compare.methods=[er,lwf]'"),
         ("trainer.epochs=1,2", "without it give one of them"),
         ("seed=0,1", "without it give one of them"),
+        ("thaw.depth=1,all", "without it give one of them"),
+        ("trainer.monitor=loss,accuracy", "without it give one of them"),
         ("data=digits,letters", "without it give one of them"),
         ("thaw.0=layer3,layer4", "a list is given as 'thaw.0=[layer3,layer4]'"),
         ("data.train=a,b", "one text is quoted: 'data.train=\"a,b\"'"),
@@ -355,6 +357,9 @@ def test_a_group_that_is_chosen_twice() -> None:
         (["data.test=/t", "data.test_fraction=0.3"], "the test images are those of data.test"),
         (["thaw.depth=null", "+thaw.2=[layer4]"], None),
         (["data.test=null", "data.test_fraction=0.3"], None),
+        (["+experiment=continual_compare", "seed=3"], "a comparison's seeds are set by compare.seeds"),
+        (["compare=default", "seed=3"], "a comparison's seeds are set by compare.seeds"),
+        (["+experiment=continual_compare", "compare.seeds=[3]"], None),
         (["thaw.depth=1", "~thaw.15"], None),
     ],
 )

@@ -82,3 +82,16 @@ input()
         holder.wait()
         # What it started still waits for the end of the same standard input.
         RunDirectory(tmp_path / "run", resume=False).close()
+
+
+@pytest.mark.parametrize("name", ["labels.json", "checkpoints/mine.ckpt", "report.html"])
+def test_files_of_something_else_are_not_written_over(tmp_path: Path, name: str) -> None:
+    mine = tmp_path / "project" / name
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    mine.write_text("mine")
+    with pytest.raises(UserError, match=rf"has {name.partition('/')[0]}, which is of no run there"):
+        RunDirectory(tmp_path / "project", resume=False)
+    assert [path.name for path in (tmp_path / "project").rglob("*") if path.is_file()] == [mine.name]
+    (tmp_path / "other" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    RunDirectory(tmp_path / "other", resume=False).close()

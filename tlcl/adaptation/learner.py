@@ -100,10 +100,18 @@ def domain_names(source: DataConfig, target: DataConfig) -> tuple[str, str]:
 def _same_domain(source: DataConfig, target: DataConfig) -> bool:
     """Whether both are one domain of one folder of domains, whatever path leads to it."""
     ours, theirs = vars(source), vars(target)
-    if "domain" not in ours or "domain" not in theirs:
+    if "domain" in ours and "domain" in theirs:
+        folders = [Path(str(one["root"]), str(one["domain"])).resolve() for one in (ours, theirs)]
+        return folders[0] == folders[1]
+    if ours["source"] != theirs["source"]:
         return False
-    first, second = (Path(str(one["root"]), str(one["domain"])).resolve() for one in (ours, theirs))
-    return first == second
+    which = ("train", "root", "name", "shift")
+    return all(_where(ours.get(key)) == _where(theirs.get(key)) for key in which)
+
+
+def _where(value: object) -> object:
+    """A path that is there, without links; anything else as it is."""
+    return Path(value).resolve() if isinstance(value, str) and Path(value).exists() else value
 
 
 def _more_tested(group: str, data: DataConfig) -> str:
@@ -124,9 +132,10 @@ def load_domains(config: Config) -> DomainSources:
     """
     assert config.source is not None
     if _same_domain(config.source, config.data):
-        raise UserError(
-            f"source.domain and data.domain are both {vars(config.data)['domain']}; name another source.domain"
-        )
+        domain = vars(config.data).get("domain")
+        other = "source.domain" if domain else "source"
+        both = f"source.domain and data.domain are both {domain}" if domain else "source and data are one data set"
+        raise UserError(f"{both}; name another {other}")
     with about_source(config.source, config.data):
         source = load_source(config.source, config.cache_dir)
     target = load_target(config.data, config.cache_dir, source.pool.classes)

@@ -23,6 +23,10 @@ from tlcl.system.text import shown
 KEY = re.compile(r"[~+]{0,2}[\w./@-]+(@[\w.:]+)?")
 NAME = re.compile(r"\s*(?!(null|true|false|nan|inf)\s*$)[a-z_][\w./-]*\s*", re.IGNORECASE)
 NUMBERS = re.compile(r"[-+\d.eE_, ]+")
+TEXTS = (  # keys that take any text
+    "train", "val", "test", "root", "weights", "name", "domain", "run_dir", "cache_dir", "resume", "project",
+    "entity", "group",
+)  # fmt: skip
 TWICE = re.compile(r"Multiple values for ([\w/@.]+)\. To override a value use 'override \1: ([^']+)'")
 BY_NAME = "a config group is chosen by a name, e.g. data=digits; it is taken out with ~, e.g. '~method'"
 # How ValueErrors of Python and Hydra begin that are a user's mistake, and what they mean.
@@ -105,7 +109,7 @@ def _one(key: str, value: str) -> str:
     lists = re.compile(rf"(?m)^{re.escape(name)}: *\[")
     if any(lists.search(file.read_text("utf-8")) for file in files):
         return f"a list is given as {shlex.quote(f'{key}=[{value}]')}"
-    if NUMBERS.fullmatch(value):
+    if NUMBERS.fullmatch(value) or name not in TEXTS:
         return "without it give one of them"
     return f"one text is quoted: {shlex.quote(quoted(key, value))}"
 
@@ -128,6 +132,9 @@ def check_useless(arguments: Sequence[str]) -> None:
     keys = [argument.lstrip("+") for argument in arguments if not argument.startswith(("-", "~"))]
     pairs = [key.partition("=")[::2] for key in keys]
     given = {key: value for key, value in pairs if value not in ("", "null")}
+    compared = "compare" in given or given.get("experiment", "").endswith("_compare")
+    if compared and "seed" in given:
+        raise UserError("seed is of one run; a comparison's seeds are set by compare.seeds=[...]")
     for key, useless, why in USELESS:
         if key == "thaw.depth" and ("thaw.patience" in given or given.get("thaw") == "by_events"):
             continue  # the depth at which it ends

@@ -31,6 +31,22 @@ def check_flags(arguments: Sequence[str]) -> None:
         raise UserError(f"there is no flag {shown(flag)}; {_hint(flag, value if equals else 'VALUE')}")
 
 
+def check_alone(arguments: Sequence[str]) -> None:
+    """That nothing is given that only goes with what is not.
+
+    Raises:
+        UserError: a flag of --cfg without it, or the directory of a sweep without -m.
+    """
+    flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
+    for flag in ("--package", "-p", "--resolve"):
+        if flag in flags and flags.isdisjoint(("--cfg", "-c", "--info", "-i")):
+            raise UserError(f"{flag} is of --cfg, which prints the config; add --cfg job, or leave it out")
+    if flags.isdisjoint(("-m", "--multirun")):
+        for argument in arguments:
+            if argument.startswith("hydra.sweep.dir="):
+                raise UserError("hydra.sweep.dir is the directory of a sweep; add -m, or set run_dir for one run")
+
+
 def _hint(flag: str, value: str) -> str:
     """What was meant: a key of that name, or a flag much like it."""
     name = flag.lstrip("-").replace("-", "_")

@@ -1,6 +1,5 @@
 """What goes together: rules between the keys of a config, each broken one a sentence."""
 
-import math
 from typing import Any
 
 from tlcl.config.adaptation import OF_THE_TARGET, AdaptationConfig
@@ -12,6 +11,8 @@ from tlcl.config.thaw import ThawSchedule
 from tlcl.errors import UserError
 from tlcl.system.text import shown
 
+UNTAUGHT = ("none", "letters", "imagenet", "pretrained")  # weights that know none of the classes
+LARGEST_RATE = 1_000_000  # a factor on the rate of a block
 # keys of `data` and `source` -> the values that ask for no cache
 UNCACHED: dict[str, tuple[Any, ...]] = {
     "cache_prefix": ("auto", "off"),
@@ -40,8 +41,8 @@ def check_schedule(
         )
     for block, rate in optim.block_lr.items():
         named_blocks("optim.block_lr", block, schedule.order)
-        if not 0 <= rate < math.inf:
-            raise UserError(f"optim.block_lr.{block}={rate} must be a finite number, at least 0")
+        if not 0 <= rate < LARGEST_RATE:
+            raise UserError(f"optim.block_lr.{block}={rate} must be at least 0 and below {LARGEST_RATE:,}")
     if optim.warmup_epochs > trainer.epochs:
         raise UserError(
             f"optim.warmup_epochs={optim.warmup_epochs} is longer than trainer.epochs={trainer.epochs}"
@@ -177,6 +178,11 @@ def check_continual(config: Config) -> None:
         raise UserError(
             "give either method or compare; compare.methods names the methods itself, and ~method leaves out "
             "that of an experiment"
+        )
+    if config.continual is not None and config.continual.head == "kept" and config.model.weights in UNTAUGHT:
+        raise UserError(
+            "continual.head=kept needs model.weights=RUN_DIR, a finished run with the same classes, not "
+            f"{config.model.weights}"
         )
     if config.trainer.select != "last":
         raise UserError("in continual learning each task starts from the last weights; set trainer.select=last")

@@ -103,11 +103,11 @@ class ModelConfig:
 @dataclass
 class OptimConfig:
     name: Annotated[str, OneOf("sgd", "adamw")]
-    lr: Annotated[float, Gt(0)]
-    block_lr_decay: Annotated[float, Gt(0)]
+    lr: Annotated[float, Gt(0), Lt(1_000_000)]
+    block_lr_decay: Annotated[float, Gt(0), Lt(1_000)]
     block_lr: dict[str, float]
     momentum: Annotated[float, Ge(0), Lt(1)]
-    weight_decay: Annotated[float, Ge(0)]
+    weight_decay: Annotated[float, Ge(0), Lt(1_000_000)]
     schedule: Annotated[str, OneOf("constant", "cosine")]
     warmup_epochs: Annotated[int, Ge(0)]
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0

@@ -168,7 +168,7 @@ class Finetune(Job):
             self.chosen = {name: {"checkpoint": "head", "epoch": None, **figures} for name in ("best", "last")}
         else:
             self.chosen = select_weights(self.config, self.directory, self.net)
-        self.learned = parameter_counts(self.net, self.trained)["trained"]
+        self.learned = parameter_counts(self.net, self.trained, self.config.schedule.only)["trained"]
         merge_lora(self.net)
         if self.between:
             weights = interpolate(self.began.state_dict(), self.net.state_dict(), self.config.trainer.wise_ft)

@@ -139,7 +139,7 @@ class Job(ABC):
 
     def parameters(self) -> dict[str, int]:
         """How many there are, and how many were trained."""
-        return parameter_counts(self.net, self.trained)
+        return parameter_counts(self.net, self.trained, self.config.schedule.only)
 
     @property
     def duplicates(self) -> int:

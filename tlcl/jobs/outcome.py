@@ -9,6 +9,7 @@ from torchmetrics.functional.classification import multiclass_stat_scores
 from tlcl.config.schema import Config
 from tlcl.data.equal_images import digests_of
 from tlcl.data.image_tensors import ImageTensors, Source
+from tlcl.finetuning.thaw import chosen_parameters
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.lora import base_weights
 from tlcl.models.weights import RUN_MODEL, file_sha256
@@ -85,10 +86,17 @@ def record_test(
     }
 
 
-def parameter_counts(net: Blocks, trained: Iterable[str]) -> dict[str, int]:
-    """All parameters, and those of the blocks that were trained; with LoRA in them, its matrices alone."""
+def parameter_counts(net: Blocks, trained: Iterable[str], only: str) -> dict[str, int]:
+    """All parameters, and those of the blocks that were trained; with LoRA in them, its matrices alone.
+
+    Args:
+        only: which parameters train in a thawed block of the backbone, as `set_trainable` has it.
+    """
     never = base_weights(net)
-    learned = [one for name in trained for one in net.block(name).parameters() if one not in never]
+    learned = {
+        one for name in trained
+        for one in chosen_parameters(net.block(name), "all" if name == "head" else only) if one not in never
+    }  # fmt: skip
     return {
         "total": sum(parameter.numel() for parameter in net.parameters()),
         "trained": sum(parameter.numel() for parameter in learned),

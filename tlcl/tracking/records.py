@@ -28,6 +28,12 @@ BEGINNING = (
     "config.yaml", "environment.json", "extensions", "wandb.json", "wandb", "metrics.jsonl", "timings.jsonl",
     "tasks.jsonl", "checkpoints", "first_answer.json", "data.json",
 )  # fmt: skip
+# What it writes later; a new run takes no folder in which such a file, of something else, would be written over.
+WRITTEN = (
+    "checkpoints", "labels.json", "model.safetensors", "calibration.json", "summary.json", "report.html", "plots",
+    "metrics.jsonl", "timings.jsonl", "tasks.jsonl", "test_predictions.csv", "test_predictions.npz", "deeper.json",
+    "race.jsonl", "accuracy_matrix.csv", "compare.csv", "compare.json",
+)  # fmt: skip
 CLOCK = "clock.json"  # of a run that is not complete: the seconds it has taken so far
 
 
@@ -43,6 +49,12 @@ def config_record(config: Config) -> dict[str, Any]:
 def config_text(config: Config) -> str:
     """`config.yaml`."""
     return OmegaConf.to_yaml(OmegaConf.create(config_record(config)))
+
+
+def _foreign(path: Path) -> str:
+    """What is named as what a run writes; empty where there is nothing, or an empty folder."""
+    named = (path / name for name in WRITTEN)
+    return next((one.name for one in named if one.is_file() or (one.is_dir() and any(one.iterdir()))), "")
 
 
 class RunDirectory:
@@ -66,6 +78,12 @@ class RunDirectory:
             self.close()
             raise UserError(
                 f"{path} already holds a run; resume it with {typed('+resume', path)} or choose another run_dir"
+            )
+        if not self.begun and (foreign := _foreign(path)):
+            self.close()
+            raise UserError(
+                f"run_dir={path} has {foreign}, which is of no run there and would be written over; choose another "
+                "run_dir, or move it away"
             )
         for folder in (path, *(child for child in path.iterdir() if child.is_dir())):
             remove_partials(folder)
