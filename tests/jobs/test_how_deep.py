@@ -34,6 +34,7 @@ from tlcl.reports.asked import asked_by
 from tlcl.reports.how_deep import commands_of, table_lines, verdict, write_how_deep_report
 from tlcl.reports.plots.how_deep import gains_figure, learning_curve
 from tlcl.reports.sweep import write_sweep_report
+from tlcl.statistics.power import images_to_tell
 from tlcl.tracking.records import read_lines
 
 # On random weights a deeper model of the digits is better than the head.
@@ -374,9 +375,10 @@ def test_what_cannot_be_told_apart_is_called_a_guess() -> None:
         "Deeper cannot be told apart from the head alone. The better guess is to retrain from layer4 on (depth 1): "
         "+10.0 ("
     )
-    # Connor's equation at two tests: ((z_.9875 sqrt(.14) + z_.8 sqrt(.14 - .01)) / .1)^2, less the 50 there are.
+    # At two tests, less the 50 there are; Connor's equation, of the normal test, has a few less.
     needed = ((norm.ppf(0.9875) * 0.14**0.5 + norm.ppf(0.8) * 0.13**0.5) / 0.1) ** 2
-    assert record["more_labels"] == int(np.ceil(needed)) - 50
+    assert record["more_labels"] == images_to_tell(0.1, 0.14, 0.975) - 50
+    assert 0 <= record["more_labels"] + 50 - needed < 20
     assert said.endswith(f"about {record['more_labels']} more labels would tell.")
     guess, head = commands_of({"race": record}, ["tlcl", "train", "+experiment=how_deep"])
     assert (guess[0], head[0]) == ("train the better guess", "or keep the head")
@@ -401,7 +403,7 @@ def test_what_one_lucky_training_gains_is_no_finding() -> None:
     luck = ("+" + "0" * 5) * 8 + "00"
     record, said = said_of(luck)
     (row,) = record["settings"]
-    assert (row["p"] < 0.02, row["better"], row["gain"]) == (True, False, 0.16)
+    assert (row["p"] > 0.05, row["better"], row["gain"]) == (True, False, 0.16)
     images, folds = 0.16 * 0.84 / 49, np.var([8 / 9, 0, 0, 0, 0, 0], ddof=1) / 6
     random, parts = np.random.default_rng(0), ((folds - images, 5), (images, 49))
     drawn = sum(np.sqrt(part) * random.standard_t(free, 400_000) for part, free in parts)
@@ -455,8 +457,7 @@ def test_what_was_not_asked_has_no_say() -> None:
     record, said = said_of("+" * 7 + "0" * 43, "." * 50)
     assert "more than chance (p = " in said
     record, _ = said_of("+" * 6 + "-" + "0" * 43, "." * 50)
-    needed = ((norm.ppf(0.975) * 0.14**0.5 + norm.ppf(0.8) * 0.13**0.5) / 0.1) ** 2
-    assert record["more_labels"] == int(np.ceil(needed)) - 50
+    assert record["more_labels"] == images_to_tell(0.1, 0.14) - 50
 
 
 def test_of_some_of_the_labelled_images_no_more_are_named() -> None:

@@ -86,21 +86,6 @@ class Thaw(L.Callback):
     def __init__(self, schedule: ThawSchedule) -> None:
         self.schedule = schedule
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Refuse a `thaw.only` that leaves nothing to train in any block of the backbone that is ever thawed.
-
-        Raises:
-            UserError: it does.
-        """
-        net: Blocks = pl_module.net  # type: ignore[assignment]
-        if self.schedule.patience is not None or self.schedule.only == "all" or trainer.max_epochs is None:
-            return
-        thawed = self.schedule.trainable(trainer.max_epochs - 1) - {"head"}
-        left = [one for name in thawed for one in chosen_parameters(net.block(name), self.schedule.only)]
-        if thawed and not left:
-            named = ", ".join(name for name in net.names if name in thawed)
-            raise UserError(f"thaw.only={self.schedule.only} leaves nothing to train in {named}; set thaw.only=all")
-
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         only, trainable = self.schedule.only, self.schedule.trainable(trainer.current_epoch)
         if self.schedule.patience is not None:

@@ -42,10 +42,10 @@ def race_record(race: Race, labelled: int) -> dict[str, Any]:
     if open_one is not None and not open_one["better"] and open_one["gain"] > 0:
         # As if each setting were tested by itself at its share of the level: all together need no more.
         needed = images_to_tell(open_one["gain"], open_one["discordant"], 1 - (1 - LEVEL) / len(asked))
-        if open_one["asked"] == race.images:
-            lucky = _hidden_by_luck(race, open_one["setting"], tests)
-        if not lucky and needed is not None and race.images == labelled and labelled < needed <= MOST * labelled:
-            more = needed - labelled
+        if needed is not None and needed <= MOST * race.images:
+            lucky = open_one["asked"] == race.images and _hidden_by_luck(race, open_one["setting"], tests)
+            if not lucky and race.images == labelled < needed:
+                more = needed - labelled
     return {
         "labelled": labelled,
         "images": race.images,
