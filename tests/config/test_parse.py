@@ -394,3 +394,13 @@ def test_what_chooses_an_epoch_is_for_fine_tuning_alone(experiment: str) -> None
     before = composed_config([f"+experiment={experiment}"])
     del before.trainer.monitor
     assert parse_config(before).trainer.monitor == "loss"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["optim.lr=1e39"], ["optim.lr=1e30", "optim.block_lr_decay=900"], ["optim.weight_decay=1e300"],
+     ["+optim.block_lr.layer1=1e300"]],
+)  # fmt: skip
+def test_what_32_bits_do_not_hold_is_refused(given: list[str]) -> None:
+    sentence = refusal(lambda: parse_config(composed_config(["data=digits", "thaw=all", *given])))
+    assert given[-1].lstrip("+").partition("=")[0] in str(sentence)

@@ -1,5 +1,6 @@
 """What goes together: rules between the keys of a config, each broken one a sentence."""
 
+import math
 from typing import Any
 
 from tlcl.config.adaptation import OF_THE_TARGET, AdaptationConfig
@@ -12,7 +13,8 @@ from tlcl.errors import UserError
 from tlcl.system.text import shown
 
 UNTAUGHT = ("none", "letters", "imagenet", "pretrained")  # weights that know none of the classes
-LARGEST_RATE = 1_000_000  # a factor on the rate of a block
+LARGEST_RATE = 1_000_000  # of one block
+LARGEST_EXPONENT = 38  # of 10, below what a number of 32 bits is at most
 # keys of `data` and `source` -> the values that ask for no cache
 UNCACHED: dict[str, tuple[Any, ...]] = {
     "cache_prefix": ("auto", "off"),
@@ -43,6 +45,12 @@ def check_schedule(
         named_blocks("optim.block_lr", block, schedule.order)
         if not 0 <= rate < LARGEST_RATE:
             raise UserError(f"optim.block_lr.{block}={rate} must be at least 0 and below {LARGEST_RATE:,}")
+    most = math.log10(optim.lr) + (len(blocks) - 1) * max(0.0, math.log10(optim.block_lr_decay))
+    if most >= LARGEST_EXPONENT:
+        raise UserError(
+            f"optim.lr={optim.lr} with optim.block_lr_decay={optim.block_lr_decay} is more than 32 bits hold; set "
+            "a lower optim.lr"
+        )
     if optim.warmup_epochs > trainer.epochs:
         raise UserError(
             f"optim.warmup_epochs={optim.warmup_epochs} is longer than trainer.epochs={trainer.epochs}"

@@ -103,7 +103,7 @@ class ModelConfig:
 @dataclass
 class OptimConfig:
     name: Annotated[str, OneOf("sgd", "adamw")]
-    lr: Annotated[float, Gt(0), Lt(1_000_000)]
+    lr: Annotated[float, Gt(0)]
     block_lr_decay: Annotated[float, Gt(0), Lt(1_000)]
     block_lr: dict[str, float]
     momentum: Annotated[float, Ge(0), Lt(1)]

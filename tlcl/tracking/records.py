@@ -53,8 +53,11 @@ def config_text(config: Config) -> str:
 
 def _foreign(path: Path) -> str:
     """What is named as what a run writes; empty where there is nothing, or an empty folder."""
-    named = (path / name for name in WRITTEN)
-    return next((one.name for one in named if one.is_file() or (one.is_dir() and any(one.iterdir()))), "")
+    for one in (path / name for name in WRITTEN):
+        within = [child for child in one.iterdir() if child.suffix != ".partial"] if one.is_dir() else []
+        if within or one.is_file():
+            return one.name
+    return ""
 
 
 class RunDirectory:
