@@ -53,3 +53,11 @@ def test_what_goes_with_something_else_alone(words: list[str], sentence: str) ->
     with pytest.raises(UserError, match=sentence):
         check_alone(words)
     check_alone([*words, "--cfg", "job", "-m"])
+
+
+def test_slurm_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(UserError, match="needs Slurm's srun, which is not here"):
+        check_alone(["-m", "seed=0,1", "hydra/launcher=slurm"])
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    check_alone(["-m", "seed=0,1", "hydra/launcher=slurm"])

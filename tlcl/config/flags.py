@@ -1,6 +1,7 @@
 """The flags of the command line, which are Hydra's."""
 
 import difflib
+import shutil
 from collections.abc import Sequence
 
 from hydra._internal.utils import get_args_parser
@@ -35,12 +36,14 @@ def check_alone(arguments: Sequence[str]) -> None:
     """That nothing is given that only goes with what is not.
 
     Raises:
-        UserError: a flag of --cfg without it, or the directory of a sweep without -m.
+        UserError: a flag of --cfg without it, the directory of a sweep without -m, or Slurm where there is none.
     """
     flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
     for flag in ("--package", "-p", "--resolve"):
         if flag in flags and flags.isdisjoint(("--cfg", "-c", "--info", "-i")):
             raise UserError(f"{flag} is of --cfg, which prints the config; add --cfg job, or leave it out")
+    if "hydra/launcher=slurm" in arguments and shutil.which("srun") is None:
+        raise UserError("hydra/launcher=slurm needs Slurm's srun, which is not here; set hydra/launcher=joblib")
     if flags.isdisjoint(("-m", "--multirun")):
         for argument in arguments:
             if argument.startswith("hydra.sweep.dir="):
