@@ -388,12 +388,11 @@ def test_own_photos_thaw_what_the_user_says() -> None:
 @pytest.mark.parametrize("experiment", ["continual_digits", "adapt_digits", "continual_compare"])
 def test_what_chooses_an_epoch_is_for_fine_tuning_alone(experiment: str) -> None:
     """A key that nothing reads is an error; runs from before there was the key are read all the same."""
-    asked = composed_config([f"+experiment={experiment}", "trainer.monitor=accuracy"])
-    sentence = refusal(lambda: parse_config(asked))
+    sentence = refusal(lambda: composed_config([f"+experiment={experiment}", "trainer.monitor=accuracy"]))
     assert str(sentence) == "trainer.monitor=accuracy is for fine-tuning alone; leave it out"
     before = composed_config([f"+experiment={experiment}"])
     del before.trainer.monitor
-    assert parse_config(before).trainer.monitor == "loss"
+    assert parse_config(before).trainer.monitor == "accuracy"
 
 
 @pytest.mark.parametrize(

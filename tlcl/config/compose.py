@@ -146,9 +146,15 @@ def check_useless(arguments: Sequence[str]) -> None:
 def check_milestones(arguments: Sequence[str], composed: DictConfig) -> None:
     """That milestones are not given to an experiment or a thaw group that has what takes their place.
 
+    Nor trainer.monitor to what is no fine-tuning; the records of other runs of before have it all the same.
+
     Raises:
         UserError: one is.
     """
+    plain = [argument.lstrip("+") for argument in arguments]
+    monitor = [argument for argument in plain if argument.startswith("trainer.monitor=")]
+    if monitor and any(composed.get(group) is not None for group in ("continual", "source")):
+        raise UserError(f"{monitor[-1]} is for fine-tuning alone; leave it out")
     if OmegaConf.select(composed, "thaw.patience") is not None:
         return  # which starts with a milestone, and ends at the depth
     instead = {key: OmegaConf.select(composed, key) for key in ("thaw.depth", "thaw.blocks")}

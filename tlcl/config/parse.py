@@ -185,8 +185,6 @@ def parse_config(composed: DictConfig) -> Config:
         raise UserError(f"the config lacks {', '.join(missing)}")
 
     _without_dropout_block(composed)
-    if kind_of(composed).name != "finetune" and OmegaConf.is_dict(composed.get("trainer")):
-        composed.trainer.setdefault("monitor", "loss")  # of before there was a choice, which fine-tuning alone has
     values: dict[str, Any] = {"extend": _own_files(composed)}
     for key, default in LATER.items():
         if "." not in key and key not in composed:

@@ -162,7 +162,7 @@ FINETUNING_ONLY: dict[str, Any] = {
     "optim.head": "new", "optim.label_smoothing": 0.0, "data.mixup": 0.0, "source.mixup": 0.0,
     "trainer.patience": None, "optim.class_weights": "none", "data.balanced_batches": False,
     "source.balanced_batches": False, "optim.l2_sp": 0.0, "optim.ema": 0.0, "model.lora": 0,
-    "trainer.wise_ft": 1.0, "trainer.monitor": "loss",
+    "trainer.wise_ft": 1.0,
 }  # fmt: skip
 
 
