@@ -17,8 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tlcl.config.compose import (
     MISTAKES,
+    check_given,
     check_groups,
-    check_milestones,
     check_quotes,
     check_useless,
     hydra_sentence,
@@ -50,7 +50,7 @@ def start(composed: DictConfig) -> dict[str, Any]:
     resume = composed.pop("resume", None)
     log.info("starting")  # torch takes seconds to load
     if resume is None:  # a mistake is said before torch is imported
-        check_milestones(HydraConfig.get().overrides.task, composed)
+        check_given(HydraConfig.get().overrides.task, composed)
         config = parse_config(composed)
         check_launched(config.trainer)
     from tlcl.jobs.registry import run

@@ -51,7 +51,7 @@ def composed_config(overrides: list[str]) -> DictConfig:
         with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
             config = compose("config", overrides)
         check_composed(config)
-        check_milestones(overrides, config)
+        check_given(overrides, config)
     except (HydraException, MissingConfigException, OmegaConfBaseException) as error:
         raise hydra_sentence(error) from None
     except ValueError as error:
@@ -143,18 +143,22 @@ def check_useless(arguments: Sequence[str]) -> None:
             raise UserError(f"{both}: {why}; leave one of them out")
 
 
+def check_given(arguments: Sequence[str], composed: DictConfig) -> None:
+    """That what is given goes with what is composed.
+
+    Raises:
+        UserError: it does not.
+    """
+    check_milestones(arguments, composed)
+    check_monitor(arguments, composed)
+
+
 def check_milestones(arguments: Sequence[str], composed: DictConfig) -> None:
     """That milestones are not given to an experiment or a thaw group that has what takes their place.
-
-    Nor trainer.monitor to what is no fine-tuning; the records of other runs of before have it all the same.
 
     Raises:
         UserError: one is.
     """
-    plain = [argument.lstrip("+") for argument in arguments]
-    monitor = [argument for argument in plain if argument.startswith("trainer.monitor=")]
-    if monitor and any(composed.get(group) is not None for group in ("continual", "source")):
-        raise UserError(f"{monitor[-1]} is for fine-tuning alone; leave it out")
     if OmegaConf.select(composed, "thaw.patience") is not None:
         return  # which starts with a milestone, and ends at the depth
     instead = {key: OmegaConf.select(composed, key) for key in ("thaw.depth", "thaw.blocks")}
@@ -166,6 +170,18 @@ def check_milestones(arguments: Sequence[str], composed: DictConfig) -> None:
                 f"{given[0]} is a milestone, and {key}={value} takes the milestones' place; add thaw=milestones, "
                 f"or {key}=null"
             )
+
+
+def check_monitor(arguments: Sequence[str], composed: DictConfig) -> None:
+    """That trainer.monitor is not given to what is no fine-tuning; records of such runs of before have it.
+
+    Raises:
+        UserError: it is.
+    """
+    plain = [argument.lstrip("+") for argument in arguments]
+    monitor = [argument for argument in plain if argument.startswith("trainer.monitor=")]
+    if monitor and any(composed.get(group) is not None for group in ("continual", "source")):
+        raise UserError(f"{monitor[-1]} is for fine-tuning alone; leave it out")
 
 
 def check_groups(arguments: Sequence[str]) -> None:

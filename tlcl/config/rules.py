@@ -176,6 +176,13 @@ def _check_finetuning_only(config: Config) -> None:
         raise UserError(f"thaw.patience={config.schedule.patience} is for fine-tuning alone; leave it out")
 
 
+def no_kept_head(weights: str) -> UserError:
+    """The sentence for weights that are no run's."""
+    return UserError(
+        f"continual.head=kept needs model.weights=RUN_DIR, a finished run with the same classes, not {weights}"
+    )
+
+
 def check_continual(config: Config) -> None:
     """That a stream of tasks has one method, or several to compare, and settings that it can be trained with."""
     _check_no_adaptation(config)
@@ -188,10 +195,7 @@ def check_continual(config: Config) -> None:
             "that of an experiment"
         )
     if config.continual is not None and config.continual.head == "kept" and config.model.weights in UNTAUGHT:
-        raise UserError(
-            "continual.head=kept needs model.weights=RUN_DIR, a finished run with the same classes, not "
-            f"{config.model.weights}"
-        )
+        raise no_kept_head(config.model.weights)
     if config.trainer.select != "last":
         raise UserError("in continual learning each task starts from the last weights; set trainer.select=last")
     if config.trainer.precision == "16-mixed":

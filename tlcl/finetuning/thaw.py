@@ -25,12 +25,17 @@ def set_trainable(net: Blocks, trainable: frozenset[str], only: str = "all") -> 
     for name in net.names:
         thawed = name in trainable
         net.block(name).train(thawed)
-        chosen = set(chosen_parameters(net.block(name), "all" if name == "head" else only)) if thawed else set()
+        chosen = set(learning_parameters(net, name, only)) - never if thawed else set()
         for parameter in net.block(name).parameters():
-            trains = parameter in chosen and parameter not in never
+            trains = parameter in chosen
             parameter.requires_grad_(trains)
             if not trains:
                 parameter.grad = None
+
+
+def learning_parameters(net: Blocks, name: str, only: str) -> Iterator[nn.Parameter]:
+    """Those of a block that train when it is thawed, of those of the backbone the ones that `only` names."""
+    return chosen_parameters(net.block(name), "all" if name == "head" else only)
 
 
 def chosen_parameters(block: nn.Module, only: str) -> Iterator[nn.Parameter]:

@@ -28,6 +28,7 @@ from tlcl.prefix_cache.callback import ServePrefix, SharedViews, can_serve
 from tlcl.statistics.accuracy import PairedAccuracy, compare_accuracies
 from tlcl.statistics.class_figures import balanced_accuracy, macro_f1
 from tlcl.statistics.luck import images_despite_luck, with_luck
+from tlcl.statistics.power import TIMES
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.selection import SCORES
 from tlcl.tracking.timings import Stopwatch
@@ -35,7 +36,6 @@ from tlcl.tracking.timings import Stopwatch
 log = logging.getLogger(__name__)
 KEPT, FOLDER = "deeper.json", "halves"
 FEWEST = 12  # images; with fewer no difference between two models is more than chance
-MOST_NAMED = 20  # times as many labels as there are; more are not named
 MOST = 5_000  # images that take part; a difference of one point shows among them
 
 
@@ -227,6 +227,6 @@ def _more_words(pair: PairedAccuracy) -> str:
         return ""
     differ = (pair.first_only + pair.second_only) / pair.images
     needed = images_despite_luck(pair.difference, differ, trainings=2)
-    if needed is None or not pair.images < needed <= min(MOST, MOST_NAMED * pair.images):
+    if needed is None or not pair.images < needed <= min(MOST, TIMES * pair.images):
         return ""
     return f"; if its gain is what it looks like, about {needed - pair.images:,} more labels would tell"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tlcl.data.splits import stratified_order
-from tlcl.jobs.race import Race, bits_of
+from tlcl.jobs.race import Race, bits_of, number_asked
 from tlcl.statistics.accuracy import accuracy_interval
 from tlcl.statistics.paired import Difference, paired_difference, together
 
@@ -45,7 +45,7 @@ def learning_curve(race: Race, setting: str | None, better: bool) -> list[dict[s
             point["deeper_interval"] = accuracy_interval(int(theirs.sum()), len(theirs))
             pairs[len(points)] = paired_difference(right > 0, theirs > 0)
         points.append(point)
-    settings = int((~np.isnan(race.gains)).any(1).sum())
+    settings = number_asked(race.gains)
     for place, pair in together(pairs).items():
         told = better if place == len(points) - 1 else settings * pair.p < 1 - pair.level and pair.low > 0
         points[place] |= {"gain": pair.difference, "gain_interval": (pair.low, pair.high), "told": told}

@@ -9,7 +9,7 @@ from torchmetrics.functional.classification import multiclass_stat_scores
 from tlcl.config.schema import Config
 from tlcl.data.equal_images import digests_of
 from tlcl.data.image_tensors import ImageTensors, Source
-from tlcl.finetuning.thaw import chosen_parameters
+from tlcl.finetuning.thaw import learning_parameters
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.models.lora import base_weights
 from tlcl.models.weights import RUN_MODEL, file_sha256
@@ -93,10 +93,7 @@ def parameter_counts(net: Blocks, trained: Iterable[str], only: str) -> dict[str
         only: which parameters train in a thawed block of the backbone, as `set_trainable` has it.
     """
     never = base_weights(net)
-    learned = {
-        one for name in trained
-        for one in chosen_parameters(net.block(name), "all" if name == "head" else only) if one not in never
-    }  # fmt: skip
+    learned = {one for name in trained for one in learning_parameters(net, name, only)} - never
     return {
         "total": sum(parameter.numel() for parameter in net.parameters()),
         "trained": sum(parameter.numel() for parameter in learned),

@@ -212,6 +212,11 @@ class Race:
         return alive
 
 
+def number_asked(gains: np.ndarray) -> int:
+    """How many settings were asked about any image: of these gains (M, N), which are NaN where none was."""
+    return int((~np.isnan(gains)).any(1).sum())
+
+
 def bits_of(right: str) -> np.ndarray:
     """Of each answer of `Asked.right`, 1.0 or 0.0."""
     return np.array([bit == "1" for bit in right], dtype=float)

@@ -5,18 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from tlcl.jobs.race import Race
+from tlcl.jobs.race import Race, number_asked
 from tlcl.statistics.accuracy import LEVEL, accuracy_interval
 from tlcl.statistics.behrens_fisher import Freedoms, Variances, p_value, reach
 from tlcl.statistics.paired import max_t, paired_difference
-from tlcl.statistics.power import images_to_tell
+from tlcl.statistics.power import TIMES, images_to_tell
 from tlcl.statistics.racing import expected_gain
 
 WORTH = 0.005  # of the gain that is expected of a guess: half a point of accuracy
 # Mean and standard deviation of gains over the head alone, rather less than two networks had on eight sets of
 # images and 50 to 2,500 labels (4 +- 4, the grids of benchmarks.depth_claim and depth_race): guesses stay careful.
 DEPTHS, SURGICAL = (0.03, 0.04), (-0.01, 0.03)
-MOST = 20  # times as many labels as there are; more are not named
 
 
 def race_record(race: Race, labelled: int) -> dict[str, Any]:
@@ -28,10 +27,10 @@ def race_record(race: Race, labelled: int) -> dict[str, Any]:
         labelled: images there are, of which some take part.
 
     Returns:
-        `lucky`: whether the folds' trainings differ so much that `MOST` times as many labels would not tell.
+        `lucky`: whether the folds' trainings differ so much that `TIMES` times as many labels would not tell.
     """
     adjusted = max_t(race.gains, seed=race.config.seed)
-    tests = int((~np.isnan(race.gains)).any(1).sum())
+    tests = number_asked(race.gains)
     rows = [_row(race, number, float(p), tests) for number, p in enumerate(adjusted)]
     head = int(race.head_right.sum())
     low, high = accuracy_interval(head, race.images)
@@ -42,7 +41,7 @@ def race_record(race: Race, labelled: int) -> dict[str, Any]:
     if open_one is not None and not open_one["better"] and open_one["gain"] > 0:
         # As if each setting were tested by itself at its share of the level: all together need no more.
         needed = images_to_tell(open_one["gain"], open_one["discordant"], 1 - (1 - LEVEL) / len(asked))
-        if needed is not None and needed <= MOST * race.images:
+        if needed is not None and needed <= TIMES * race.images:
             lucky = open_one["asked"] == race.images and _hidden_by_luck(race, open_one["setting"], tests)
             if not lucky and race.images == labelled < needed:
                 more = needed - labelled
@@ -116,7 +115,7 @@ def expected_of(depth: bool, gain: float, discordant: float, images: int) -> flo
 def _hidden_by_luck(race: Race, setting: str, tests: int) -> bool:
     number = next(place for place, one in enumerate(race.field) if one.name == setting)
     sizes = [len(fold) for fold in race.folds]
-    return tests * p_over_folds(race.gains[number], sizes, MOST) >= 1 - LEVEL
+    return tests * p_over_folds(race.gains[number], sizes, TIMES) >= 1 - LEVEL
 
 
 def p_over_folds(gains: np.ndarray, sizes: Sequence[int], times: float = 1) -> float:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tlcl.config.rules import no_kept_head
 from tlcl.errors import UserError
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.security.untrusted import recorded_labels
@@ -140,9 +141,7 @@ def load_kept_head(net: Blocks, backbone: Backbone, weights: str, classes: Seque
     """
     path = Path(weights).expanduser()
     if not (path / "labels.json").is_file():
-        raise UserError(
-            f"continual.head=kept needs model.weights=RUN_DIR, a finished run with the same classes, not {weights}"
-        )
+        raise no_kept_head(weights)
     # A folder's name written on a Mac has another form of Unicode than elsewhere.
     known = [unicodedata.normalize("NFC", name) for name in recorded_labels(path).classes]
     wanted = [unicodedata.normalize("NFC", name) for name in classes]

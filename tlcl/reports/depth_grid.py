@@ -62,11 +62,13 @@ def _trend_words(table: Sequence[Cell], what: str) -> str:
     if len(known) < len(targets) * len(sizes):
         return ""
     gains = [[known[target, size] for size in sizes] for target in targets]
-    p = rises_along(gains) if what == "number of labels" else rises_down(gains)
+    along = what == "number of labels"
+    if len(targets) < LEAST or (along and len(sizes) < LEAST):
+        return "; these are too few for a test of the gain's trend"
+    p = rises_along(gains) if along else rises_down(gains)
     if p is None:
-        few = min(len(targets), len(sizes) if what == "number of labels" else len(targets)) < LEAST
-        return "; these are too few for a test of the gain's trend" if few else ""
-    name = "Page's test" if what == "number of labels" else "of all orders of the targets"
+        return ""
+    name = "Page's test" if along else "of all orders of the targets"
     told = "" if p < 1 - LEVEL else ", no more than chance"
     return f"; that the gain rises in all together has p = {p:.2g} ({name}){told}"
 

@@ -10,6 +10,7 @@ from tlcl.statistics.accuracy import LEVEL
 POWER = 0.8  # with which so many images would tell
 EXACT = 1000  # images up to which the test's exact power is worked out
 MOST = 10_000_000  # images beyond which no number is named
+TIMES = 20  # as many labels as there are; more are not named
 
 
 def images_to_tell(difference: float, discordant: float, level: float = LEVEL, power: float = POWER) -> int | None:

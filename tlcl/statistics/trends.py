@@ -56,5 +56,3 @@ def _centred_ranks(column: np.ndarray) -> np.ndarray:
     ranks = np.array([(column < one).sum() + ((column == one).sum() - 1) / 2 for one in column])
     ranks -= ranks.mean()
     return np.asarray(ranks / np.linalg.norm(ranks))
-
-

@@ -37,10 +37,11 @@ Record = Mapping[str, Any]
 
 def data_record(parts: Parts) -> dict[str, Any]:
     """What is written down of each part."""
-    return {name: _record(data) for name, data in parts.items()}
+    return {name: _record(data, tested=name.endswith("test")) for name, data in parts.items()}
 
 
-def _record(data: ImageTensors) -> dict[str, Any]:
+def _record(data: ImageTensors, tested: bool) -> dict[str, Any]:
+    """Of one part; of what is tested its `glances` too, by which runs are compared."""
     known = [one.hex() for one in digests_of(data)]
     numbered = (f"image {index}" for index in range(len(data)))
     names = [normalize("NFC", plain(name)) for name in data.names or numbered]
@@ -50,7 +51,8 @@ def _record(data: ImageTensors) -> dict[str, Any]:
     one["shape"] = list(data.images.shape[1:])
     if data.names and len(data) <= FILES:
         one["files"] = [[name, label, content[:16]] for name, label, content in files]
-        one["glances"] = glances(data.images).hex()
+        if tested:
+            one["glances"] = glances(data.images).hex()
     return one
 
 
