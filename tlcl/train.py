@@ -6,6 +6,7 @@
 import logging
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tlcl.config.compose import (
     MISTAKES,
-    check_given,
     check_groups,
+    check_milestones,
     check_quotes,
     check_useless,
     hydra_sentence,
@@ -27,6 +28,7 @@ from tlcl.config.flags import check_alone, check_flags
 from tlcl.config.kinds import validation_figure
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config, conf_dir
+from tlcl.config.unread import check_unread
 from tlcl.distributed.launcher import check_launched, launched_as
 from tlcl.errors import Interrupted, UserError, as_sentences, run_cli, with_exit_codes
 from tlcl.extensions import allow_named
@@ -47,10 +49,14 @@ NO_TRIAL = "No trials are completed yet"  # how Optuna's ValueError begins
 def start(composed: DictConfig) -> dict[str, Any]:
     """Open the run directory that the config names, or the one to resume, and run there."""
     OmegaConf.set_struct(composed, False)
+    timed = "${now:" in str(OmegaConf.to_container(composed)["run_dir"])  # type: ignore[index]
     resume = composed.pop("resume", None)
     log.info("starting")  # torch takes seconds to load
     if resume is None:  # a mistake is said before torch is imported
-        check_given(HydraConfig.get().overrides.task, composed)
+        given = HydraConfig.get().overrides.task
+        check_milestones(given, composed)
+        if sweep_directory() is None:  # what one job of a sweep does not read another may
+            check_unread(given, composed)
         config = parse_config(composed)
         check_launched(config.trainer)
     from tlcl.jobs.registry import run
@@ -58,6 +64,8 @@ def start(composed: DictConfig) -> dict[str, Any]:
     from tlcl.tracking.records import RunDirectory
 
     if resume is None:
+        if timed:
+            config = replace(config, run_dir=_untaken(config.run_dir))
         directory = RunDirectory(Path(config.run_dir), resume=False)
     else:
         path = expanded(str(resume), "+resume")
@@ -73,6 +81,12 @@ def start(composed: DictConfig) -> dict[str, Any]:
             return finished
     with directory, as_sentences(config, directory.path):
         return run(config, directory)
+
+
+def _untaken(path: str) -> str:
+    """A directory that is named by the second in which a run begins, or that with a number, for a run beside it."""
+    numbered = (f"{path}_{number}" for number in range(2, 100))
+    return next((name for name in (path, *numbered) if not Path(name).exists()), path)
 
 
 def _beside_resume(composed: DictConfig) -> dict[str, Any]:

@@ -148,6 +148,12 @@ def test_what_is_there_twice_or_is_no_size_is_refused(
         depth_grid.planned_runs(tmp_path, [*depth_grid.EMBEDDED, *own], sizes, seeds)
 
 
+def test_a_size_that_a_target_has_not_is_said_before_the_first_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data.train_size=1298 is more than the 1297 images that data.val_size=100"):
+        depth_grid.depth_grid(tmp_path, depth_grid.EMBEDDED[1:], [50, 1298], [0])
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_of_any_name_is_a_target(tmp_path: Path) -> None:
     folder = tmp_path / "été, (alt)"
     folder.mkdir()

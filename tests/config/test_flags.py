@@ -55,6 +55,11 @@ def test_what_goes_with_something_else_alone(words: list[str], sentence: str) ->
     check_alone([*words, "--cfg", "job", "-m"])
 
 
+def test_hydras_own_directory_is_not_read() -> None:
+    with pytest.raises(UserError, match=r"hydra\.run\.dir is not read; a run's directory is run_dir=FOLDER"):
+        check_alone(["hydra.run.dir=x"])
+
+
 def test_slurm_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(UserError, match="needs Slurm's srun, which is not here"):

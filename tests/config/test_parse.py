@@ -396,6 +396,41 @@ def test_what_chooses_an_epoch_is_for_fine_tuning_alone(experiment: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["+experiment=how_deep", "data.train=x", "trainer.select=best"], "trainer.select=best says how one run"),
+        (["+experiment=how_deep", "data.train=x", "trainer.patience=3"], "trainer.patience=3 says how one run"),
+        (["+experiment=how_deep", "data.train=x", "keep=model"], "keep=model says what is kept of a run"),
+        (["+experiment=how_deep", "data.train=x", "logger=wandb"], "logger=wandb is of runs"),
+        (["optim.name=adamw", "optim.momentum=0.5"], "optim.momentum=0.5 is of optim.name=sgd"),
+        (["model.lora_alpha=8"], "model.lora_alpha=8 scales the matrices of model.lora, of which there are none"),
+        (["+experiment=adapt_digits", "adaptation=dsn", "adaptation.similarity=mmd", "adaptation.hidden=9"],
+         "adaptation.hidden=9 is the width of the discriminator"),
+        (["data.crop_padding=0", "data.cached_views=4"], "data.cached_views=4 is how many of the views"),
+        (["+experiment=adapt_ccsa", "data.root=x", "adaptation=ccsa", "~compare", "adaptation.target_labels=3"],
+         "adaptation.target_labels=3 is what each of the splits decides"),
+    ],
+)  # fmt: skip
+def test_a_key_that_nothing_reads_is_refused(given: list[str], sentence: str) -> None:
+    said = str(refusal(lambda: composed_config(given)))
+    assert said.startswith(sentence)
+    assert said.endswith("leave it out")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["optim.name=sgd", "optim.momentum=0.5"],
+        ["+experiment=adapt_digits", "adaptation=dsn", "adaptation.hidden=9"],
+        ["data.crop_padding=2", "data.cached_views=4"], ["data.cached_views=null"],
+        ["+experiment=how_deep", "data.train=x", "logger=none"],
+    ],
+)  # fmt: skip
+def test_a_key_that_is_read_is_not(given: list[str]) -> None:
+    composed_config(given)
+
+
+@pytest.mark.parametrize(
     "given",
     [["optim.lr=1e39"], ["optim.lr=1e30", "optim.block_lr_decay=900"], ["optim.weight_decay=1e300"],
      ["+optim.block_lr.layer1=1e300"]],

@@ -9,6 +9,7 @@ import pytest
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 from tlcl.reports.asked import compare_command
+from tlcl.sweeps.compare import children
 
 
 def recorded(folder: Path, command: str) -> Path:
@@ -64,6 +65,32 @@ def test_of_a_job_of_a_sweep(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_text(json.dumps({"number": 0, "overrides": given}))
     command = continual(recorded(tmp_path, "tlcl train -m method=lwf,er"))
     assert command == "tlcl train +experiment=continual_digits thaw.depth=1 '~method' compare=default"
+
+
+def test_a_job_of_a_sweep_with_presets_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text(json.dumps({"number": 0, "overrides": ["+experiment=mine", "method=lwf"]}))
+    command = continual(recorded(tmp_path, "tlcl train -m --config-dir presets +experiment=mine method=lwf,er"))
+    assert command == "tlcl train --config-dir presets +experiment=mine '~method' compare=default"
+
+
+@pytest.mark.parametrize(
+    ("asked", "anew"),
+    [
+        ("adaptation=mmd adaptation.validator=source_entropy trainer.select=best", []),
+        ("adaptation=adabn thaw=head_only", ["thaw=all"]),
+        ("adaptation=adabn thaw.depth=0 data.cache_prefix=ram", ["thaw=all"]),
+        ("adaptation=dann", ["compare.methods=[source_only,dann,mcc]"]),
+    ],
+)  # fmt: skip
+def test_what_one_method_was_given_stops_no_comparison(tmp_path: Path, asked: str, anew: list[str]) -> None:
+    given = recorded(tmp_path, f"tlcl train +experiment=adapt_digits {asked} data.batch_size=16")
+    command = compare_command(given, "adaptation", "adaptation", "adapt_compare", anew)
+    config = parse_config(composed_config(shlex.split(command)[2:]))
+    assert config.compare is not None
+    assert (config.trainer.select, config.data.batch_size) == ("last", 16)
+    for run in children(config, tmp_path):
+        assert run.config.adaptation is not None
+    assert len(config.schedule.trainable(0)) > 1
 
 
 @pytest.mark.parametrize(

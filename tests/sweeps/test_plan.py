@@ -220,6 +220,59 @@ def test_a_search_needs_a_validation_figure(program: Program, capsys: pytest.Cap
         assert "validation figure" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0 must be at least 1"),
+        (["hydra.sweeper.n_jobs=-1"], "hydra.sweeper.n_jobs=-1 must be at least 1"),
+        (["hydra.sweeper.direction=minimize"], "a search maximises the validation figure of its runs"),
+        (["optim.lr=interval(0.1,0.01)"], "'optim.lr=interval(0.1,0.01)' has nothing between its ends"),
+        (["optim.lr=tag(log,interval(0,0.1))"], "has no logarithms: optim.lr would begin at 0"),
+        (["thaw.depth=range(5,0,-1)"], "goes by steps of -1"),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0 is no number of jobs"),
+    ],
+)
+def test_what_a_search_cannot_be_given(
+    given: list[str], sentence: str, program: Program, fake: FakeJobs, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert program(*SEARCH, *given) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert "Traceback" not in said
+    assert not fake.ran
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_grid_needs_a_number_of_jobs_at_once(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
+    assert program(*GRID, "hydra/launcher=joblib", "hydra.launcher.n_jobs=0") == 2
+    assert "give 1 or more, or -1 for as many as there are processors" in capsys.readouterr().err
+
+
+def test_a_sweep_of_what_one_job_reads_goes_on(
+    program: Program, fake: FakeJobs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """AdamW reads no momentum: not an error beside SGD's jobs, one where no job reads it."""
+    several = ["-m", *FAST, "thaw.depth=1", "optim.momentum=0.5"]
+    assert program(*several, "optim.name=adamw", "seed=0,1") == 2
+    assert "optim.momentum=0.5 is of optim.name=sgd; leave it out" in capsys.readouterr().err
+    assert program(*several, "optim.name=sgd,adamw") == 0
+    assert fake.ran == ["0", "1"]
+
+
+def test_a_run_is_resumed_by_itself(tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "sweep.json").write_text(json.dumps({"command": ["-m", "a=1,2"], "extend": []}))
+    for words, sentence in (
+        (["+resume=run", "-m"], "-m is of sweeps, and run is one run"),
+        (["+resume=run", "--cfg", "job"], "what [+]resume takes up is in run/config.yaml"),
+        ([f"+resume={tmp_path / 'sweep'}", "--cfg", "job"], "sweep/sweep.json"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            resumed_command(words)
+    assert "-m" in resumed_command([f"+resume={tmp_path / 'sweep'}", "-m"])
+
+
 def test_the_figures_of_each_job() -> None:
     assert validation_figure({"job": "finetune", "selected": {"val_acc": 0.5}, "test_acc": 0.9}) == 0.5
     continual = {"job": "continual", "validation": {"final_accuracy": 0.4}, "final_accuracy": 0.3, "test_acc": 0.9}

@@ -38,16 +38,22 @@ def responses(
     precision: str,
     progress: str | None = None,
 ) -> Responses:
-    """Of images uint8 (N, C, H, W), in eval mode; float32 on the CPU. `progress`: label of a progress bar."""
-    net.to(device).eval()
+    """Of images uint8 (N, C, H, W), in eval mode; float32 on the CPU. `progress`: label of a progress bar.
 
-    def both(batch: Tensor) -> Tensor:
+    The network sees them in an order of their pixels, so that its answers have nothing of the order of the files:
+    on a CPU the last bits may depend on how many images a batch has.
+    """
+    net.to(device).eval()
+    order = content_order(images, 0, "responses")
+
+    def both(rows: Tensor) -> Tensor:
+        batch = images[rows.cpu()].to(device)
         outputs = net(batch, stop=place)
         return torch.cat([net(outputs, start=place).float(), net.pooled(place, outputs).float()], 1)
 
     together = in_batches(
-        both, images, batch_size=EVAL_BATCH, device=device, precision=precision, progress=progress
-    )
+        both, order, batch_size=EVAL_BATCH, device=device, precision=precision, progress=progress
+    )[order.argsort()]
     classes = net.classifier.out_features
     return Responses(together[:, classes:], together[:, :classes].softmax(1))
 

@@ -24,6 +24,8 @@ from pathlib import Path
 from tlcl.commands.parser import command_parser
 from tlcl.errors import UserError, run_cli
 
+LARGEST = 8192  # pixels, as of data.size
+
 
 def _program() -> None:
     parser = command_parser(__doc__, "rendered_digits digits", "letters MY_IMAGES/ --model imagenet")
@@ -45,6 +47,8 @@ def _program() -> None:
     for key, least in (("images", 2), ("size", 4), ("seed", 0)):
         if getattr(options, key) < least:
             raise UserError(f"--{key}={getattr(options, key)} must be at least {least}")
+    if options.size >= LARGEST:
+        raise UserError(f"--size={options.size} must be below {LARGEST:,}")
     from tlcl.jobs.distance import measure, table
     from tlcl.tracking.latest import finished_directory
 

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tlcl.config.parse import unknown_key
 from tlcl.config.schema import conf_dir
+from tlcl.config.unread import check_unread
 from tlcl.errors import UserError
 from tlcl.quoting import quoted
 from tlcl.security.allowlist import check_composed
@@ -51,7 +52,8 @@ def composed_config(overrides: list[str]) -> DictConfig:
         with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
             config = compose("config", overrides)
         check_composed(config)
-        check_given(overrides, config)
+        check_milestones(overrides, config)
+        check_unread(overrides, config)
     except (HydraException, MissingConfigException, OmegaConfBaseException) as error:
         raise hydra_sentence(error) from None
     except ValueError as error:
@@ -143,16 +145,6 @@ def check_useless(arguments: Sequence[str]) -> None:
             raise UserError(f"{both}: {why}; leave one of them out")
 
 
-def check_given(arguments: Sequence[str], composed: DictConfig) -> None:
-    """That what is given goes with what is composed.
-
-    Raises:
-        UserError: it does not.
-    """
-    check_milestones(arguments, composed)
-    check_monitor(arguments, composed)
-
-
 def check_milestones(arguments: Sequence[str], composed: DictConfig) -> None:
     """That milestones are not given to an experiment or a thaw group that has what takes their place.
 
@@ -170,18 +162,6 @@ def check_milestones(arguments: Sequence[str], composed: DictConfig) -> None:
                 f"{given[0]} is a milestone, and {key}={value} takes the milestones' place; add thaw=milestones, "
                 f"or {key}=null"
             )
-
-
-def check_monitor(arguments: Sequence[str], composed: DictConfig) -> None:
-    """That trainer.monitor is not given to what is no fine-tuning; records of such runs of before have it.
-
-    Raises:
-        UserError: it is.
-    """
-    plain = [argument.lstrip("+") for argument in arguments]
-    monitor = [argument for argument in plain if argument.startswith("trainer.monitor=")]
-    if monitor and any(composed.get(group) is not None for group in ("continual", "source")):
-        raise UserError(f"{monitor[-1]} is for fine-tuning alone; leave it out")
 
 
 def check_groups(arguments: Sequence[str]) -> None:

@@ -36,7 +36,8 @@ def check_alone(arguments: Sequence[str]) -> None:
     """That nothing is given that only goes with what is not.
 
     Raises:
-        UserError: a flag of --cfg without it, the directory of a sweep without -m, or Slurm where there is none.
+        UserError: a flag of --cfg without it, the directory of a sweep without -m, Hydra's own of a run, or Slurm
+            where there is none.
     """
     flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
     for flag in ("--package", "-p", "--resolve"):
@@ -44,6 +45,9 @@ def check_alone(arguments: Sequence[str]) -> None:
             raise UserError(f"{flag} is of --cfg, which prints the config; add --cfg job, or leave it out")
     if "hydra/launcher=slurm" in arguments and shutil.which("srun") is None:
         raise UserError("hydra/launcher=slurm needs Slurm's srun, which is not here; set hydra/launcher=joblib")
+    for argument in arguments:
+        if argument.startswith("hydra.run.dir="):
+            raise UserError("hydra.run.dir is not read; a run's directory is run_dir=FOLDER")
     if flags.isdisjoint(("-m", "--multirun")):
         for argument in arguments:
             if argument.startswith("hydra.sweep.dir="):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import joblib
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments import (
@@ -16,6 +17,8 @@ from tlcl.config.schema import Config
 from tlcl.distributed.ddp import ThawingDDP
 from tlcl.distributed.launcher import launched_as
 from tlcl.errors import UserError
+
+PROCESSES = 4  # on one processor; more of them do nothing but wait
 
 
 def root_device(config: Config) -> torch.device:
@@ -34,7 +37,13 @@ def root_device(config: Config) -> torch.device:
             f"trainer.accelerator={chosen.accelerator} with trainer.devices={chosen.devices} is not to be had here "
             f"({str(error).strip().splitlines()[0]}); use trainer.accelerator=auto"
         ) from None
-    return trainer.strategy.root_device
+    device, processors = trainer.strategy.root_device, joblib.cpu_count()
+    if device.type == "cpu" and chosen.devices > PROCESSES * processors:
+        raise UserError(
+            f"trainer.devices={chosen.devices} processes are too many for the {processors} processors here; set "
+            f"trainer.devices={processors} at most"
+        )
+    return device
 
 
 def lightning_devices(config: Config) -> dict[str, Any]:

@@ -71,6 +71,7 @@ class FinetuningModule(L.LightningModule):
         # The first batch of the epoch whose loss was not finite, kept on the device: reading it every step
         # would make a GPU wait.
         self.register_buffer("bad_batch", torch.tensor(-1), persistent=False)
+        self._rates: dict[int, dict[str, float]] = {}  # of the batches whose losses were not read yet
 
     def train(self, mode: bool = True) -> "FinetuningModule":
         """As usual, but a frozen block stays in eval whoever calls this."""
@@ -145,6 +146,7 @@ class FinetuningModule(L.LightningModule):
         """Remember the first loss that is not finite; every `log_every` batches, stop because of it."""
         first_bad = (self.bad_batch < 0) & ~loss.detach().isfinite()
         self.bad_batch.copy_(torch.where(first_bad, batch_idx, self.bad_batch))
+        self._rates[batch_idx] = self.learning_rates()
         if (batch_idx + 1) % self.log_every == 0:
             self._stop_if_not_finite()
 
@@ -180,13 +182,15 @@ class FinetuningModule(L.LightningModule):
     def _stop_if_not_finite(self) -> None:
         batch = int(gathered(self.bad_batch[None]).max())  # all stop, or none
         if batch >= 0:
-            rates = ", ".join(f"{name} {rate:.3g}" for name, rate in self.learning_rates().items())
+            known = self._rates.get(batch, self.learning_rates())
+            rates = ", ".join(f"{name} {rate:.3g}" for name, rate in known.items())
             thawed = ", ".join(name for name in self.net.names if name in self.trainable_blocks)
             raise TrainingError(
                 f"the training loss is not finite in {self.place()}, batch {batch}; learning rates: {rates}; "
                 f"thawed: {thawed}; try a lower optim.lr, a longer optim.warmup_epochs or "
                 f"trainer.precision=32-true{self.hint}"
             )
+        self._rates.clear()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = build_optimizer(self.net, self.optim)

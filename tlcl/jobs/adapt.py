@@ -135,6 +135,7 @@ class Adapt(Job):
             "source_test_size": len(labels[0]),
             "train_size": len(target.split.train),
             "labelled": len(self.known),
+            "target_labelled": self.source.pool.labelled,
             "val_size": len(target.split.val),
             "skipped_images": sum(domain.skipped for domain in self.domains),
         }

@@ -18,6 +18,7 @@ from tlcl.config.schema import Config
 from tlcl.data.image_tensors import Source
 from tlcl.distributed.collectives import leads
 from tlcl.distributed.leader import together
+from tlcl.finetuning.thaw import learning_parameters
 from tlcl.finetuning.trainer import choose_device
 from tlcl.jobs.more_epochs import extend
 from tlcl.jobs.outcome import duplicates, export, parameter_counts, record_test
@@ -182,6 +183,17 @@ def resized_words(config: Config) -> str:
     )
 
 
+def idle_words(net: Blocks, thawed: frozenset[str], only: str) -> str:
+    """That the thawed blocks have no parameter that `only` names, so that the head alone trains; else empty."""
+    blocks = [name for name in net.names if name in thawed and name != "head"]
+    if not blocks or any(True for name in blocks for _ in learning_parameters(net, name, only)):
+        return ""
+    return (
+        f"warning: {', '.join(blocks)} have no parameters that thaw.only={only} names, so that the head alone "
+        "trains; thaw.only=all trains all of them"
+    )
+
+
 def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, Any]:
     job = kind(config, directory, choose_device(config))
     if leads():
@@ -189,6 +201,9 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
     job.build()
     if leads() and (resized := resized_words(config)):
         log.info("%s", resized)
+    thawed = config.schedule.trainable(config.trainer.epochs - 1)
+    if leads() and (idle := idle_words(job.net, thawed, config.schedule.only)):
+        log.warning("%s", idle)
     record = data_record(job.parts)
     if directory.begun:
         refuse_changed(directory.path, record)

@@ -25,10 +25,21 @@ ALTERNATIVES = {
     "curves": "Line charts of accuracies, the target's prediction entropy and the loss terms against the epoch",
 }
 RECORDS = {**FINETUNING_RECORDS, "embedding.npz": "the map of both domains"}
+UNSUPERVISED = ("source_only", "dann", "mcc")  # compared where the target has no labels
 VALIDATORS = {
     "last": "the last epoch, whatever its figures",
     "source_entropy": "the highest source validation accuracy minus target prediction entropy",
 }
+
+
+def _for_others(run: FinishedRun) -> list[str]:
+    """What the compared methods need that this run did without: trained blocks, and no labels of the target."""
+    needed = []
+    if run.metrics and run.metrics[-1].get("trainable") == ["head"]:
+        needed.append("thaw=all")
+    if not run.summary.get("target_labelled", True):
+        needed.append(f"compare.methods=[{','.join(UNSUPERVISED)}]")
+    return needed
 
 
 def write_adaptation_report(run_dir: Path) -> Path:
@@ -37,7 +48,7 @@ def write_adaptation_report(run_dir: Path) -> Path:
     untested = {"test_predictions.npz"} if run.complete and run.summary.get("test_acc") is None else set()
     records = {name: what for name, what in RECORDS.items() if name not in untested}
     summary, tested, path = run.summary, run.predictions, recorded_path(run)
-    compare = compare_command(run_dir, "adaptation", "adaptation", "adapt_compare")
+    compare = compare_command(run_dir, "adaptation", "adaptation", "adapt_compare", _for_others(run))
     context = {
         **base_context(run_dir, missing_records(run, records)),
         "plots": embedded_plots(run_dir, CAPTIONS, ALTERNATIVES),

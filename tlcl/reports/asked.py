@@ -10,16 +10,18 @@ from tlcl.tracking.records import read_object
 from tlcl.tracking.sweep_records import JOB
 
 OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w.@/]*=|~\w)")
-OWN = ("run_dir", "name", "seed")  # keys of one run alone
+OWN = ("run_dir", "name", "seed", "data.cache_prefix")  # keys of one run alone
+ONE_METHOD = {"method": (), "adaptation": ("trainer.select",)}  # beside a method, of it alone
 COMPARED = re.compile(r"compare\b|experiment=\w+_compare\b|resume=")  # a comparison, or its run, asked
 
 
 def asked_by(root: Path) -> list[str]:
     """The words of the command that asked; of a job of a sweep, as if it had been given by itself."""
+    command = shlex.split(str(read_object(root / "environment.json").get("command", "")))
     job = read_object(root / JOB)
     if job:
-        return ["tlcl", "train", *map(str, job["overrides"])]
-    return shlex.split(str(read_object(root / "environment.json").get("command", "")))
+        return ["tlcl", "train", *preset_flags(command), *map(str, job["overrides"])]
+    return command
 
 
 def overrides(asked: Sequence[str]) -> list[str]:
@@ -37,20 +39,23 @@ def key_of(word: str) -> str:
     return word.lstrip("+~").partition("=")[0]
 
 
-def compare_command(root: Path, group: str, compare: str, otherwise: str) -> str:
+def compare_command(root: Path, group: str, compare: str, otherwise: str, anew: Sequence[str] = ()) -> str:
     """The command that compares methods on the data, network and settings of a run.
+
+    What only one method can be asked for is left out: where its frozen outputs are kept, which changes no result,
+    and the epoch that a method of adaptation chooses.
 
     Args:
         group: of the method, `method` or `adaptation`.
         compare: which comparison.
         otherwise: the experiment to name where the records do not say how the run was asked for.
+        anew: what the other methods need, in the place of what was asked for.
     """
     asked = asked_by(root)
     given = overrides(asked)
     if not given or any(COMPARED.match(word.lstrip("+")) for word in given):
         return f"tlcl train +experiment={otherwise}"
-    kept = [
-        word for word in given
-        if (key := key_of(word)) not in (group, *OWN) and not key.startswith((f"{group}.", "hydra"))
-    ]  # fmt: skip
-    return shlex.join([*program(asked), *preset_flags(asked), *kept, f"~{group}", f"compare={compare}"])
+    taken = {group, "hydra", *(key_of(word).partition(".")[0] for word in anew if not word.startswith("compare"))}
+    own = {*OWN, *ONE_METHOD[group]}
+    kept = [word for word in given if (key := key_of(word)) not in own and re.split(r"[./]", key)[0] not in taken]
+    return shlex.join([*program(asked), *preset_flags(asked), *kept, f"~{group}", f"compare={compare}", *anew])

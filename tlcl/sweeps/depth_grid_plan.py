@@ -123,9 +123,8 @@ def depth_grid(
     """
 
     plan = planned_runs(root, targets, sizes, seeds)
-    for target in targets:
-        if target not in EMBEDDED:  # before the runs of the other targets
-            Finetune.check([run.config for run in plan if run.settings["name"] == target.name])
+    for target in targets:  # before the first run
+        Finetune.check([run.config for run in plan if run.settings["name"] == target.name])
 
     def page(root: Path, stopped: Sequence[str]) -> Path:
         measure_distances(root, targets)

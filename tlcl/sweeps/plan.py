@@ -15,12 +15,12 @@ from typing import Any
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from tlcl.config.compose import hydra_sentence
-from tlcl.config.kinds import kind_of
 from tlcl.config.parse import parse_config
+from tlcl.config.unread import check_unread
 from tlcl.errors import TrainingError, UserError
 from tlcl.extensions import run_extensions
 from tlcl.quoting import as_text, quoted, typed
@@ -29,6 +29,7 @@ from tlcl.reports.sweep import meaning, sentences, standing, write_sweep_report
 from tlcl.reports.tables.sweep import chosen, rows_of
 from tlcl.security.untrusted import check_command
 from tlcl.sweeps.engine import MISTAKE
+from tlcl.sweeps.search import check_launcher, check_search, without_hydra
 from tlcl.system.files import atomic_write_text
 from tlcl.system.folders import make_folders, remove_empty
 from tlcl.system.paths import expanded
@@ -83,11 +84,12 @@ def check(config: DictConfig, plan: dict[str, Any]) -> None:
     """That not every job has a mistake in its config: one that the whole sweep has is said once, before any runs.
 
     Raises:
-        UserError: the first job's mistake, when no job is without one; a job that is there twice; a search without
-            a validation figure.
+        UserError: the first job's mistake, when no job is without one; a job that is there twice; see
+            `check_launcher` and `check_search`.
     """
+    check_launcher(config)
     if plan["jobs"] is None:
-        _check_search(config)
+        check_search(config)
         return
     if again := twice(plan["jobs"]):
         raise UserError(f"the sweep has {' '.join(again[0])} twice; a run that is repeated tells nothing new")
@@ -95,7 +97,9 @@ def check(config: DictConfig, plan: dict[str, Any]) -> None:
     loader = GlobalHydra.instance().config_loader()
     for overrides in plan["jobs"]:
         try:
-            parse_config(_without_hydra(loader.load_sweep_config(config, overrides)))
+            job = without_hydra(loader.load_sweep_config(config, overrides))
+            check_unread(overrides, job)
+            parse_config(job)
             return
         except UserError as error:
             first = first or error
@@ -103,31 +107,6 @@ def check(config: DictConfig, plan: dict[str, Any]) -> None:
             first = first or hydra_sentence(error)
     if first is not None:
         raise first
-
-
-def _check_search(config: DictConfig) -> None:
-    try:
-        base = parse_config(_without_hydra(config))
-    except UserError as error:
-        searched = [*settings_of(config.hydra.overrides.task), *(config.hydra.sweeper.get("params") or {})]
-        if any(key in str(error) for key in searched):
-            return  # a key whose values the search proposes
-        raise
-    kind = kind_of(vars(base))
-    if kind.validation is None or not kind.validated(base):
-        raise UserError(
-            "a search chooses by a validation figure, which comparisons, few_label_splits, continual runs with "
-            "data.val_size=0, adaptation with source.val_size=0, and target_oracle, fine_tune and adabn do not "
-            "have; search a single other method with val_size above 0"
-        )
-
-
-def _without_hydra(config: DictConfig) -> DictConfig:
-    job = config.copy()
-    OmegaConf.set_readonly(job, False)
-    with open_dict(job):
-        job.pop("hydra")
-    return job
 
 
 def begin(config: DictConfig, command: Sequence[str]) -> Path:
@@ -231,6 +210,8 @@ def resumed_command(arguments: Sequence[str]) -> list[str]:
     named = [item for item in arguments if item.startswith("+resume=")]
     root = expanded(_value_of(named[0]), "+resume") if named else Path()
     plan = read_plan(root) if named else None
+    if named:
+        _check_beside(arguments, root, plan is not None)
     if plan is None:
         return list(arguments)
     beside = [item for item in arguments if item not in named]
@@ -248,6 +229,16 @@ def resumed_command(arguments: Sequence[str]) -> list[str]:
     own = [as_text(item) for item in run_extensions(plan.get("extend", []))]
     extend = [f"extend=[{','.join(own)}]"] if own else []
     return [*kept, *extend, *launcher, quoted("hydra.sweep.dir", str(root))]
+
+
+def _check_beside(arguments: Sequence[str], root: Path, whole_sweep: bool) -> None:
+    """That no flag is given with which a run or a sweep is not resumed."""
+    flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
+    if printed := sorted(flags & {"--cfg", "-c", "--info", "-i"}):
+        file = root / (SWEEP if whole_sweep else "config.yaml")
+        raise UserError(f"{printed[0]} prints what a command composes; what +resume takes up is in {file}")
+    if flags & {"-m", "--multirun"} and not whole_sweep:
+        raise UserError(f"-m is of sweeps, and {root} is one run; leave out -m")
 
 
 def _value_of(argument: str) -> str:

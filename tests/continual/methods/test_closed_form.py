@@ -1,5 +1,6 @@
 """NCM, SLDA and RanPAC against scikit-learn and numpy."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,8 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 
-from tests.continual.conftest import finish_task, tiny_stream
 from tlcl.config.registry import GROUPS
-from tlcl.continual.methods.base import Setting
+from tlcl.continual.methods.base import Setting, TaskData
 from tlcl.continual.methods.ranpac import RIDGES, held_out
 from tlcl.continual.methods.registry import build_method
 from tlcl.seeding import generator
@@ -51,15 +51,16 @@ def observe(method: Any, features: Tensor, labels: Tensor, size: int) -> None:
         method.observe_features(part, own)
 
 
-def end(method: Any) -> None:
-    stream = tiny_stream()
-    finish_task(method, Given(), stream, stream.tasks[0])
+def end(method: Any, features: Tensor, labels: Tensor) -> None:
+    """After all examples of a task; their features stand for the images as well."""
+    with torch.no_grad():
+        method.end_task(Given(), TaskData(features, labels, torch.arange(len(labels)), features))
 
 
 def fitted(name: str, features: Tensor, labels: Tensor, size: int = 7, **keys: Any) -> Any:
     method = closed_form(name, **keys)
     observe(method, features, labels, size)
-    end(method)
+    end(method, features, labels)
     return method
 
 
@@ -96,7 +97,7 @@ def test_order_does_not_matter(name: str) -> None:
     method = closed_form(name)
     for label in (2, 0, 3, 1):
         observe(method, features[labels == label], labels[labels == label], 5)
-        end(method)
+        end(method, features[labels == label], labels[labels == label])
     torch.testing.assert_close(predicted(method, inputs), expected)
     order = torch.randperm(len(labels), generator=generator(0, "order"))
     torch.testing.assert_close(predicted(fitted(name, features[order], labels[order]), inputs), expected)
@@ -185,7 +186,7 @@ def test_ranpac_is_ridge_regression_on_the_projected_features() -> None:
     for task, counts in enumerate([[20, 31, 0, 0], [0, 0, 33, 0], [0, 0, 1, 26]]):
         features, labels = data(counts, seed=task)
         observe(method, features, labels, 6)
-        end(method)
+        end(method, features, labels)
         x, y = projected(method, features), labels.numpy()
         held = held_out(features).numpy()
         assert 0 < held.sum() < len(held)
@@ -207,6 +208,26 @@ def test_ranpac_holds_out_a_fifth_whatever_the_order() -> None:
     by_class = fitted("ranpac", features[order], labels[order], size=64)
     assert torch.equal(shuffled.ridge, by_class.ridge)
     torch.testing.assert_close(predicted(by_class, features), predicted(shuffled, features))
+
+
+def test_ranpac_holds_out_the_same_images_whatever_the_last_bits_of_their_features() -> None:
+    """Of a pool, in which a task's images lie anywhere; kernels may be others in another batch."""
+    features, labels = data([30, 30, 0, 0])
+    images = torch.randint(256, (90, 3, 4, 4), dtype=torch.uint8, generator=generator(5, "images"))
+    indices = torch.randperm(90, generator=generator(6, "indices"))[:60].sort().values
+    held = torch.tensor([
+        int.from_bytes(hashlib.blake2b(images[index].numpy().tobytes(), digest_size=16).digest()[:8], "little") % 5
+        == 0 for index in indices.tolist()
+    ])  # fmt: skip
+    assert 0 < held.sum() < len(held)
+    for moved in (features, features.nextafter(torch.tensor(torch.inf))):
+        method = closed_form("ranpac", projection=20)
+        observe(method, moved, labels, 7)
+        method.end_task(Given(), TaskData(moved, labels, indices, images))
+        x, y = projected(method, moved), labels.numpy()
+        kept, out = ~held.numpy(), held.numpy()
+        errors = [((ridge_scores(x[kept], y[kept], a, x[out]) - np.eye(K)[y[out]]) ** 2).mean() for a in RIDGES]
+        assert float(method.ridge) == pytest.approx(RIDGES[int(np.argmin(errors))])
 
 
 @pytest.mark.parametrize("images", [1, 2, 4])

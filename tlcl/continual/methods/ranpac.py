@@ -1,7 +1,6 @@
 """Ridge regression on random projections of frozen features."""
 
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -11,17 +10,20 @@ from torch import Tensor, nn
 from tlcl.config.continual import MethodConfig
 from tlcl.config.registry import register
 from tlcl.continual.methods.base import Method, Network, Setting, TaskData
+from tlcl.data.equal_images import digests
 from tlcl.seeding import generator
 
 RIDGES = tuple(10.0**power for power in range(-8, 9))
 HELD_OUT = 5  # one in so many examples of a task
 
 
-def held_out(features: Tensor) -> Tensor:
-    """bool (B,), about one in `HELD_OUT` of features (B, D): by a hash of each, so that no order matters."""
-    digests = [blake2b(row.tobytes(), digest_size=8).digest() for row in features.float().cpu().numpy()]
-    held = [int.from_bytes(digest, "little") % HELD_OUT == 0 for digest in digests]
-    return torch.tensor(held, dtype=torch.bool, device=features.device)
+def held_out(images: Tensor) -> Tensor:
+    """bool (N,), about one in `HELD_OUT` of (N, ...): by a hash of each one's pixels, so that no order matters.
+
+    Not of its features, whose last bits may depend on the batch that an image was in.
+    """
+    held = [int.from_bytes(digest[:8], "little") % HELD_OUT == 0 for digest in digests(images)]
+    return torch.tensor(held, dtype=torch.bool)
 
 
 def ridge_solution(gram: Tensor, moments: Tensor, ridge: float) -> Tensor:
@@ -66,7 +68,7 @@ class RanPAC(Method):
         random = generator(setting.seed, "ranpac")
         self.register_buffer("weights", torch.randn(setting.feature_size, columns, generator=random).double())
         self.register_buffer("ridge", torch.zeros((), dtype=torch.float64))
-        self._held_out: list[tuple[Tensor, Tensor]] = []
+        self._observed: list[tuple[Tensor, Tensor]] = []
 
     def project(self, features: Tensor) -> Tensor:
         """(B, D) -> (B, M), double: so that it is the same in training and under mixed precision."""
@@ -77,15 +79,18 @@ class RanPAC(Method):
         self.moments.addmm_(projected.T, targets)
 
     def observe_features(self, features: Tensor, labels: Tensor) -> None:
-        projected = self.project(features)
-        targets = nn.functional.one_hot(labels, self.moments.shape[1]).double()
-        held = held_out(features)
-        self._held_out.append((projected[held], targets[held]))
-        self._accumulate(projected[~held], targets[~held])
+        self._observed.append((features, labels))  # which of them are held out is known with the images
 
     def end_task(self, net: Network, data: TaskData) -> None:
-        projected, targets = (torch.cat(parts) for parts in zip(*self._held_out, strict=True))
-        self._held_out = []
+        observed, self._observed = self._observed, []
+        held = held_out(data.images[data.indices]).to(self.gram.device)
+        apart = []
+        for (features, labels), out in zip(observed, held.split([len(own) for _, own in observed]), strict=True):
+            projected = self.project(features)
+            targets = nn.functional.one_hot(labels, self.moments.shape[1]).double()
+            apart.append((projected[out], targets[out]))
+            self._accumulate(projected[~out], targets[~out])
+        projected, targets = (torch.cat(parts) for parts in zip(*apart, strict=True))
         if len(projected) and bool(self.gram.any()):
             errors = []
             for ridge in RIDGES:

@@ -1,0 +1,94 @@
+"""Keys that are given on the command line and that nothing reads beside what else is chosen.
+
+Not a rule of a config: records of runs of before have some of them, and those must go on being read.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from omegaconf import DictConfig, OmegaConf
+
+from tlcl.config.rules import DRAWN
+from tlcl.errors import UserError
+from tlcl.system.text import shown
+
+SHORT = 40  # letters of a value that is said as it is
+FOR_FINETUNING = "is for fine-tuning alone"
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Keys, what nothing reads them beside, and why."""
+
+    keys: tuple[str, ...]
+    beside: Callable[[DictConfig], bool]
+    why: str
+
+
+def _asks_depth(composed: DictConfig) -> bool:
+    return composed.get("depth") is not None
+
+
+def _few_labels(composed: DictConfig) -> bool:
+    return OmegaConf.select(composed, "data.source") == "few_label_splits"
+
+
+def _draws_nothing(composed: DictConfig) -> bool:
+    return all(OmegaConf.select(composed, f"data.{key}", default=none) == none for key, none in DRAWN.items())
+
+
+UNREAD = (
+    Unread(
+        ("trainer.monitor",),
+        lambda composed: any(composed.get(group) is not None for group in ("continual", "source")),
+        FOR_FINETUNING,
+    ),
+    Unread(
+        ("trainer.monitor", "trainer.patience", "trainer.select", "trainer.log_every"),
+        _asks_depth,
+        "says how one run is trained and recorded; depth compares the last epochs of many",
+    ),
+    Unread(("keep",), _asks_depth, "says what is kept of a run; depth keeps no model"),
+    Unread(
+        ("logger",),
+        lambda composed: _asks_depth(composed) and OmegaConf.select(composed, "logger.name") != "none",
+        "is of runs; the answer of depth is its page and summary.json, which no logger is given",
+    ),
+    Unread(("adaptation.target_labels",), _few_labels, "is what each of the splits decides"),
+    Unread(
+        ("optim.momentum",),
+        lambda composed: OmegaConf.select(composed, "optim.name") not in ("sgd", None),
+        "is of optim.name=sgd",
+    ),
+    Unread(
+        ("model.lora_alpha",),
+        lambda composed: OmegaConf.select(composed, "model.lora") == 0,
+        "scales the matrices of model.lora, of which there are none; set model.lora=8",
+    ),
+    Unread(
+        ("adaptation.hidden",),
+        lambda composed: OmegaConf.select(composed, "adaptation.similarity") == "mmd",
+        "is the width of the discriminator of adaptation.similarity=dann",
+    ),
+    Unread(
+        ("data.cached_views",),
+        _draws_nothing,
+        "is how many of the views that data.crop_padding, data.crop_area and data.colour draw are kept, and they "
+        "draw none",
+    ),
+)
+
+
+def check_unread(arguments: Sequence[str], composed: DictConfig) -> None:
+    """That something reads each key that is given.
+
+    Raises:
+        UserError: nothing does.
+    """
+    for argument in arguments:
+        key, _, value = argument.lstrip("+").partition("=")
+        if argument.startswith(("-", "~")) or value in ("", "null"):
+            continue
+        for unread in UNREAD:
+            if key in unread.keys and unread.beside(composed):
+                raise UserError(f"{key}={value if len(value) < SHORT else shown(value)} {unread.why}; leave it out")

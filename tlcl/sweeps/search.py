@@ -1,0 +1,89 @@
+"""What a sweep's launcher and a search are given: mistakes that Hydra's plugins would answer with a traceback."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, RangeSweep
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from tlcl.config.kinds import kind_of
+from tlcl.config.parse import parse_config
+from tlcl.errors import UserError
+from tlcl.system.text import shown
+from tlcl.tracking.sweep_records import settings_of
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """A sweep's config, or a job's, as `parse_config` takes it."""
+    job = config.copy()
+    OmegaConf.set_readonly(job, False)
+    with open_dict(job):
+        job.pop("hydra")
+    return job
+
+
+def check_launcher(config: DictConfig) -> None:
+    """That as many jobs run at once as joblib understands: 1 or more, or -1 for as many as there are processors.
+
+    Raises:
+        UserError: they do not.
+    """
+    jobs = config.hydra.launcher.get("n_jobs", 1)
+    if jobs is not None and (not isinstance(jobs, int) or jobs == 0):
+        raise UserError(
+            f"hydra.launcher.n_jobs={shown(jobs)} is no number of jobs; give 1 or more, or -1 for as many as there "
+            "are processors"
+        )
+
+
+def check_search(config: DictConfig) -> None:
+    """That a search has trials, proposals to choose from, and a validation figure to maximise.
+
+    Raises:
+        UserError: it has not.
+    """
+    sweeper = config.hydra.sweeper
+    for key in ("n_trials", "n_jobs"):
+        if sweeper.get(key, 1) is None or sweeper.get(key, 1) < 1:
+            raise UserError(f"hydra.sweeper.{key}={shown(sweeper.get(key))} must be at least 1")
+    direction = sweeper.get("direction", "maximize")
+    if str(direction).rpartition(".")[2] != "maximize":
+        raise UserError(
+            f"hydra.sweeper.direction={shown(direction)}: a search maximises the validation figure of its runs; "
+            "leave it out"
+        )
+    _check_proposals(config.hydra.overrides.task, sweeper.get("params") or {})
+    try:
+        base = parse_config(without_hydra(config))
+    except UserError as error:
+        searched = [*settings_of(config.hydra.overrides.task), *(sweeper.get("params") or {})]
+        if any(key in str(error) for key in searched):
+            return  # a key whose values the search proposes
+        raise
+    kind = kind_of(vars(base))
+    if kind.validation is None or not kind.validated(base):
+        raise UserError(
+            "a search chooses by a validation figure, which comparisons, few_label_splits, continual runs with "
+            "data.val_size=0, adaptation with source.val_size=0, and target_oracle, fine_tune and adabn do not "
+            "have; search a single other method with val_size above 0"
+        )
+
+
+def _check_proposals(given: list[str], params: Mapping[str, Any]) -> None:
+    parser = OverridesParser.create()
+    for text in (*(f"{key}={value}" for key, value in params.items()), *given):
+        override = parser.parse_override(text)
+        value, key = override.value(), override.get_key_element()
+        if isinstance(value, IntervalSweep):
+            low, high = value.start, value.end
+        elif isinstance(value, RangeSweep):
+            low, high = value.start, value.stop
+            if value.step <= 0:
+                raise UserError(f"{shown(text)} goes by steps of {value.step}; give a step above 0")
+        else:
+            continue
+        if low is None or high is None or not low < high:
+            raise UserError(f"{shown(text)} has nothing between its ends; give the smaller one first")
+        if "log" in value.tags and low <= 0:
+            raise UserError(f"{shown(text)} has no logarithms: {key} would begin at {low}; begin above 0")
