@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 from benchmarks.common import Benchmark, archives, markdown, numbered_seeds, progress
 from benchmarks.own_photos import right_answers
-from benchmarks.own_photos_data import DOMAINS, SETS, Photos, write
-from tlcl.statistics.accuracy import compare_accuracies
+from benchmarks.own_photos_data import DOMAINS, SETS, Photos, cifar10, write
+from tlcl.statistics.paired import together
 from tlcl.system.figures import signed_interval
 
 CIFAR = "CIFAR-10, 10,000 images"
@@ -92,19 +92,31 @@ def measure_split(photos: Photos | None, seed: int, options: argparse.Namespace,
             options.records.write_text(json.dumps(known))
 
 
-def table(known: Mapping[str, Any], cases: Sequence[tuple[str, int]]) -> str:
+def table(known: Mapping[str, Any], cases: Sequence[tuple[Photos, int]]) -> str:
     """Mean accuracy in % over the splits; the others' points more than the first network, on the same images."""
+    found = {
+        (photos.name, network): [known[f"{photos.name}/{seed}/{network}"] for seed in range(splits)]
+        for photos, splits in cases for network in NETWORKS
+    }  # fmt: skip
+
+    def rights(name: str, network: str) -> list[list[bool]]:
+        return [run["right"] for run in found[name, network]]
+
+    pairs = together({
+        (photos.name, network): photos.difference(rights(photos.name, FIRST), rights(photos.name, network))
+        for photos, _ in cases for network in NETWORKS if network != FIRST
+    })  # fmt: skip
     rows = []
-    for name, splits in cases:
-        runs = {network: [known[f"{name}/{seed}/{network}"] for seed in range(splits)] for network in NETWORKS}
-        first = [one for run in runs[FIRST] for one in run["right"]]
+    for photos, splits in cases:
         cells = []
-        for network, found in runs.items():
-            accuracy = f"{100 * mean(run['accuracy'] for run in found):.1f}"
-            pair = compare_accuracies(first, [one for run in found for one in run["right"]])
-            told = signed_interval(pair.difference, pair.low, pair.high)
-            cells.append(accuracy if network == FIRST else f"{accuracy}; {told}")
-        rows.append([name, str(splits), *cells])
+        for network in NETWORKS:
+            accuracy = f"{100 * mean(run['accuracy'] for run in found[photos.name, network]):.1f}"
+            pair = pairs.get((photos.name, network))
+            if pair is not None:
+                told = signed_interval(pair.difference, pair.low, pair.high)
+                accuracy += f"; {told}, p = {pair.p:.2g}"
+            cells.append(accuracy)
+        rows.append([photos.name, str(splits), *cells])
     return markdown(["images", "splits", *NETWORKS], rows)
 
 
@@ -124,10 +136,10 @@ def section(options: argparse.Namespace) -> str:
     for seed in range(options.seeds):
         for photos in chosen:
             measure_split(photos, seed, options, known)
-    cases = [(photos.name, options.seeds) for photos in chosen]
+    cases = [(photos, options.seeds) for photos in chosen]
     if not options.only or CIFAR in options.only:
         measure_split(None, 0, options, known)
-        cases.append((CIFAR, 1))
+        cases.append((Photos(CIFAR, cifar10), 1))
     return f"{table(known, cases)}\n"
 
 

@@ -27,7 +27,8 @@ import torch
 from benchmarks.common import Benchmark, archives, markdown, numbered_seeds, progress
 from benchmarks.own_photos_data import SETS, Photos, write
 from tlcl.models.efficientnet_lite0 import PACKAGE
-from tlcl.statistics.accuracy import compare_accuracies
+from tlcl.statistics.paired import Difference, together
+from tlcl.system.figures import signed_interval
 
 SIZE = 128
 ARCHIVES = (
@@ -144,25 +145,21 @@ def table(known: Mapping[str, Any], seeds: Sequence[int], sets: Sequence[Photos]
 
 
 def paired(known: Mapping[str, Any], seeds: Sequence[int], sets: Sequence[Photos]) -> str:
-    """The final answer against each program, on the same test images of all splits."""
-    rows = []
+    """The final answer less each program, in the splits that both have, with p of all comparisons together."""
+    pairs: dict[tuple[str, str], Difference] = {}
     for photos in sets:
         for name in PEERS:
-            theirs: list[bool] = []
-            ours: list[bool] = []
-            for seed in seeds:
-                keys = [f"{photos.name}/{seed}/{which}" for which in (name, FINAL)]
-                if all(key in known for key in keys):
-                    theirs += known[keys[0]]["right"]
-                    ours += known[keys[1]]["right"]
-            if not ours:
-                continue
-            pair = compare_accuracies(theirs, ours)
-            rows.append([
-                photos.name, name, f"{pair.images:,}", f"{100 * pair.difference:+.1f}",
-                f"{100 * pair.low:+.1f} to {100 * pair.high:+.1f}",
-            ])  # fmt: skip
-    return markdown(["images", "final answer less", "test images", "points", "95 % interval"], rows, 2)
+            keys = [[f"{photos.name}/{seed}/{which}" for which in (name, FINAL)] for seed in seeds]
+            both = [[known[key]["right"] for key in two] for two in keys if all(key in known for key in two)]
+            if both:
+                pairs[photos.name, name] = photos.difference(*zip(*both, strict=True))
+    rows = [
+        [photos, name, str(pair.seeds), f"{pair.images:,}", signed_interval(pair.difference, pair.low, pair.high),
+         f"{pair.p:.2g}"]
+        for (photos, name), pair in together(pairs).items()
+    ]  # fmt: skip
+    header = ["images", "final answer less", "splits", "test images of each", "points (95 %)", "p, Holm"]
+    return markdown(header, rows, 2)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

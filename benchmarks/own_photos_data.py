@@ -3,13 +3,16 @@
 import shutil
 import tarfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from tlcl.statistics.paired import Difference, paired_difference, paired_trainings
+
+Rights = list[bool]
 Files = dict[str, list[tuple[str, bytes]]]  # class -> names and contents
 
 
@@ -18,10 +21,19 @@ class Photos(NamedTuple):
 
     Attributes:
         split: archives' folder, seed -> files to train on, files to test on.
+        overlap: test images over training images, where each seed draws both anew from the same ones; None: the
+            test images are the same with each.
     """
 
     name: str
     split: Callable[[Path, int], tuple[Files, Files]]
+    overlap: float | None = None
+
+    def difference(self, first: Sequence[Rights], second: Sequence[Rights]) -> Difference:
+        """Of two programs: of each split, in the same order, which test images are right."""
+        if self.overlap is None or len(first) == 1:
+            return paired_difference(first, second)
+        return paired_trainings(first, second, overlap=self.overlap)
 
 
 def read(path: Path, classes: set[str] | None = None) -> Files:
@@ -90,11 +102,11 @@ def tiny_imagenet(root: Path, seed: int) -> tuple[Files, Files]:
 
 
 DOMAINS = tuple(
-    Photos(f"PACS {domain.replace('_', ' ')}", partial(pacs, domain))
+    Photos(f"PACS {domain.replace('_', ' ')}", partial(pacs, domain), 0.4 / 0.6)
     for domain in ("photo", "art_painting", "cartoon", "sketch")
 )
 SETS = (
-    Photos("ants and bees", ants_and_bees),
+    Photos("ants and bees", ants_and_bees, 153 / 244),
     DOMAINS[0],
     Photos("CIFAR-10, 1,000 images", cifar10),
     Photos("Tiny-ImageNet, 20 classes", tiny_imagenet),

@@ -62,9 +62,7 @@ def composed(tmp_path: Path, *overrides: str) -> Any:
 
 
 def one_method(tmp_path: Path, method: str, *overrides: str) -> Any:
-    config = composed(tmp_path, f"adaptation={method}", *overrides)
-    config.compare = None
-    return config
+    return composed(tmp_path, f"adaptation={method}", "~compare", *overrides)
 
 
 def splits_config(root: Path, **keys: Any) -> FewLabelSplitsConfig:

@@ -96,15 +96,18 @@ def paired_difference(first: ArrayLike, second: ArrayLike, level: float = LEVEL)
     return Difference(images, seeds, *means, gain.difference, gain.low, gain.high, gain.p, discordant, level)
 
 
-def paired_trainings(first: Sequence[ArrayLike], second: Sequence[ArrayLike], level: float = LEVEL) -> Difference:
+def paired_trainings(
+    first: Sequence[ArrayLike], second: Sequence[ArrayLike], level: float = LEVEL, overlap: float = 0.0
+) -> Difference:
     """As `paired_difference` of several trainings, each pair asked about test images of its own: `mean_difference`.
 
     Args:
         first, second: of each training bool (N,), which images each classifies rightly; N may differ between pairs.
+        overlap: as of `mean_difference`.
     """
     each = [paired_difference(one, two) for one, two in zip(first, second, strict=True)]
     ours, theirs = [one.first for one in each], [one.second for one in each]
-    gain = mean_difference(ours, theirs, level)
+    gain = mean_difference(ours, theirs, level, overlap)
     # Trainings that gain much the same say little of a gain that a few images make.
     won = np.concatenate([np.asarray(two, dtype=float) for two in second])
     won -= np.concatenate([np.asarray(one, dtype=float) for one in first])
@@ -212,13 +215,18 @@ class MeanDifference:
     p: float
 
 
-def mean_difference(first: ArrayLike, second: ArrayLike, level: float = LEVEL) -> MeanDifference:
+def mean_difference(
+    first: ArrayLike, second: ArrayLike, level: float = LEVEL, overlap: float = 0.0
+) -> MeanDifference:
     """Student's paired t (1908, "The probable error of a mean"): the second's mean less the first's.
 
     What is drawn are the repetitions; how many test images each has does not enter.
 
     Args:
         first, second: float (N,), a figure of each in N repetitions.
+        overlap: test images over training images, where each repetition draws both anew from the same images, so
+            that no two are independent: the variance of the mean is then (1/N + overlap) times that of one (Nadeau
+            & Bengio 2003, "Inference for the generalization error", section 3).
 
     Raises:
         ValueError: not as many of one as of the other, or none.
@@ -227,7 +235,7 @@ def mean_difference(first: ArrayLike, second: ArrayLike, level: float = LEVEL) -
     if gained.ndim != 1 or not gained.size or np.shape(first) != np.shape(second):
         raise ValueError(f"pairs must be of as many figures, not {np.shape(first)} and {np.shape(second)}")
     mean = float(gained.mean())
-    error = float(gained.std(ddof=1)) / math.sqrt(len(gained)) if len(gained) > 1 else 0.0
+    error = float(gained.std(ddof=1)) * math.sqrt(1 / len(gained) + overlap) if len(gained) > 1 else 0.0
     if error < ROUNDING:
         return MeanDifference(len(gained), mean, -math.inf, math.inf, 1.0)
     reach = float(t.ppf((1 + level) / 2, len(gained) - 1)) * error
