@@ -56,6 +56,13 @@ BESIDE = {
     "small_cnn_fine_tune": f"{SMALL} adaptation=fine_tune adaptation.target_labels=5",
 }
 WEIGHTS = {"mmd": (1, 10, 100), "coral": (0.1, 1, 10), "dann": (0.1, 1)}
+DSN = {  # beside DANN, whose discriminator it has: all of it, and with one thing less or otherwise
+    "dann": "adaptation=dann",
+    "dsn": "adaptation=dsn",
+    "dsn, similarity alone": "adaptation=dsn adaptation.reconstruction=0 adaptation.difference=0",
+    "dsn, from the first step": "adaptation=dsn adaptation.similarity_from=0",
+    "dsn, similarity of weight 1": "adaptation=dsn adaptation.weight=1",
+}
 CERTIFIED, ADAPTED = "er", "dann"  # whose first run is measured anew
 COMPARED = {"forgetting": "+experiment=continual_compare", "adaptation": "+experiment=adapt_compare"}
 
@@ -106,8 +113,8 @@ def retrain(out: Path) -> Figure:
     return Figure("digits_retrain", commands, SEEDS, parts=(table,), measured=measured_in(run), **again)
 
 
-def _mean(runs: dict[object, Path]) -> Value:
-    accuracies = [json.loads((run / "summary.json").read_text())["test_acc"] for run in runs.values()]
+def _mean(runs: dict[object, Path], key: str = "test_acc") -> Value:
+    accuracies = [json.loads((run / "summary.json").read_text())[key] for run in runs.values()]
     mean, spread = mean_std(accuracies)
     return Value(float(np.mean(accuracies)) if mean is None else mean, spread=spread)
 
@@ -209,9 +216,28 @@ def ccsa(out: Path) -> Figure:
     return Figure("digits_ccsa", commands, (10,), parts=(table,), measured=measured_in(runs[0]))
 
 
+def dsn(out: Path) -> Figure:
+    """Domain separation networks beside DANN, and what of them makes the difference."""
+    commands, runs = [], dict[str, dict[object, Path]]()
+    for number, (name, typed) in enumerate(DSN.items()):
+        whole = f"+experiment=adapt_digits {typed} seed={','.join(map(str, SEEDS))} logger=none"
+        runs[name] = {FinishedRun(run).config.seed: run for run in sweep(out / str(number), whole)}
+        commands.append(f"tlcl train -m {whole}")
+    first = next(iter(DSN))
+    pairs = together(paired_runs(runs[first], {name: own for name, own in runs.items() if name != first}))
+    rows: list[tuple[Cell, ...]] = []
+    for name, own in runs.items():
+        pair = pairs.get(name)
+        told = ("", "") if pair is None else (difference_words(pair), f"{pair.p:.2g}")
+        rows.append((name, _mean(own), *told, _mean(own, "source_test_acc")))
+    table = Table(("method", "target", f"less {first} (95 %)", "p, Holm", "source"), tuple(rows))
+    run = runs[first][SEEDS[0]]
+    return Figure("digits_dsn", tuple(commands), SEEDS, parts=(table,), measured=measured_in(run))
+
+
 PARTS: dict[str, Callable[[Path], Figure]] = {
     "layerwise": layerwise, "retrain": retrain, "depth": depth, "forgetting": forgetting, "ccsa": ccsa,
-    "adaptation": adaptation, "without_labels": without_labels,
+    "adaptation": adaptation, "without_labels": without_labels, "dsn": dsn,
 }  # fmt: skip
 
 

@@ -185,7 +185,7 @@ def refuse_changed(run_dir: Path, now: Record) -> None:
     different = changes(before, now) if before else ""
     if different:
         raise UserError(
-            f"{run_dir} began on other data: {different}; put that back, or start anew in another run_dir"
+            f"{run_dir} began on other data: {different}; undo that, or start anew in another run_dir"
         )
 
 
@@ -246,6 +246,6 @@ def _compare(root: Path, known: Record, now: Record) -> None:
     different = changes(known, now)
     if different:
         raise UserError(
-            f"the other runs in {root} began on other data: {different}; put that back, or start all anew in "
+            f"the other runs in {root} began on other data: {different}; undo that, or start all anew in "
             "another directory"
         )

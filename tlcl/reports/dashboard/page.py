@@ -38,7 +38,7 @@ from tlcl.reports.dashboard.views import (
     View,
 )
 from tlcl.reports.page import render_page
-from tlcl.reports.plots.style import without_formulas
+from tlcl.reports.plots.style import write_png
 from tlcl.system.figures import count, duration, percent, points, three_digits
 from tlcl.tracking.accuracy_matrix import task_names
 from tlcl.tracking.finished_run import FinishedRun, read_run
@@ -83,7 +83,7 @@ def labels_of(runs: Sequence[FinishedRun], root: Path) -> dict[Path, str]:
 
 def _png(figure: Figure) -> str:
     content = BytesIO()
-    without_formulas(figure).savefig(content, format="png", dpi=115)
+    write_png(figure, content, 115)
     return base64.b64encode(content.getvalue()).decode()
 
 

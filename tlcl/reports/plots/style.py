@@ -6,13 +6,14 @@ be seen on white and on a dark page, for which black and yellow are left out.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, PercentFormatter
 
+from tlcl.reports.plots.fonts import all_letters
 from tlcl.system.files import atomic_open
 
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -69,6 +70,12 @@ def without_formulas(figure: Figure) -> Figure:
     return figure
 
 
+def write_png(figure: Figure, file: IO[bytes], dpi: int) -> None:
+    """Write a figure whose texts have any letters, `$` among them."""
+    with all_letters(without_formulas(figure)):
+        figure.savefig(file, format="png", dpi=dpi)
+
+
 def remove_figures(run_dir: Path, names: Iterable[str]) -> None:
     """Take away what was drawn before and would say nothing now."""
     for name in names:
@@ -81,5 +88,5 @@ def save_figures(run_dir: Path, figures: Mapping[str, Figure]) -> list[Path]:
     for name, figure in figures.items():
         paths.append(run_dir / "plots" / f"{name}.png")
         with atomic_open(paths[-1]) as file:
-            without_formulas(figure).savefig(file, format="png", dpi=110)
+            write_png(figure, file, 110)
     return paths
