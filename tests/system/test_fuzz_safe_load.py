@@ -76,3 +76,10 @@ def test_objects_beside_tensors_are_refused_by_name(file: Path, tmp_path: Path) 
         for read in (load_tensors, read_state, read_checkpoint):
             assert "could run code" in str(refusal(lambda read=read: read(file), ValueError))  # type: ignore[misc]
     assert not mark.exists()
+
+
+def test_text_is_called_no_file_of_tensors(tmp_path: Path) -> None:
+    """Not one with Python objects in it, nor in the words of the library that tried."""
+    for name, words in (("a.pth", "no file that torch.save writes"), ("a.safetensors", "no whole .safetensors")):
+        (tmp_path / name).write_text("a page that says 404\n" * 20)
+        assert words in str(refusal(lambda name=name: read_state(tmp_path / name)))  # type: ignore[misc]

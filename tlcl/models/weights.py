@@ -55,7 +55,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         state = load_tensors(path)
-    except (SafetensorError, NotTensors, OSError) as error:
+    except SafetensorError:
+        raise UserError(
+            f"model.weights={path} is not loaded: it is no whole .safetensors file; give a file of tensors alone"
+        ) from None
+    except (NotTensors, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"model.weights={path} is not loaded: {reason}; give a file of tensors alone") from None
     for wrapper in ("state_dict", "model"):

@@ -12,6 +12,12 @@ class NotTensors(ValueError):
     """The file is damaged or holds more than tensors and plain values; the message says which in a few words."""
 
 
+def _is_pickle(path: Path) -> bool:
+    """Whether a file begins as a pickle of protocol 2 does, which torch wrote before there were archives."""
+    with path.open("rb") as file:
+        return file.read(1) == pickle.PROTO
+
+
 def load_tensors(path: Path) -> Any:
     """What `torch.save` wrote, on the CPU.
 
@@ -30,6 +36,8 @@ def load_tensors(path: Path) -> Any:
                 damaged = archive.testzip()
             if damaged is not None:
                 raise NotTensors(f"{damaged} fails its checksum")
+        elif not _is_pickle(path):
+            raise NotTensors("it is no file that torch.save writes")
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, NotTensors):
         raise

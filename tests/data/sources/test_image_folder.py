@@ -407,6 +407,7 @@ def test_no_classes_and_no_path(tmp_path: Path, load: Load) -> None:
     with pytest.raises(UserError, match=r"text\.tar cannot be read as a tar file") as caught:
         load(tmp_path / "text.tar")
     assert "\n" not in str(caught.value)
+    assert "it is none, and no folder of images; give a folder" in str(caught.value)
 
 
 def test_linked_folders_are_followed(images: Path, load: Load, tmp_path: Path) -> None:

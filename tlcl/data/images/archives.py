@@ -17,6 +17,7 @@ NO_IMAGE = "no image by its name"
 # Pillow would take the small preview in some of them for the photo.
 RAW = {".cr2", ".cr3", ".nef", ".nrw", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw", ".3fr", ".x3f"}
 LARGEST = 1 << 30  # bytes; as many pixels as Pillow decodes take less, and a packed file may claim any size
+UNKNOWN = "file could not be opened successfully"  # what tarfile says of a file that is no archive
 
 
 def by_name(name: str) -> BadImage | None:
@@ -79,6 +80,8 @@ def archive_files(path: Path, names: Collection[str] | None) -> Iterator[tuple[s
         raise
     except Exception as error:  # zlib.error, LZMAError and others besides TarError, BadZipFile and OSError
         reason = str(error).partition("\n")[0].rstrip(":")
+        if reason == UNKNOWN:
+            reason = "it is none, and no folder of images; give a folder, or a tar or zip file of one"
         raise UserError(f"{path} cannot be read as a {kind}: {reason}") from None
 
 

@@ -64,9 +64,16 @@ class FewLabelSplit:
         return torch.tensor([image.numpy().tobytes() in known for image in self.test.images])
 
 
+def _written_by_numpy(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(6) == np.lib.format.MAGIC_PREFIX or zipfile.is_zipfile(path)
+
+
 def _open(path: Path) -> Any:
     try:
-        file = np.load(path, allow_pickle=False)
+        file = np.load(path, allow_pickle=False) if _written_by_numpy(path) else None
+        if file is None:  # of which numpy would say that it holds pickled data
+            raise ValueError("it is none, or not whole")
         if isinstance(file, np.ndarray):
             raise ValueError("it holds a single array")
         return file
