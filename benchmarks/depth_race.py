@@ -10,17 +10,14 @@ draw other labels and test images from the same sets.
 """
 
 import argparse
-import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
 
 from benchmarks.cases import RACE, add_case_options, go_on, measured, named, need_weights, read, write_whole
 from benchmarks.common import Benchmark
@@ -30,8 +27,7 @@ from tlcl.config.candidates import SURGICAL
 from tlcl.jobs.race import Race
 from tlcl.jobs.race_record import race_record
 from tlcl.models.weights import file_sha256
-from tlcl.statistics.accuracy import LEVEL, accuracy_interval
-from tlcl.statistics.behrens_fisher import reach
+from tlcl.statistics.accuracy import accuracy_interval
 from tlcl.statistics.paired import mean_difference
 from tlcl.statistics.racing import starters
 from tlcl.tracking.records import RunDirectory
@@ -45,7 +41,6 @@ AIMS = {
     "% of these in which it is worse on the test images": "5 at most",
     "seconds of trainings, % of the grid's": "25 at most",
 }
-LUCKY = 600  # labels, from which on the images do not hide how much trainings vary
 SETTLED = 10  # with the trainings on all labels of this seed the race's rules were settled
 CASES = tuple(
     Case(NETWORK, images, labels, seed)
@@ -206,47 +201,9 @@ def cases_table(rows: Sequence[dict[str, Any]]) -> Table:
     return Table(columns, lines)
 
 
-def luck_of(race: Mapping[str, Any]) -> Iterator[float]:
-    """Standard deviation of one training's gain beyond what its images explain, of each setting asked in all folds.
-
-    From the interval of the gain, which is that of both variances: of the images, which how many of them differ
-    tells, and of the folds' trainings, which is so found.
-
-    Args:
-        race: the record of a race.
-    """
-    for row in race["settings"]:
-        if row["asked"] != race["images"]:
-            continue
-        of_images = (row["discordant"] - row["gain"] ** 2) / (row["asked"] - 1)
-        far = max(row["high"] - row["gain"], row["gain"] - row["low"])
-        yield math.sqrt(race["folds"] * _of_trainings(of_images, far, (race["folds"] - 1, row["asked"] - 1)))
-
-
-def _of_trainings(of_images: float, far: float, freedoms: tuple[int, int]) -> float:
-    """The variance by trainings with which an interval reaches as far; 0 where that by images does by itself."""
-    least, most = 1e-12, 1e-2
-
-    def more(variance: float) -> float:
-        return reach((variance, of_images), freedoms, LEVEL) - far
-
-    return float(brentq(more, least, most)) if more(least) < 0 else 0.0
-
-
-def luck_words(found: Sequence[float]) -> str:
-    """The middle one of `luck_of`, in a sentence."""
-    points = Value(median(found)).text()
-    return (
-        f"The gain of one training varies by {points} points beyond what its images explain: the middle one of "
-        f"{len(found)} settings that all folds asked, of {LUCKY:,} labels or more."
-    )
-
-
 def figure(rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> Figure:
     """What is measured so far, for the register."""
     known = read(options.kept)
-    large = [row["case"].name for row in rows if row["case"].labels >= LUCKY]
-    luck = [one for name in large for one in luck_of(known[f"{RACE}{name}"]["record"])]
     digests = {name: file_sha256(path) for name, path in files_of(options).items()}
     weights = {name: one for name, one in digests.items() if name.startswith("weights/")}
     used = {path for row in rows for path in SETS[row["case"].images].archives}
@@ -254,11 +211,7 @@ def figure(rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> Figur
         "depth_race", ("python -m benchmarks.depth_race --data data --weights FILE",),
         tuple(sorted({row["case"].seed for row in rows})), {name: digests[name] for name in sorted(used)}, weights,
         measured=measured([known[row["case"].name] for row in rows]),
-        parts=(
-            f"{len(rows)} of {len(CASES)} cases.", summary(rows), always_words(rows), cases_table(rows),
-            *([luck_words(luck)] if luck else []),
-        ),
-        values={"luck": Value(median(luck))} if luck else {},
+        parts=(f"{len(rows)} of {len(CASES)} cases.", summary(rows), always_words(rows), cases_table(rows)),
         certify={"module": "benchmarks.depth_race", "cases": KEPT, "of": "", "exact": True},
     )  # fmt: skip
 

@@ -93,7 +93,10 @@ def measure_split(photos: Photos | None, seed: int, options: argparse.Namespace,
 
 
 def table(known: Mapping[str, Any], cases: Sequence[tuple[Photos, int]]) -> str:
-    """Mean accuracy in % over the splits; the others' points more than the first network, on the same images."""
+    """Mean accuracy in % over the splits; the others' points more than the first network, on the same images.
+
+    Each interval is of one cell alone; p is adjusted for all of them by Holm's procedure.
+    """
     found = {
         (photos.name, network): [known[f"{photos.name}/{seed}/{network}"] for seed in range(splits)]
         for photos, splits in cases for network in NETWORKS
@@ -114,7 +117,7 @@ def table(known: Mapping[str, Any], cases: Sequence[tuple[Photos, int]]) -> str:
             pair = pairs.get((photos.name, network))
             if pair is not None:
                 told = signed_interval(pair.difference, pair.low, pair.high)
-                accuracy += f"; {told}, p = {pair.p:.2g}"
+                accuracy += f"; {told}, p {pair.p:.2g}"
             cells.append(accuracy)
         rows.append([photos.name, str(splits), *cells])
     return markdown(["images", "splits", *NETWORKS], rows)
@@ -125,7 +128,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", type=Path, default=Path("resnet18.safetensors"), help="ResNet-18, up to layer3 at least"
     )
-    parser.add_argument("--seeds", type=int, default=3, help="how many splits of the photos")
+    parser.add_argument("--seeds", type=int, default=5, help="how many splits of the photos")
     parser.add_argument("--only", nargs="+", help="names of the sets (default: all)")
     parser.add_argument("--records", type=Path, default=Path("networks.json"), help="what is known so far")
 

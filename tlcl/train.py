@@ -49,14 +49,13 @@ NO_TRIAL = "No trials are completed yet"  # how Optuna's ValueError begins
 def start(composed: DictConfig) -> dict[str, Any]:
     """Open the run directory that the config names, or the one to resume, and run there."""
     OmegaConf.set_struct(composed, False)
-    timed = "${now:" in str(OmegaConf.to_container(composed)["run_dir"])  # type: ignore[index]
+    plain: Any = OmegaConf.to_container(composed)
+    timed = "${now:" in str(plain.get("run_dir"))
     resume = composed.pop("resume", None)
     log.info("starting")  # torch takes seconds to load
     if resume is None:  # a mistake is said before torch is imported
-        given = HydraConfig.get().overrides.task
-        check_milestones(given, composed)
-        if sweep_directory() is None:  # what one job of a sweep does not read another may
-            check_unread(given, composed)
+        check_milestones(HydraConfig.get().overrides.task, composed)
+        check_unread(HydraConfig.get().overrides.task, composed)
         config = parse_config(composed)
         check_launched(config.trainer)
     from tlcl.jobs.registry import run
@@ -64,9 +63,7 @@ def start(composed: DictConfig) -> dict[str, Any]:
     from tlcl.tracking.records import RunDirectory
 
     if resume is None:
-        if timed:
-            config = replace(config, run_dir=_untaken(config.run_dir))
-        directory = RunDirectory(Path(config.run_dir), resume=False)
+        config, directory = _begun(config, timed)
     else:
         path = expanded(str(resume), "+resume")
         anew = _beside_resume(composed)
@@ -83,10 +80,24 @@ def start(composed: DictConfig) -> dict[str, Any]:
         return run(config, directory)
 
 
-def _untaken(path: str) -> str:
-    """A directory that is named by the second in which a run begins, or that with a number, for a run beside it."""
-    numbered = (f"{path}_{number}" for number in range(2, 100))
-    return next((name for name in (path, *numbered) if not Path(name).exists()), path)
+def _begun(config: Config, timed: bool) -> tuple[Config, Any]:
+    """The config with its run directory, and that `RunDirectory`.
+
+    Args:
+        timed: whether it is named by the second in which a run begins; a run beside it then has a number.
+    """
+    from tlcl.tracking.records import RunDirectory
+
+    numbered = [config.run_dir, *(f"{config.run_dir}_{number}" for number in range(2, 100))]
+    for path in map(Path, numbered if timed else ()):
+        if path.exists():
+            continue
+        try:
+            return replace(config, run_dir=str(path)), RunDirectory(path, resume=False)
+        except UserError:
+            if not path.exists():  # it cannot be made; else another run has just taken it
+                raise
+    return config, RunDirectory(Path(config.run_dir), resume=False)
 
 
 def _beside_resume(composed: DictConfig) -> dict[str, Any]:

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tlcl.adaptation.evaluate import a_distance, responses, sample
+from tlcl.adaptation.evaluate import Responses, a_distance, reading_order, responses, sample
 from tlcl.data.datamodule import EVAL_BATCH
+from tlcl.data.image_tensors import ImageTensors
 from tlcl.models.build import build_model
 from tlcl.models.inference import predict
 from tlcl.models.small_cnn import SmallCNNConfig
@@ -34,11 +35,15 @@ def test_no_order_of_files_has_a_part_in_them(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(net.inputs, "forward", lambda batch: plain(batch) * (1 + 0.3 * (len(batch) < EVAL_BATCH)))
     source, target = images(EVAL_BATCH + 44), images(60)
     other = torch.randperm(len(source), generator=generator(0, "order"))
-    first = responses(net, source, "features", CPU, "32-true")
-    again = responses(net, source[other], "features", CPU, "32-true")
+
+    def seen(given: Tensor) -> Responses:
+        data = ImageTensors(given, torch.zeros(len(given), dtype=torch.int64), ("a", "b", "c"))
+        return responses(net, given, "features", CPU, "32-true", order=reading_order(data))
+
+    first, again = seen(source), seen(source[other])
     assert torch.equal(again.vectors, first.vectors[other])
     assert torch.equal(again.probabilities, first.probabilities[other])
-    beside = responses(net, target, "features", CPU, "32-true")
+    beside = seen(target)
     assert a_distance([again, beside], [sample(source[other]), sample(target)]) == a_distance(
         [first, beside], [sample(source), sample(target)]
     )

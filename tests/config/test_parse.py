@@ -420,7 +420,8 @@ def test_a_key_that_nothing_reads_is_refused(given: list[str], sentence: str) ->
 @pytest.mark.parametrize(
     "given",
     [
-        ["optim.name=sgd", "optim.momentum=0.5"],
+        ["optim.name=sgd", "optim.momentum=0.5"], ["+experiment=how_deep", "data.train=x", "trainer.log_every=1"],
+        ["+experiment=adapt_compare", "optim.momentum=0.8", "compare.methods=[source_only,'dann optim.name=sgd']"],
         ["+experiment=adapt_digits", "adaptation=dsn", "adaptation.hidden=9"],
         ["data.crop_padding=2", "data.cached_views=4"], ["data.cached_views=null"],
         ["+experiment=how_deep", "data.train=x", "logger=none"],

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import composed
 from tlcl.config.parse import parse_config
-from tlcl.jobs.job import resized_words
+from tlcl.jobs.remarks import resized_words
 
 FOLDER = ["data=image_folder", "data.train=/images"]
 

@@ -12,6 +12,7 @@ import pytest
 from scipy.stats import permutation_test, rankdata, ttest_rel
 
 from benchmarks import cases, depth_claim, depth_race, digits, layers, pacs, register, transcript
+from benchmarks import luck as benchmark_luck
 from benchmarks.chain import METHODS, NETWORKS, TARS, figures, steps
 from benchmarks.common import with_files
 from benchmarks.figure import Figure, Value
@@ -21,7 +22,6 @@ from tlcl.config.candidates import SURGICAL
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
 from tlcl.jobs import race_record
-from tlcl.jobs.race_record import reach_over_folds
 from tlcl.statistics.accuracy import accuracy_interval
 from tlcl.statistics.luck import LUCK
 from tlcl.statistics.paired import holm, paired_difference
@@ -117,24 +117,29 @@ def test_regret_by_hand() -> None:
     assert depth_race.regret(found, "1") == (0, pytest.approx((0 + (1 / 2 - 1)) / 2))
 
 
-def test_the_luck_of_a_training_is_found_again() -> None:
-    """Six folds of 200 images, whose trainings differ by 2 points beyond their images: from the interval alone."""
-    random, sizes, found = np.random.default_rng(0), [200] * 6, []
-    for _ in range(60):
-        won = 0.1 + random.normal(0, 0.02, 6)
-        gains = np.concatenate([random.choice([1.0, 0.0], p=[p, 1 - p], size=200) for p in won])
-        far, gain = reach_over_folds(gains, sizes), float(gains.mean())
-        row = {"asked": 1200, "gain": gain, "low": gain - far, "high": gain + far, "discordant": gain}
-        variance = float(np.var([part.mean() for part in np.split(gains, 6)], ddof=1))
-        own = max(0.0, variance - 6 * float(np.var(gains, ddof=1)) / 1200)
-        (luck,) = depth_race.luck_of({"images": 1200, "folds": 6, "settings": [row, {**row, "asked": 200}]})
-        assert luck == pytest.approx(own**0.5, abs=1e-4)
-        found.append(luck**2)
-    assert np.mean(found) ** 0.5 == pytest.approx(0.02, rel=0.25)
+def test_the_luck_of_trainings_is_found_in_what_is_kept() -> None:
+    """Of models whose gains have a luck of their own, 2 points, none otherwise; whatever the images do."""
+    random, images = np.random.default_rng(0), 400
+    for luck in (0.02, 0.0):
+        found = {}
+        for labels in range(600, 640):
+            of_image = random.random(images) * 0.1
+            for seed in range(3):
+                head = random.random(images) < 0.7
+                more = of_image + random.normal(0, luck)
+                right = head | (random.random(images) < np.clip(more / 0.3, 0, 1))
+                found[f"{labels}, {seed}"] = {
+                    "network": "n", "images": "i", "labels": labels, "seed": seed, "tested": images,
+                    "settings": {"head": {"right": cases.answers(head)}, "1": {"right": cases.answers(right)}},
+                    "measured": {"date": "today", "commit": "c", "processor": "p"},
+                }  # fmt: skip
+        (row,) = benchmark_luck.figure(found).table().rows
+        assert isinstance(row[-1], Value)
+        assert row[-1].value == pytest.approx(luck, abs=0.006)
 
 
 def test_own_photos_count_the_luck_that_the_races_have() -> None:
-    assert register.read("depth_race").values["luck"].text() == f"{100 * LUCK:.1f}"
+    assert register.read("training_luck").values["luck"].text() == f"{100 * LUCK:.1f}"
 
 
 @pytest.mark.parametrize("images", [1, 8, 13])

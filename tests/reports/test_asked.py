@@ -8,6 +8,7 @@ import pytest
 
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
+from tlcl.errors import UserError
 from tlcl.reports.asked import compare_command
 from tlcl.sweeps.compare import children
 
@@ -60,6 +61,22 @@ def test_of_an_adaptation(tmp_path: Path) -> None:
     assert config.compare is not None
 
 
+@pytest.mark.parametrize("select", ["last", "best adaptation.validator=source_entropy"])
+def test_of_an_adaptation_without_an_experiment(tmp_path: Path, select: str) -> None:
+    asked = f"tlcl train data@source=rendered_digits adaptation=mcc thaw=all trainer.select={select} logger=none"
+    command = compare_command(recorded(tmp_path, asked), "adaptation", "adaptation", "adapt_compare")
+    assert len(children(parse_config(composed_config(shlex.split(command)[2:])), tmp_path)) == 3
+
+
+def test_outputs_that_a_closed_form_keeps_are_not_asked_of_others(tmp_path: Path) -> None:
+    asked = "tlcl train +experiment=continual_digits method=ncm data.crop_padding=2 thaw=all data.cache_prefix=ram"
+    given = recorded(tmp_path, asked)
+    with pytest.raises(UserError, match=r"cannot hold what data\.crop_padding=2 draws anew"):
+        children(parse_config(composed_config(shlex.split(continual(given))[2:])), tmp_path)
+    command = compare_command(given, "method", "default", "continual_compare", ["~data.cache_prefix"])
+    assert len(children(parse_config(composed_config(shlex.split(command)[2:])), tmp_path)) == 3
+
+
 def test_of_a_job_of_a_sweep(tmp_path: Path) -> None:
     given = ["+experiment=continual_digits", "method=lwf", "thaw.depth=1", "hydra.sweep.dir=runs/sweep"]
     (tmp_path / "job.json").write_text(json.dumps({"number": 0, "overrides": given}))
@@ -78,7 +95,8 @@ def test_a_job_of_a_sweep_with_presets_of_ones_own(tmp_path: Path) -> None:
     [
         ("adaptation=mmd adaptation.validator=source_entropy trainer.select=best", []),
         ("adaptation=adabn thaw=head_only", ["thaw=all"]),
-        ("adaptation=adabn thaw.depth=0 data.cache_prefix=ram", ["thaw=all"]),
+        ("adaptation=adabn thaw=head_only data.crop_padding=1 data.cache_prefix=ram",
+         ["thaw=all", "~data.cache_prefix"]),
         ("adaptation=dann", ["compare.methods=[source_only,dann,mcc]"]),
     ],
 )  # fmt: skip
@@ -88,6 +106,7 @@ def test_what_one_method_was_given_stops_no_comparison(tmp_path: Path, asked: st
     config = parse_config(composed_config(shlex.split(command)[2:]))
     assert config.compare is not None
     assert (config.trainer.select, config.data.batch_size) == ("last", 16)
+    assert config.data.cache_prefix == "auto"
     for run in children(config, tmp_path):
         assert run.config.adaptation is not None
     assert len(config.schedule.trainable(0)) > 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tlcl.statistics.accuracy import compare_accuracies
-from tlcl.statistics.luck import LUCK, images_despite_luck, with_luck
+from tlcl.statistics.luck import LUCK, images_despite_luck, luck_variance, with_luck
 
 
 def halves(random: np.random.Generator, images: int, gain: float, luck: float) -> tuple[np.ndarray, np.ndarray]:
@@ -64,3 +64,17 @@ def test_of_some_hundred_images_it_counts_little(first: int, second: int) -> Non
     assert pair.p <= lucky.p <= pair.p + 0.02
     assert with_luck(pair, 2, luck=0).low == pytest.approx(pair.low)
     assert with_luck(pair, 2, luck=0).p == pytest.approx(pair.p)
+
+
+def test_the_variance_of_trainings_beyond_their_images() -> None:
+    """A table by hand; and without bias, whether trainings have luck of their own or not."""
+    gains = np.array([[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    # Means 1/3 and 1: their variance is 2/9, of which three images make 2/3. What is left: 1/3 over 2.
+    assert luck_variance(gains) == pytest.approx((2 / 3 - 1 / 6) / 3)
+    random = np.random.default_rng(0)
+    for luck in (0.0, 0.03):
+        found = []
+        for _ in range(2000):
+            of_image, of_training = random.normal(0, 0.3, 50), random.normal(0, luck, (3, 1))
+            found.append(luck_variance(of_image + of_training + random.normal(0, 0.2, (3, 50))))
+        assert np.mean(found) == pytest.approx(luck**2, abs=4 * np.std(found) / len(found) ** 0.5)

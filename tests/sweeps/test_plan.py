@@ -230,6 +230,8 @@ def test_a_search_needs_a_validation_figure(program: Program, capsys: pytest.Cap
         (["optim.lr=tag(log,interval(0,0.1))"], "has no logarithms: optim.lr would begin at 0"),
         (["thaw.depth=range(5,0,-1)"], "goes by steps of -1"),
         (["hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0 is no number of jobs"),
+        (["optim.name=adamw", "optim.momentum=interval(0,0.9)"], "is of optim.name=sgd; leave it out"),
+        (["+hydra.sweeper.params.seed='interval(0'"], "cannot be understood"),
     ],
 )
 def test_what_a_search_cannot_be_given(
@@ -256,13 +258,25 @@ def test_a_sweep_of_what_one_job_reads_goes_on(
     several = ["-m", *FAST, "thaw.depth=1", "optim.momentum=0.5"]
     assert program(*several, "optim.name=adamw", "seed=0,1") == 2
     assert "optim.momentum=0.5 is of optim.name=sgd; leave it out" in capsys.readouterr().err
-    assert program(*several, "optim.name=sgd,adamw") == 0
+    assert program(*several, "optim.name=sgd,adamw", "hydra.sweep.dir=one") == 0
     assert fake.ran == ["0", "1"]
+    several[-1:] = ["data.crop_padding=0,2", "data.cached_views=4", "optim.momentum=0.5"]
+    assert program(*several, "optim.name=sgd,adamw", "hydra.sweep.dir=two") == 0  # no job reads both
 
 
-def test_a_run_is_resumed_by_itself(tmp_path: Path) -> None:
+def test_a_search_over_what_decides_goes_on(program: Program, fake: FakeJobs) -> None:
+    given = ["optim.name=sgd,adamw", "optim.momentum=interval(0,0.9)", "thaw.depth=shuffle(range(1,3))"]
+    assert program(*SEARCH, *given) == 0
+    assert len(fake.ran) == 4
+
+
+def test_a_run_is_resumed_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "sweep.json").write_text(json.dumps({"command": ["-m", "a=1,2"], "extend": []}))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert resumed_command(["+resume=typo", "-m"]) == ["+resume=typo", "-m"]  # which is said elsewhere
     for words, sentence in (
         (["+resume=run", "-m"], "-m is of sweeps, and run is one run"),
         (["+resume=run", "--cfg", "job"], "what [+]resume takes up is in run/config.yaml"),

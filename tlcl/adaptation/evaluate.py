@@ -11,6 +11,8 @@ from torch import Tensor
 from tlcl.adaptation.distance import proxy_a_distance
 from tlcl.data.content_order import content_order
 from tlcl.data.datamodule import EVAL_BATCH
+from tlcl.data.equal_images import digests_of
+from tlcl.data.image_tensors import ImageTensors
 from tlcl.models.blocks import Blocks
 from tlcl.models.inference import in_batches
 from tlcl.system.files import atomic_open
@@ -30,6 +32,16 @@ class Responses(NamedTuple):
         return float((self.probabilities.argmax(1) == labels).double().mean())
 
 
+def reading_order(data: ImageTensors) -> Tensor:
+    """int64 (N,): indices of the images in an order of their pixels alone, whatever their names and order.
+
+    On a CPU the last bits of an answer may depend on how many images its batch has: in this order the last batch,
+    which may be small, has the same images however the files are called.
+    """
+    known = torch.frombuffer(bytearray(b"".join(digests_of(data))), dtype=torch.uint8)
+    return content_order(known.reshape(len(data), -1), 0, "responses")
+
+
 def responses(
     net: Blocks,
     images: Tensor,
@@ -37,23 +49,24 @@ def responses(
     device: torch.device,
     precision: str,
     progress: str | None = None,
+    order: Tensor | None = None,
 ) -> Responses:
-    """Of images uint8 (N, C, H, W), in eval mode; float32 on the CPU. `progress`: label of a progress bar.
+    """Of images uint8 (N, C, H, W), in eval mode; float32 on the CPU.
 
-    The network sees them in an order of their pixels, so that its answers have nothing of the order of the files:
-    on a CPU the last bits may depend on how many images a batch has.
+    Args:
+        progress: label of a progress bar.
+        order: int64 (N,), in which the network sees them, e.g. `reading_order`; as they lie without it.
     """
     net.to(device).eval()
-    order = content_order(images, 0, "responses")
+    rows = torch.arange(len(images)) if order is None else order
 
-    def both(rows: Tensor) -> Tensor:
-        batch = images[rows.cpu()].to(device)
-        outputs = net(batch, stop=place)
+    def both(part: Tensor) -> Tensor:
+        outputs = net(images[part.cpu()].to(device), stop=place)
         return torch.cat([net(outputs, start=place).float(), net.pooled(place, outputs).float()], 1)
 
     together = in_batches(
-        both, order, batch_size=EVAL_BATCH, device=device, precision=precision, progress=progress
-    )[order.argsort()]
+        both, rows, batch_size=EVAL_BATCH, device=device, precision=precision, progress=progress
+    )[rows.argsort()]
     classes = net.classifier.out_features
     return Responses(together[:, classes:], together[:, :classes].softmax(1))
 

@@ -3,7 +3,7 @@
 Not a rule of a config: records of runs of before have some of them, and those must go on being read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,11 +18,16 @@ FOR_FINETUNING = "is for fine-tuning alone"
 
 @dataclass(frozen=True)
 class Unread:
-    """Keys, what nothing reads them beside, and why."""
+    """Keys, what nothing reads them beside, and why.
+
+    Attributes:
+        decided: keys whose values decide it.
+    """
 
     keys: tuple[str, ...]
     beside: Callable[[DictConfig], bool]
     why: str
+    decided: tuple[str, ...] = ()
 
 
 def _asks_depth(composed: DictConfig) -> bool:
@@ -31,6 +36,13 @@ def _asks_depth(composed: DictConfig) -> bool:
 
 def _few_labels(composed: DictConfig) -> bool:
     return OmegaConf.select(composed, "data.source") == "few_label_splits"
+
+
+def _sgd(composed: DictConfig) -> bool:
+    """Whether a run has it, or one that is compared."""
+    compared = OmegaConf.select(composed, "compare.methods") or []
+    names = [OmegaConf.select(composed, "optim.name"), *(word for text in compared for word in str(text).split())]
+    return "sgd" in names or "optim.name=sgd" in names
 
 
 def _draws_nothing(composed: DictConfig) -> bool:
@@ -44,9 +56,9 @@ UNREAD = (
         FOR_FINETUNING,
     ),
     Unread(
-        ("trainer.monitor", "trainer.patience", "trainer.select", "trainer.log_every"),
+        ("trainer.monitor", "trainer.patience", "trainer.select"),
         _asks_depth,
-        "says how one run is trained and recorded; depth compares the last epochs of many",
+        "says how one run chooses its epoch; depth compares the last epochs of many",
     ),
     Unread(("keep",), _asks_depth, "says what is kept of a run; depth keeps no model"),
     Unread(
@@ -57,38 +69,55 @@ UNREAD = (
     Unread(("adaptation.target_labels",), _few_labels, "is what each of the splits decides"),
     Unread(
         ("optim.momentum",),
-        lambda composed: OmegaConf.select(composed, "optim.name") not in ("sgd", None),
+        lambda composed: not _sgd(composed),
         "is of optim.name=sgd",
+        ("optim.name",),
     ),
     Unread(
         ("model.lora_alpha",),
         lambda composed: OmegaConf.select(composed, "model.lora") == 0,
         "scales the matrices of model.lora, of which there are none; set model.lora=8",
+        ("model.lora",),
     ),
     Unread(
         ("adaptation.hidden",),
         lambda composed: OmegaConf.select(composed, "adaptation.similarity") == "mmd",
         "is the width of the discriminator of adaptation.similarity=dann",
+        ("adaptation.similarity",),
     ),
     Unread(
         ("data.cached_views",),
         _draws_nothing,
         "is how many of the views that data.crop_padding, data.crop_area and data.colour draw are kept, and they "
         "draw none",
+        tuple(f"data.{key}" for key in DRAWN),
     ),
 )
 
 
-def check_unread(arguments: Sequence[str], composed: DictConfig) -> None:
+def unread(arguments: Sequence[str], composed: DictConfig, searched: Collection[str] = ()) -> dict[str, str]:
+    """Argument -> sentence, of those whose keys nothing reads.
+
+    Args:
+        searched: keys whose values are not known yet; what they decide may be read.
+    """
+    found = {}
+    for argument in arguments:
+        key, _, value = argument.lstrip("+").partition("=")
+        if argument.startswith(("-", "~")) or value in ("", "null"):
+            continue
+        for one in UNREAD:
+            if key in one.keys and not set(one.decided) & set(searched) and one.beside(composed):
+                given = value if len(value) < SHORT else shown(value)
+                found.setdefault(argument, f"{key}={given} {one.why}; leave it out")
+    return found
+
+
+def check_unread(arguments: Sequence[str], composed: DictConfig, searched: Collection[str] = ()) -> None:
     """That something reads each key that is given.
 
     Raises:
         UserError: nothing does.
     """
-    for argument in arguments:
-        key, _, value = argument.lstrip("+").partition("=")
-        if argument.startswith(("-", "~")) or value in ("", "null"):
-            continue
-        for unread in UNREAD:
-            if key in unread.keys and unread.beside(composed):
-                raise UserError(f"{key}={value if len(value) < SHORT else shown(value)} {unread.why}; leave it out")
+    for sentence in unread(arguments, composed, searched).values():
+        raise UserError(sentence)

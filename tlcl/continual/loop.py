@@ -143,13 +143,13 @@ class TaskLoop:
         else:
             self._fit(task, checkpoint, history)
         self._ready()
-        if leads():
-            log.info("task %d of %d is trained; testing on all tasks", index + 1, len(self.stream.tasks))
         self.method.random.manual_seed(derive_seed(self.config.seed, "method/end", task=index))
         with torch.no_grad():
             self.method.end_task(self.network, data)
         # Every process has made the same of all the task's data, but on a GPU sums may differ in their last digits.
         take_from_first(self.method)
+        if leads():
+            log.info("task %d of %d is trained; testing on all tasks", index + 1, len(self.stream.tasks))
 
     def _fit(self, task: Task, checkpoint: Any, history: History) -> None:
         config, folder, watch = self.config, self.directory.checkpoints, Stopwatch()

@@ -41,7 +41,7 @@ def root_device(config: Config) -> torch.device:
     if device.type == "cpu" and chosen.devices > PROCESSES * processors:
         raise UserError(
             f"trainer.devices={chosen.devices} processes are too many for the {processors} processors here; set "
-            f"trainer.devices={processors} at most"
+            f"trainer.devices={processors}"
         )
     return device
 

@@ -6,7 +6,15 @@ from typing import Any
 
 from torch import Tensor
 
-from tlcl.adaptation.evaluate import Responses, a_distance, embedded, responses, sample, write_embedding
+from tlcl.adaptation.evaluate import (
+    Responses,
+    a_distance,
+    embedded,
+    reading_order,
+    responses,
+    sample,
+    write_embedding,
+)
 from tlcl.adaptation.frozen_start import serve_frozen
 from tlcl.adaptation.learner import aligned_place, domain_names, load_domains, prepare
 from tlcl.adaptation.module import AdaptationModule
@@ -42,6 +50,7 @@ class Adapt(Job):
         for which, domain in zip(("source", "target"), self.domains, strict=True):
             if untested := untested_words(domain.test, which):
                 log.info("%s", untested)
+        self.orders = [reading_order(domain.test) for domain in self.domains]
         self.classes, self.place = len(self.source.pool.classes), aligned_place(self.config)
 
     @property
@@ -59,7 +68,8 @@ class Adapt(Job):
         """To the test images of both domains."""
         precision = self.config.trainer.precision
         return [
-            responses(self.net, domain.test.images, self.place, self.device, precision) for domain in self.domains
+            responses(self.net, domain.test.images, self.place, self.device, precision, order=order)
+            for domain, order in zip(self.domains, self.orders, strict=True)
         ]
 
     def train(self) -> list[Any]:

@@ -18,11 +18,11 @@ from tlcl.config.schema import Config
 from tlcl.data.image_tensors import Source
 from tlcl.distributed.collectives import leads
 from tlcl.distributed.leader import together
-from tlcl.finetuning.thaw import learning_parameters
 from tlcl.finetuning.trainer import choose_device
 from tlcl.jobs.more_epochs import extend
 from tlcl.jobs.outcome import duplicates, export, parameter_counts, record_test
 from tlcl.jobs.pretrain import ready_weights
+from tlcl.jobs.remarks import idle_words, resized_words
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.reports.render import render
 from tlcl.tracking.calibration import Calibration
@@ -169,29 +169,6 @@ def run_job(kind: type[Job], config: Config, directory: RunDirectory) -> dict[st
         return _run(kind, config, directory)
     ready = partial(kind.ready, config, directory.checkpoints)
     return together(partial(_run, kind), config, directory, ready)
-
-
-def resized_words(config: Config) -> str:
-    """What is lost or invented between the stored images and the network; empty where they have one size."""
-    stored, seen = getattr(config.data, "size", None), config.model.input_size
-    if stored in (None, seen):
-        return ""
-    how, key = ("reduced", "model.input_size") if stored > seen else ("enlarged", "data.size")
-    return (
-        f"the images, stored at data.size={stored}, are {how} to model.input_size={seen} for the network; "
-        f"{key}={max(stored, seen)} keeps their detail"
-    )
-
-
-def idle_words(net: Blocks, thawed: frozenset[str], only: str) -> str:
-    """That the thawed blocks have no parameter that `only` names, so that the head alone trains; else empty."""
-    blocks = [name for name in net.names if name in thawed and name != "head"]
-    if not blocks or any(True for name in blocks for _ in learning_parameters(net, name, only)):
-        return ""
-    return (
-        f"warning: {', '.join(blocks)} have no parameters that thaw.only={only} names, so that the head alone "
-        "trains; thaw.only=all trains all of them"
-    )
 
 
 def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tlcl.reports.asked import compare_command
+from tlcl.reports.asked import CACHE, compare_command
 from tlcl.reports.finetune import ALTERNATIVES as FINETUNING_ALTERNATIVES
 from tlcl.reports.finetune import RECORDS as FINETUNING_RECORDS
 from tlcl.reports.next_steps import adaptation_step, recorded_path, resume_commands, use_commands
@@ -36,7 +36,7 @@ def _for_others(run: FinishedRun) -> list[str]:
     """What the compared methods need that this run did without: trained blocks, and no labels of the target."""
     needed = []
     if run.metrics and run.metrics[-1].get("trainable") == ["head"]:
-        needed.append("thaw=all")
+        needed += ["thaw=all", f"~{CACHE}"]  # what is drawn anew for trained blocks cannot be kept
     if not run.summary.get("target_labelled", True):
         needed.append(f"compare.methods=[{','.join(UNSUPERVISED)}]")
     return needed

@@ -10,8 +10,8 @@ from tlcl.tracking.records import read_object
 from tlcl.tracking.sweep_records import JOB
 
 OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w.@/]*=|~\w)")
-OWN = ("run_dir", "name", "seed", "data.cache_prefix")  # keys of one run alone
-ONE_METHOD = {"method": (), "adaptation": ("trainer.select",)}  # beside a method, of it alone
+OWN = ("run_dir", "name", "seed")  # keys of one run alone
+CACHE, SELECT = "data.cache_prefix", "trainer.select"
 COMPARED = re.compile(r"compare\b|experiment=\w+_compare\b|resume=")  # a comparison, or its run, asked
 
 
@@ -42,20 +42,21 @@ def key_of(word: str) -> str:
 def compare_command(root: Path, group: str, compare: str, otherwise: str, anew: Sequence[str] = ()) -> str:
     """The command that compares methods on the data, network and settings of a run.
 
-    What only one method can be asked for is left out: where its frozen outputs are kept, which changes no result,
-    and the epoch that a method of adaptation chooses.
+    Methods of adaptation are compared at the last epoch, whichever the run had chosen.
 
     Args:
         group: of the method, `method` or `adaptation`.
         compare: which comparison.
         otherwise: the experiment to name where the records do not say how the run was asked for.
-        anew: what the other methods need, in the place of what was asked for.
+        anew: what the other methods need, in the place of what was asked for; `~KEY`: of that nothing.
     """
     asked = asked_by(root)
     given = overrides(asked)
     if not given or any(COMPARED.match(word.lstrip("+")) for word in given):
         return f"tlcl train +experiment={otherwise}"
-    taken = {group, "hydra", *(key_of(word).partition(".")[0] for word in anew if not word.startswith("compare"))}
-    own = {*OWN, *ONE_METHOD[group]}
-    kept = [word for word in given if (key := key_of(word)) not in own and re.split(r"[./]", key)[0] not in taken]
-    return shlex.join([*program(asked), *preset_flags(asked), *kept, f"~{group}", f"compare={compare}", *anew])
+    words = [f"{SELECT}=last"] if group == "adaptation" and any(key_of(word) == SELECT for word in given) else []
+    words += [word for word in anew if not word.startswith("~")]
+    single = {*OWN, *map(key_of, [*words, *anew])}
+    whole = {group, "hydra", *(key for key in single if "." not in key)}
+    kept = [word for word in given if (key := key_of(word)) not in single and re.split("[./]", key)[0] not in whole]
+    return shlex.join([*program(asked), *preset_flags(asked), *kept, f"~{group}", f"compare={compare}", *words])

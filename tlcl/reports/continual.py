@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from tlcl.config.registry import GROUPS
 from tlcl.continual.metrics import cumulative_accuracy
-from tlcl.reports.asked import compare_command
+from tlcl.reports.asked import CACHE, compare_command
 from tlcl.reports.next_steps import continual_step, recorded_path, resume_commands, use_commands
 from tlcl.reports.page import (
     base_context,
@@ -59,6 +60,12 @@ FIGURES = {
 }
 
 
+def _for_others(run: FinishedRun) -> list[str]:
+    """What the compared methods are not given: where a closed form keeps outputs, which others draw anew."""
+    methods, name = GROUPS["method"], run.setting("method.name")
+    return [f"~{CACHE}"] if name in methods and methods[name].thing.closed_form else []
+
+
 def write_continual_report(run_dir: Path) -> Path:
     """Write `report.html` from what is there; says what is not."""
     run = FinishedRun(run_dir)
@@ -83,7 +90,7 @@ def write_continual_report(run_dir: Path) -> Path:
         for of in (CAPTIONS, ALTERNATIVES)
     ]
     path = recorded_path(run)
-    compare = compare_command(run_dir, "method", "default", "continual_compare")
+    compare = compare_command(run_dir, "method", "default", "continual_compare", _for_others(run))
     context: dict[str, Any] = {
         **base_context(run_dir, missing_records(run, RECORDS)),
         "plots": embedded_plots(run_dir, *words),

@@ -3,14 +3,35 @@
 import math
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import norm
 
 from tlcl.statistics.accuracy import LEVEL, PairedAccuracy
 from tlcl.statistics.power import POWER, images_to_tell
 
-# Standard deviation of a gain from one training to the next beyond what its test images explain: what six folds of
-# 600 to 2,000 labels have in the races of benchmarks.depth_race.
-LUCK = 0.006
+# Standard deviation of a gain from one training to the next beyond what its test images explain, with 600 labels or
+# more: `python -m benchmarks.luck`.
+LUCK = 0.007
+
+
+def luck_variance(gains: ArrayLike) -> float:
+    """Variance of a training's mean gain about what trainings gain on average; below 0 where it is small by chance.
+
+    Of gains with an effect of the training, one of the image, and what is left: the first one's variance by the
+    mean squares (Henderson 1953, "Estimation of variance and covariance components"), without bias, so that those
+    of several models have a mean.
+
+    Args:
+        gains: float (S, N), S >= 2 trainings on N >= 2 images.
+    """
+    known = np.asarray(gains, dtype=float)
+    trainings, images = known.shape
+    means = known.mean(1, keepdims=True)
+    left = known - means - known.mean(0, keepdims=True) + known.mean()
+    of_trainings = images * float(means.var(ddof=1))
+    of_rest = float(np.square(left).sum()) / ((trainings - 1) * (images - 1))
+    return (of_trainings - of_rest) / images
 
 
 def with_luck(pair: PairedAccuracy, trainings: int, luck: float = LUCK) -> PairedAccuracy:

@@ -8,7 +8,7 @@ run's own records.
 import json
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tlcl.config.compose import hydra_sentence
 from tlcl.config.parse import parse_config
-from tlcl.config.unread import check_unread
+from tlcl.config.unread import unread
 from tlcl.errors import TrainingError, UserError
 from tlcl.extensions import run_extensions
 from tlcl.quoting import as_text, quoted, typed
@@ -95,11 +95,14 @@ def check(config: DictConfig, plan: dict[str, Any]) -> None:
         raise UserError(f"the sweep has {' '.join(again[0])} twice; a run that is repeated tells nothing new")
     first: UserError | None = None
     loader = GlobalHydra.instance().config_loader()
+
+    def composed(overrides: list[str]) -> DictConfig:
+        return without_hydra(loader.load_sweep_config(config, overrides))
+
+    _check_read(plan["jobs"], composed)
     for overrides in plan["jobs"]:
         try:
-            job = without_hydra(loader.load_sweep_config(config, overrides))
-            check_unread(overrides, job)
-            parse_config(job)
+            parse_config(composed(overrides))
             return
         except UserError as error:
             first = first or error
@@ -107,6 +110,21 @@ def check(config: DictConfig, plan: dict[str, Any]) -> None:
             first = first or hydra_sentence(error)
     if first is not None:
         raise first
+
+
+def _check_read(jobs: Sequence[list[str]], composed: Callable[[list[str]], DictConfig]) -> None:
+    """That each key that is given is read by one job at least; a mistake in one is said by `check`."""
+    nowhere: dict[str, str] | None = None
+    for overrides in jobs:
+        try:
+            found = unread(overrides, composed(overrides))
+        except (HydraException, MissingConfigException, OmegaConfBaseException):
+            return
+        nowhere = {given: words for given, words in found.items() if nowhere is None or given in nowhere}
+        if not nowhere:
+            return
+    for sentence in (nowhere or {}).values():
+        raise UserError(sentence)
 
 
 def begin(config: DictConfig, command: Sequence[str]) -> Path:
@@ -120,9 +138,9 @@ def begin(config: DictConfig, command: Sequence[str]) -> Path:
         raise UserError("run_dir is of one run; give a sweep's directory by hydra.sweep.dir=FOLDER")
     try:
         plan = planned(config, command)
+        check(config, plan)
     except HydraException as error:
         raise hydra_sentence(error) from None
-    check(config, plan)
     stored, begun = read_plan(root), any(root.glob("**/config.yaml"))
     if stored is None and begun:
         raise UserError(f"hydra.sweep.dir={root} already holds runs, but no {SWEEP}; choose another directory")
@@ -237,7 +255,7 @@ def _check_beside(arguments: Sequence[str], root: Path, whole_sweep: bool) -> No
     if printed := sorted(flags & {"--cfg", "-c", "--info", "-i"}):
         file = root / (SWEEP if whole_sweep else "config.yaml")
         raise UserError(f"{printed[0]} prints what a command composes; what +resume takes up is in {file}")
-    if flags & {"-m", "--multirun"} and not whole_sweep:
+    if flags & {"-m", "--multirun"} and not whole_sweep and (root / "config.yaml").is_file():
         raise UserError(f"-m is of sweeps, and {root} is one run; leave out -m")
 
 

@@ -1,7 +1,6 @@
 """What a sweep's launcher and a search are given: mistakes that Hydra's plugins would answer with a traceback."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, RangeSweep
@@ -9,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tlcl.config.kinds import kind_of
 from tlcl.config.parse import parse_config
+from tlcl.config.unread import check_unread
 from tlcl.errors import UserError
 from tlcl.system.text import shown
 from tlcl.tracking.sweep_records import settings_of
@@ -53,12 +53,13 @@ def check_search(config: DictConfig) -> None:
             f"hydra.sweeper.direction={shown(direction)}: a search maximises the validation figure of its runs; "
             "leave it out"
         )
-    _check_proposals(config.hydra.overrides.task, sweeper.get("params") or {})
+    given, params = list(config.hydra.overrides.task), sweeper.get("params") or {}
+    searched = _searched([*(f"{key}={value}" for key, value in params.items()), *given])
+    check_unread(given, without_hydra(config), searched)
     try:
         base = parse_config(without_hydra(config))
     except UserError as error:
-        searched = [*settings_of(config.hydra.overrides.task), *(sweeper.get("params") or {})]
-        if any(key in str(error) for key in searched):
+        if any(key in str(error) for key in [*settings_of(given), *params]):
             return  # a key whose values the search proposes
         raise
     kind = kind_of(vars(base))
@@ -70,20 +71,25 @@ def check_search(config: DictConfig) -> None:
         )
 
 
-def _check_proposals(given: list[str], params: Mapping[str, Any]) -> None:
-    parser = OverridesParser.create()
-    for text in (*(f"{key}={value}" for key, value in params.items()), *given):
+def _searched(proposed: Iterable[str]) -> list[str]:
+    """The keys that have several values.
+
+    Raises:
+        UserError: one has none between its ends.
+    """
+    parser, keys = OverridesParser.create(), list[str]()
+    for text in proposed:
         override = parser.parse_override(text)
         value, key = override.value(), override.get_key_element()
-        if isinstance(value, IntervalSweep):
-            low, high = value.start, value.end
-        elif isinstance(value, RangeSweep):
-            low, high = value.start, value.stop
-            if value.step <= 0:
-                raise UserError(f"{shown(text)} goes by steps of {value.step}; give a step above 0")
-        else:
+        if override.is_sweep_override():
+            keys.append(key)
+        if not isinstance(value, IntervalSweep | RangeSweep) or value.shuffle:
             continue
-        if low is None or high is None or not low < high:
+        low, high = value.start, value.end if isinstance(value, IntervalSweep) else value.stop
+        if isinstance(value, RangeSweep) and value.step <= 0:
+            raise UserError(f"{shown(text)} goes by steps of {value.step}; give a step above 0")
+        if low is None or high is None or low > high:
             raise UserError(f"{shown(text)} has nothing between its ends; give the smaller one first")
         if "log" in value.tags and low <= 0:
             raise UserError(f"{shown(text)} has no logarithms: {key} would begin at {low}; begin above 0")
+    return keys

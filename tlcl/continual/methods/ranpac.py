@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tlcl.config.continual import MethodConfig
 from tlcl.config.registry import register
 from tlcl.continual.methods.base import Method, Network, Setting, TaskData
+from tlcl.data.datamodule import EVAL_BATCH
 from tlcl.data.equal_images import digests
 from tlcl.seeding import generator
 
@@ -83,7 +84,8 @@ class RanPAC(Method):
 
     def end_task(self, net: Network, data: TaskData) -> None:
         observed, self._observed = self._observed, []
-        held = held_out(data.images[data.indices]).to(self.gram.device)
+        parts = [held_out(data.images[part]) for part in data.indices.split(EVAL_BATCH)]  # they may lie on a disk
+        held = torch.cat(parts).to(self.gram.device)
         apart = []
         for (features, labels), out in zip(observed, held.split([len(own) for _, own in observed]), strict=True):
             projected = self.project(features)

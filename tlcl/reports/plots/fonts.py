@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
@@ -12,6 +13,7 @@ from matplotlib.text import Text
 
 log = logging.getLogger(__name__)
 USUAL = "DejaVu Sans"  # comes with matplotlib
+LAST_RESORT = "LastResort"  # in the name of a font's file that draws every letter as a box
 
 
 @cache
@@ -27,8 +29,9 @@ def letters_of(file: str) -> frozenset[int]:
 def fonts_for(missing: frozenset[str]) -> tuple[tuple[str, ...], str]:
     """Names of installed fonts that together have as many of these letters as there are, and those none has."""
     left, chosen = set(map(ord, missing)), []
-    while left:
-        best = max(fontManager.ttflist, key=lambda font: len(left & letters_of(font.fname)))
+    fonts = [font for font in fontManager.ttflist if LAST_RESORT not in Path(font.fname).name.replace(" ", "")]
+    while left and fonts:
+        best = max(fonts, key=lambda font: len(left & letters_of(font.fname)))
         found = left & letters_of(best.fname)
         if not found:
             break
