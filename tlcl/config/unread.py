@@ -101,7 +101,7 @@ def unread(arguments: Sequence[str], composed: DictConfig, searched: Collection[
     Args:
         searched: keys whose values are not known yet; what they decide may be read.
     """
-    found = {}
+    found: dict[str, str] = {}
     for argument in arguments:
         key, _, value = argument.lstrip("+").partition("=")
         if argument.startswith(("-", "~")) or value in ("", "null"):

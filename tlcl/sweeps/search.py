@@ -83,7 +83,7 @@ def _searched(proposed: Iterable[str]) -> list[str]:
         value, key = override.value(), override.get_key_element()
         if override.is_sweep_override():
             keys.append(key)
-        if not isinstance(value, IntervalSweep | RangeSweep) or value.shuffle:
+        if not isinstance(value, IntervalSweep | RangeSweep) or getattr(value, "shuffle", False):
             continue
         low, high = value.start, value.end if isinstance(value, IntervalSweep) else value.stop
         if isinstance(value, RangeSweep) and value.step <= 0:
