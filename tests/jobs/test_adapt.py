@@ -24,7 +24,7 @@ from tlcl.data.image_tensors import ImageTensors, Source
 from tlcl.data.sources.digits import DigitsConfig
 from tlcl.data.sources.image_folder import ImageFolderConfig
 from tlcl.data.sources.registry import load_source, load_target
-from tlcl.errors import UserError
+from tlcl.errors import TrainingError, UserError
 from tlcl.jobs.adapt import run
 from tlcl.jobs.finished import load_run
 from tlcl.jobs.more_epochs import longer
@@ -58,6 +58,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "SHOWN", 30)
         return go(config_of(path, "adaptation=dann"), run)
+
+
+def test_a_loss_that_is_not_finite_is_told_with_the_rates_of_its_batch(tmp_path: Path) -> None:
+    """Not with those at the end of the cosine, which are 0, where it is read."""
+    config = config_of(tmp_path, "adaptation=source_only", "trainer.epochs=1", "optim.lr=1e30", "optim.name=sgd")
+    told = r"batch [1-9]\d*; learning rates: stem \S*e\+29, .*head \S*e\+29; thawed"
+    with pytest.raises(TrainingError, match=told):
+        go(config, run)
 
 
 def test_the_dashboard_shows_what_is_recorded(finished: Path) -> None:

@@ -104,6 +104,7 @@ class FinetuningModule(L.LightningModule):
         self.bad_batch.fill_(-1)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self._rates[batch_idx] = self.learning_rates()
         # Dropout is the only thing left that draws from the global generator.
         if batch_idx == 0:
             seed_epoch(self.global_seed(), self.current_epoch)
@@ -146,7 +147,6 @@ class FinetuningModule(L.LightningModule):
         """Remember the first loss that is not finite; every `log_every` batches, stop because of it."""
         first_bad = (self.bad_batch < 0) & ~loss.detach().isfinite()
         self.bad_batch.copy_(torch.where(first_bad, batch_idx, self.bad_batch))
-        self._rates[batch_idx] = self.learning_rates()
         if (batch_idx + 1) % self.log_every == 0:
             self._stop_if_not_finite()
 
