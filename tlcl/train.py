@@ -170,9 +170,15 @@ def _whole_command(arguments: list[str]) -> list[str]:
     return sweep.resumed_command(arguments)
 
 
+def _sweep_first(arguments: list[str]) -> list[str]:
+    """With -m before everything else: between keys Hydra would not know those behind it."""
+    many = [word for word in arguments if word in ("-m", "--multirun")]
+    return [*many[:1], *(word for word in arguments if word not in many)]
+
+
 def _program() -> None:
     allow_named(sys.argv[1:])
-    sys.argv[1:] = _whole_command(sys.argv[1:])
+    sys.argv[1:] = _whole_command(_sweep_first(sys.argv[1:]))
     guard(sys.argv[1:])
     check_flags(sys.argv[1:])
     check_alone(sys.argv[1:])

@@ -52,7 +52,13 @@ def test_a_folder_of_presets_is_part_of_a_command() -> None:
 def test_what_goes_with_something_else_alone(words: list[str], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         check_alone(words)
-    check_alone([*words, "--cfg", "job", "-m"])
+    check_alone([*words, "--cfg", "job"] if "hydra.sweep.dir=x" not in words else [*words, "-m"])
+
+
+@pytest.mark.parametrize("words", [["-m", "seed=0,1", "--cfg", "job"], ["--info", "--multirun"]])
+def test_what_prints_a_config_prints_one(words: list[str]) -> None:
+    with pytest.raises(UserError, match="prints the config of one run; leave out -m"):
+        check_alone(words)
 
 
 def test_hydras_own_directory_is_not_read() -> None:

@@ -122,6 +122,15 @@ def test_sizes_that_the_pool_cannot_give(train_size: int | None, val_size: int, 
         train_val_split(mixed([20] * 3), train_size=train_size, val_size=val_size, seed=0)
 
 
+def test_too_few_images_are_told_without_keys_that_nobody_gave() -> None:
+    for counts, words in (([2, 1], "2 of them validate, leaving 1 to train on for 2 classes"),
+                          ([1, 1], "as many validate, leaving none to train on")):  # fmt: skip
+        with pytest.raises(UserError) as caught:
+            train_val_split(mixed(counts), train_size=None, val_size=None, seed=0)
+        told = f"{sum(counts)} images to learn from are too few: {words}; add images of each class"
+        assert str(caught.value) == told
+
+
 def test_derived_seeds_are_distinct_in_every_argument() -> None:
     seeds = {
         derive_seed(seed, stream, task=task, epoch=epoch, rank=rank)

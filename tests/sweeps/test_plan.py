@@ -246,6 +246,11 @@ def test_what_a_search_cannot_be_given(
     assert not list(tmp_path.iterdir())
 
 
+def test_the_flag_of_sweeps_may_stand_anywhere(program: Program, fake: FakeJobs) -> None:
+    assert program(*FAST, "thaw.depth=0,1", "-m", "seed=3", "hydra.sweep.dir=sweep") == 0
+    assert fake.ran == ["0", "1"]
+
+
 def test_a_grid_needs_a_number_of_jobs_at_once(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
     assert program(*GRID, "hydra/launcher=joblib", "hydra.launcher.n_jobs=0") == 2
     assert "give 1 or more, or -1 for as many as there are processors" in capsys.readouterr().err
@@ -258,6 +263,9 @@ def test_a_sweep_of_what_one_job_reads_goes_on(
     several = ["-m", *FAST, "thaw.depth=1", "optim.momentum=0.5"]
     assert program(*several, "optim.name=adamw", "seed=0,1") == 2
     assert "optim.momentum=0.5 is of optim.name=sgd; leave it out" in capsys.readouterr().err
+    swept = [*several[:-1], "optim.name=adamw", "optim.momentum=0.8,0.9"]
+    assert program(*swept, "hydra.sweep.dir=none") == 2
+    assert "is of optim.name=sgd; leave it out" in capsys.readouterr().err
     assert program(*several, "optim.name=sgd,adamw", "hydra.sweep.dir=one") == 0
     assert fake.ran == ["0", "1"]
     several[-1:] = ["data.crop_padding=0,2", "data.cached_views=4", "optim.momentum=0.5"]

@@ -45,6 +45,9 @@ def check_alone(arguments: Sequence[str]) -> None:
             raise UserError(f"{flag} is of --cfg, which prints the config; add --cfg job, or leave it out")
     if "hydra/launcher=slurm" in arguments and shutil.which("srun") is None:
         raise UserError("hydra/launcher=slurm needs Slurm's srun, which is not here; set hydra/launcher=joblib")
+    printed = sorted(flags & {"--cfg", "-c", "--info", "-i"})
+    if printed and flags & {"-m", "--multirun"}:
+        raise UserError(f"{printed[0]} prints the config of one run; leave out -m, and give one value of each key")
     for argument in arguments:
         if argument.startswith("hydra.run.dir="):
             raise UserError("hydra.run.dir is not read; a run's directory is run_dir=FOLDER")

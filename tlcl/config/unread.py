@@ -76,7 +76,7 @@ UNREAD = (
     Unread(
         ("model.lora_alpha",),
         lambda composed: OmegaConf.select(composed, "model.lora") == 0,
-        "scales the matrices of model.lora, of which there are none; set model.lora=8",
+        "scales the matrices of model.lora, of which there are none",
         ("model.lora",),
     ),
     Unread(

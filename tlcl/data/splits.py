@@ -97,6 +97,11 @@ def train_val_split(
     total, present = len(labels), len(labels.unique())
     if val is None:
         held_out = max(present, total // 10) if val_size is None else val_size
+        if held_out >= total and val_size is None:
+            raise UserError(
+                f"{total} images to learn from are too few: as many validate, leaving none to train on; add images "
+                "of each class"
+            )
         if held_out >= total:
             raise UserError(f"data.val_size={held_out} leaves nothing of the {total} images to train on")
         order = stratified_order(labels, seed, "split/val")
@@ -114,6 +119,11 @@ def train_val_split(
         raise UserError(
             f"data.train_size={wanted} is more than the {len(rest)} images that "
             f"data.val_size={held_out} leaves of {total}"
+        )
+    if train_size is None and wanted < present:
+        raise UserError(
+            f"{total} images to learn from are too few: {held_out} of them validate, leaving {wanted} to train on "
+            f"for {present} classes; add images of each class"
         )
     if wanted < present:
         raise UserError(f"data.train_size={wanted} is less than one image for each of the {present} classes")

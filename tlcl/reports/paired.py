@@ -210,7 +210,8 @@ def _list(names: Sequence[str]) -> str:
 def pair_sentence(first: str, second: str, pair: Difference) -> str:
     """What a comparison of two comes to, and where it cannot tell, how many test images would."""
     on = f"on the same {count(pair.images)} test images" + (f" with {pair.seeds} seeds" if pair.seeds > 1 else "")
-    figures = f"{percent(pair.first)} and {percent(pair.second)} are right, {difference_words(pair)} points"
+    less = f"the second less the first {difference_words(pair)} points"
+    figures = f"{percent(pair.first)} and {percent(pair.second)} are right, {less}"
     if pair.told_apart:
         better, worse = (second, first) if pair.difference > 0 else (first, second)
         return f"{better} is better than {worse} {on}: {figures} (p = {pair.p:.2g})."

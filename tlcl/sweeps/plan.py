@@ -34,7 +34,7 @@ from tlcl.system.files import atomic_write_text
 from tlcl.system.folders import make_folders, remove_empty
 from tlcl.system.paths import expanded
 from tlcl.system.text import twice
-from tlcl.tracking.data_record import share_data
+from tlcl.tracking.data_record import SHARED, SHARED_LOCK, share_data
 from tlcl.tracking.environment import environment
 from tlcl.tracking.finished_run import COMPLETE, FAILED, FAILURE
 from tlcl.tracking.records import read_object
@@ -120,7 +120,8 @@ def _check_read(jobs: Sequence[list[str]], composed: Callable[[list[str]], DictC
             found = unread(overrides, composed(overrides))
         except (HydraException, MissingConfigException, OmegaConfBaseException):
             return
-        nowhere = {given: words for given, words in found.items() if nowhere is None or given in nowhere}
+        by_key = {given.lstrip("+").partition("=")[0]: words for given, words in found.items()}
+        nowhere = {key: words for key, words in by_key.items() if nowhere is None or key in nowhere}
         if not nowhere:
             return
     for sentence in (nowhere or {}).values():
@@ -179,7 +180,7 @@ def _take_away(root: Path) -> bool:
             path.unlink()
             inner = [folder for folder in path.parents if root in folder.parents]
             remove_empty(inner[::-1])
-    for name in (SWEEP, "environment.json", "multirun.yaml", "optimization_results.yaml"):
+    for name in (SWEEP, SHARED, SHARED_LOCK, "environment.json", "multirun.yaml", "optimization_results.yaml"):
         (root / name).unlink(missing_ok=True)
     remove_empty(made)
     return True

@@ -24,6 +24,7 @@ from tlcl.system.text import plain
 from tlcl.tracking.records import read_object
 
 DATA, SHARED = "data.json", "data_sets.json"
+SHARED_LOCK = f".{SHARED}.lock"
 FILES = 20_000  # images up to which each is recorded by itself, so that a changed one can be named
 GLANCE, NEAR, ALIKE = 4, 12, 0.9  # fields a side, steps of brightness by which sizes differ, share of images
 LUMA = [0.299, 0.587, 0.114]  # of red, green and blue, as files of colours become grey ones
@@ -230,7 +231,7 @@ def share_record(run_dir: Path, key: str, now: Record) -> None:
     root = _shared_root(run_dir)
     if root is None:
         return
-    with one_at_a_time(root / f".{SHARED}.lock", lambda: None):
+    with one_at_a_time(root / SHARED_LOCK, lambda: None):
         known = read_object(root / SHARED)
         _compare(root, known.get(key, {}), now)
         if key not in known:

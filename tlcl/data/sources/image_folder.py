@@ -120,7 +120,11 @@ def _held_out(pool: Decoded, config: ImageFolderConfig) -> tuple[ImageTensors, I
     """To learn from, and to test on."""
     left, total = len(pool.data) - pool.held_out, len(pool.data)
     if not 0 < left < total:
-        raise UserError(f"data.test_fraction={config.test_fraction} of {total} images leaves a split empty")
+        nothing = "none to test on" if left else "none to learn from"
+        raise UserError(
+            f"data.test_fraction={config.test_fraction} of {total} images leaves {nothing}; add images, or give "
+            "others to test on: data.test=FOLDER"
+        )
     return pool.data.part(0, left), pool.data.part(left, total)
 
 
