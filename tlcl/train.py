@@ -24,7 +24,7 @@ from tlcl.config.compose import (
     check_useless,
     hydra_sentence,
 )
-from tlcl.config.flags import check_alone, check_flags
+from tlcl.config.flags import SWEEPING, check_alone, check_flags
 from tlcl.config.kinds import validation_figure
 from tlcl.config.parse import parse_config
 from tlcl.config.schema import Config, conf_dir
@@ -172,7 +172,7 @@ def _whole_command(arguments: list[str]) -> list[str]:
 
 def _sweep_first(arguments: list[str]) -> list[str]:
     """With -m before everything else: between keys Hydra would not know those behind it."""
-    many = [word for word in arguments if word in ("-m", "--multirun")]
+    many = [word for word in arguments if word in SWEEPING]
     return [*many[:1], *(word for word in arguments if word not in many)]
 
 

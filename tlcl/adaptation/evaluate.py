@@ -11,7 +11,7 @@ from torch import Tensor
 from tlcl.adaptation.distance import proxy_a_distance
 from tlcl.data.content_order import content_order
 from tlcl.data.datamodule import EVAL_BATCH
-from tlcl.data.equal_images import digests_of
+from tlcl.data.equal_images import digest_rows
 from tlcl.data.image_tensors import ImageTensors
 from tlcl.models.blocks import Blocks
 from tlcl.models.inference import in_batches
@@ -38,8 +38,7 @@ def reading_order(data: ImageTensors) -> Tensor:
     On a CPU the last bits of an answer may depend on how many images its batch has: in this order the last batch,
     which may be small, has the same images however the files are called.
     """
-    known = torch.frombuffer(bytearray(b"".join(digests_of(data))), dtype=torch.uint8)
-    return content_order(known.reshape(len(data), -1), 0, "responses")
+    return content_order(digest_rows(data), 0, "responses")
 
 
 def responses(

@@ -10,6 +10,13 @@ from tlcl.config.parse import known_keys
 from tlcl.errors import UserError
 from tlcl.system.text import shown
 
+PRINTING, SWEEPING = ("--cfg", "-c", "--info", "-i"), ("-m", "--multirun")
+
+
+def given_flags(arguments: Sequence[str]) -> set[str]:
+    """Those of the arguments that are flags, without their values."""
+    return {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
+
 
 def hydra_flags() -> list[str]:
     """All flags that Hydra knows, such as `--cfg` and `-c`."""
@@ -39,19 +46,19 @@ def check_alone(arguments: Sequence[str]) -> None:
         UserError: a flag of --cfg without it, the directory of a sweep without -m, Hydra's own of a run, or Slurm
             where there is none.
     """
-    flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
+    flags = given_flags(arguments)
     for flag in ("--package", "-p", "--resolve"):
-        if flag in flags and flags.isdisjoint(("--cfg", "-c", "--info", "-i")):
+        if flag in flags and flags.isdisjoint(PRINTING):
             raise UserError(f"{flag} is of --cfg, which prints the config; add --cfg job, or leave it out")
     if "hydra/launcher=slurm" in arguments and shutil.which("srun") is None:
         raise UserError("hydra/launcher=slurm needs Slurm's srun, which is not here; set hydra/launcher=joblib")
-    printed = sorted(flags & {"--cfg", "-c", "--info", "-i"})
-    if printed and flags & {"-m", "--multirun"}:
+    printed = sorted(flags.intersection(PRINTING))
+    if printed and flags.intersection(SWEEPING):
         raise UserError(f"{printed[0]} prints the config of one run; leave out -m, and give one value of each key")
     for argument in arguments:
         if argument.startswith("hydra.run.dir="):
             raise UserError("hydra.run.dir is not read; a run's directory is run_dir=FOLDER")
-    if flags.isdisjoint(("-m", "--multirun")):
+    if flags.isdisjoint(SWEEPING):
         for argument in arguments:
             if argument.startswith("hydra.sweep.dir="):
                 raise UserError("hydra.sweep.dir is the directory of a sweep; add -m, or set run_dir for one run")

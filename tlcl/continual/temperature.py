@@ -15,7 +15,7 @@ from tlcl.continual.methods.base import Method, Network, TaskData
 from tlcl.continual.stream import Stream
 from tlcl.data.content_order import content_order
 from tlcl.data.datamodule import EVAL_BATCH
-from tlcl.data.equal_images import digests_of
+from tlcl.data.equal_images import digest_rows
 from tlcl.statistics.calibration import FEWEST, fit_score_temperature, too_few
 from tlcl.statistics.conformal import true_class_scores
 from tlcl.tracking.calibration import Calibration
@@ -93,8 +93,7 @@ def held_out_features(
         seed: of the run, by which they are drawn, from what the images are: no order of files has a part in it.
     """
     labels, kept = stream.source.pool.labels, []
-    contents = torch.frombuffer(bytearray(b"".join(digests_of(stream.source.pool))), dtype=torch.uint8)
-    contents = contents.reshape(len(labels), -1)
+    contents = digest_rows(stream.source.pool)
     method.to(device).eval()
     enough = FEWEST / max(1, sum(len(task.split.train) for task in stream.tasks))
     for task in stream.tasks:

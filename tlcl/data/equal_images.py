@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from tlcl.data.image_tensors import ImageTensors
@@ -24,6 +25,13 @@ def digests_of(data: ImageTensors) -> list[bytes]:
         return digests(data.images)
     known = data.digests.numpy().tobytes()
     return [known[start : start + 16] for start in range(0, len(known), 16)]
+
+
+def digest_rows(data: ImageTensors) -> Tensor:
+    """The same as uint8 (N, 16)."""
+    if data.digests is not None:
+        return data.digests
+    return torch.frombuffer(bytearray(b"".join(digests(data.images))), dtype=torch.uint8).reshape(len(data), -1)
 
 
 def equal_groups(known: Sequence[bytes]) -> list[list[int]]:

@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from tlcl.config.compose import hydra_sentence
+from tlcl.config.flags import PRINTING, SWEEPING, given_flags
 from tlcl.config.parse import parse_config
 from tlcl.config.unread import unread
 from tlcl.errors import TrainingError, UserError
@@ -252,11 +253,11 @@ def resumed_command(arguments: Sequence[str]) -> list[str]:
 
 def _check_beside(arguments: Sequence[str], root: Path, whole_sweep: bool) -> None:
     """That no flag is given with which a run or a sweep is not resumed."""
-    flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
-    if printed := sorted(flags & {"--cfg", "-c", "--info", "-i"}):
+    flags = given_flags(arguments)
+    if printed := sorted(flags.intersection(PRINTING)):
         file = root / (SWEEP if whole_sweep else "config.yaml")
         raise UserError(f"{printed[0]} prints what a command composes; what +resume takes up is in {file}")
-    if flags & {"-m", "--multirun"} and not whole_sweep and (root / "config.yaml").is_file():
+    if flags.intersection(SWEEPING) and not whole_sweep and (root / "config.yaml").is_file():
         raise UserError(f"-m is of sweeps, and {root} is one run; leave out -m")
 
 

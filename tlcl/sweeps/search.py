@@ -55,9 +55,10 @@ def check_search(config: DictConfig) -> None:
         )
     given, params = list(config.hydra.overrides.task), sweeper.get("params") or {}
     searched = _searched([*(f"{key}={value}" for key, value in params.items()), *given])
-    check_unread(given, without_hydra(config), searched)
+    job = without_hydra(config)
+    check_unread(given, job, searched)
     try:
-        base = parse_config(without_hydra(config))
+        base = parse_config(job)
     except UserError as error:
         if any(key in str(error) for key in [*settings_of(given), *params]):
             return  # a key whose values the search proposes

@@ -12,10 +12,14 @@ class NotTensors(ValueError):
     """The file is damaged or holds more than tensors and plain values; the message says which in a few words."""
 
 
-def _is_pickle(path: Path) -> bool:
-    """Whether a file begins as a pickle of protocol 2 does, which torch wrote before there were archives."""
+def _begins_as_torchs(path: Path) -> bool:
+    """Whether a file begins as an archive, of which the end may be missing, or as a pickle, as before torch 1.6.
+
+    An empty one may be of torch's too, written while a disk was full.
+    """
     with path.open("rb") as file:
-        return file.read(1) == pickle.PROTO
+        first = file.read(2)
+    return first in (b"", b"PK") or first[:1] == pickle.PROTO
 
 
 def load_tensors(path: Path) -> Any:
@@ -36,7 +40,7 @@ def load_tensors(path: Path) -> Any:
                 damaged = archive.testzip()
             if damaged is not None:
                 raise NotTensors(f"{damaged} fails its checksum")
-        elif not _is_pickle(path):
+        elif not _begins_as_torchs(path):
             raise NotTensors("it is no file that torch.save writes")
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, NotTensors):
