@@ -129,6 +129,13 @@ def test_too_few_images_are_told_without_keys_that_nobody_gave() -> None:
             train_val_split(mixed(counts), train_size=None, val_size=None, seed=0)
         told = f"{sum(counts)} images to learn from are too few: {words}; add images of each class"
         assert str(caught.value) == told
+    with pytest.raises(UserError, match=r"^1 image to learn from is too few: "):
+        train_val_split(mixed([1]), train_size=None, val_size=None, seed=0)
+
+
+def test_a_validation_size_that_somebody_gave_is_named() -> None:
+    with pytest.raises(UserError, match=r"leaving 1 to train on .*; lower data\.val_size=3, or"):
+        train_val_split(mixed([2, 2]), train_size=None, val_size=3, seed=0)
 
 
 def test_derived_seeds_are_distinct_in_every_argument() -> None:

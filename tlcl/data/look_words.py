@@ -7,6 +7,7 @@ import torch
 
 from tlcl.data.image_tensors import ImageTensors
 from tlcl.errors import printable
+from tlcl.system.figures import counted
 
 if TYPE_CHECKING:
     from tlcl.data.look import ClassCount, EqualImages, Look
@@ -36,11 +37,6 @@ def untested_words(test: ImageTensors, which: str) -> str:
     return f"{_have(names)} no test image in the {which}: {_list(names)}." if names else ""
 
 
-def number(count: int, one: str, many: str = "") -> str:
-    """`1 image`, `2,000 images`."""
-    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
-
-
 def short(name: str) -> str:
     """On one line and at most `LONGEST` letters, of which the last are kept, where files differ."""
     text = printable(name)
@@ -49,7 +45,7 @@ def short(name: str) -> str:
 
 def _classes(look: "Look") -> str:
     classes, counts = look.classes, [one.total for one in look.classes]
-    start = f"{number(look.images, 'image')} of {number(len(classes), 'class', 'classes')}"
+    start = f"{counted(look.images, 'image')} of {counted(len(classes), 'class', 'classes')}"
     if len(set(counts)) == 1:
         return f"{start}, {counts[0]:,} of each: {_list(short(one.name) for one in classes)}."
     if len(classes) > LISTED:
@@ -100,7 +96,7 @@ def _always(look: "Look") -> str:
 def _counts(look: "Look") -> Iterator[str]:
     """Of files left out, uneven, small and untested classes."""
     if look.skipped:
-        yield f"{number(look.skipped, 'unreadable file')} {'was' if look.skipped == 1 else 'were'} left out."
+        yield f"{counted(look.skipped, 'unreadable file')} {'was' if look.skipped == 1 else 'were'} left out."
     ordered = sorted(look.classes, key=lambda one: one.train)
     least, ratio = ordered[0], look.imbalance
     if ratio is not None and ratio >= UNEVEN:
@@ -125,7 +121,7 @@ def _counts(look: "Look") -> Iterator[str]:
 
 
 def _have(classes: Sequence[object]) -> str:
-    return f"{number(len(classes), 'class', 'classes')} {'has' if len(classes) == 1 else 'have'}"
+    return f"{counted(len(classes), 'class', 'classes')} {'has' if len(classes) == 1 else 'have'}"
 
 
 def _train_count(one: "ClassCount") -> str:
@@ -139,10 +135,10 @@ def _equals(look: "Look") -> Iterator[str]:
         there = "is there more than once within its class"
         if within.groups > 1:
             there = "are there more than once within a class"
-        yield f"{number(within.groups, 'image')} {there}: {_named(within)}."
+        yield f"{counted(within.groups, 'image')} {there}: {_named(within)}."
     if between.groups:
         has = "has" if between.groups == 1 else "have"
-        yield f"{number(between.groups, 'group')} of equal images {has} different classes: {_named(between)}."
+        yield f"{counted(between.groups, 'group')} of equal images {has} different classes: {_named(between)}."
     if shared.images:
         are = "image is" if shared.images == 1 else "images are"
         yield (

@@ -11,6 +11,7 @@ from tlcl.config.schema import DataConfig
 from tlcl.data.image_tensors import Source
 from tlcl.errors import UserError
 from tlcl.seeding import generator
+from tlcl.system.figures import counted
 
 
 def stratified_order(labels: Tensor, seed: int, stream: str) -> Tensor:
@@ -73,6 +74,10 @@ def unlabelled_split(total: int, *, train_size: int | None, val_size: int | None
     return Split(train=order[held_out : held_out + wanted].sort().values, val=order[:held_out].sort().values)
 
 
+def _learnt(total: int) -> str:
+    return f"{counted(total, 'image')} to learn from {'is' if total == 1 else 'are'}"
+
+
 def train_val_split(
     labels: Tensor,
     *,
@@ -99,17 +104,16 @@ def train_val_split(
         held_out = max(present, total // 10) if val_size is None else val_size
         if held_out >= total and val_size is None:
             raise UserError(
-                f"{total} images to learn from are too few: as many validate, leaving none to train on; add images "
-                "of each class"
+                f"{_learnt(total)} too few: as many validate, leaving none to train on; add images of each class"
             )
         if held_out >= total:
-            raise UserError(f"data.val_size={held_out} leaves nothing of the {total} images to train on")
+            raise UserError(f"data.val_size={held_out} leaves nothing of the {counted(total, 'image')} to train on")
         order = stratified_order(labels, seed, "split/val")
         chosen_val, rest = order[:held_out].sort().values, order[held_out:].sort().values
     else:
         held_out = len(val) if val_size is None else val_size
         if held_out > len(val):
-            raise UserError(f"data.val_size={held_out} is more than the {len(val)} images of data.val")
+            raise UserError(f"data.val_size={held_out} is more than the {counted(len(val), 'image')} of data.val")
         chosen_val = val[stratified_order(labels[val], seed, "split/val")[:held_out]].sort().values
         apart = torch.ones(total, dtype=torch.bool)
         apart[val] = False
@@ -117,13 +121,14 @@ def train_val_split(
     wanted = len(rest) if train_size is None else train_size
     if wanted > len(rest):
         raise UserError(
-            f"data.train_size={wanted} is more than the {len(rest)} images that "
+            f"data.train_size={wanted} is more than the {counted(len(rest), 'image')} that "
             f"data.val_size={held_out} leaves of {total}"
         )
     if train_size is None and wanted < present:
+        lower = "" if val_size is None else f"lower data.val_size={val_size}, or "
         raise UserError(
-            f"{total} images to learn from are too few: {held_out} of them validate, leaving {wanted} to train on "
-            f"for {present} classes; add images of each class"
+            f"{_learnt(total)} too few: {held_out} of them validate, leaving {wanted} to train on for "
+            f"{counted(present, 'class', 'classes')}; {lower}add images of each class"
         )
     if wanted < present:
         raise UserError(f"data.train_size={wanted} is less than one image for each of the {present} classes")
@@ -132,7 +137,7 @@ def train_val_split(
     for label, name in enumerate(classes):
         if not trained[label]:
             raise UserError(
-                f"the class {name!r} has no training image: of the {total} images to learn from "
+                f"the class {name!r} has no training image: of the {counted(total, 'image')} to learn from "
                 f"{int((labels == label).sum())} are of it, and data.train_size={train_size or 'null'} and "
                 f"data.val_size={held_out} leave it none; raise data.train_size, lower data.val_size, or add "
                 "images of it"
