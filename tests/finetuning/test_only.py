@@ -9,7 +9,10 @@ from torch import nn
 
 from tests.finetuning.test_thaw import make
 from tlcl.errors import UserError
-from tlcl.finetuning.thaw import Thaw, chosen_parameters, set_trainable
+from tlcl.finetuning.thaw import Thaw, chosen_parameters, learning_blocks, set_trainable
+from tlcl.jobs.remarks import idle_words
+from tlcl.tracking.epochs import EpochRecords
+from tlcl.tracking.records import RunDirectory, read_lines
 
 
 def names(net: nn.Module, only: str) -> set[str]:
@@ -107,3 +110,23 @@ def test_blocks_in_which_nothing_trains_are_named(tmp_path: Path) -> None:
     trainer = L.Trainer(logger=False, accelerator="cpu", enable_progress_bar=False, enable_checkpointing=False)
     with pytest.raises(UserError, match=r"thaw\.only=norms leaves nothing to train in layer3"):
         Thaw(config.schedule).on_train_epoch_start(trainer, module)
+
+
+def test_a_block_without_what_is_chosen_is_not_recorded_as_trained(tmp_path: Path) -> None:
+    """small_cnn has no normalisation, so that of its thawed blocks the head alone learns; a warning says so."""
+    config, module, data = make(tmp_path, "model=small_cnn", "thaw.depth=2", "thaw.only=norms", "trainer.epochs=1")
+    directory = RunDirectory(tmp_path / "records", resume=False)
+    trainer = L.Trainer(
+        max_epochs=1, callbacks=[Thaw(config.schedule), EpochRecords(directory)], logger=False,
+        enable_progress_bar=False, enable_model_summary=False, accelerator="cpu", limit_train_batches=2,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data)
+    assert [line["trainable"] for line in read_lines(directory.path / "metrics.jsonl")] == [["head"]]
+    thawed = config.schedule.trainable(0)
+    *blocks, _ = [name for name in module.net.names if name in thawed]
+    assert len(blocks) == 2
+    assert learning_blocks(module.net, thawed, "norms") == ["head"]
+    assert learning_blocks(module.net, thawed, "biases") == [*blocks, "head"]
+    said = f"warning: {', '.join(blocks)} have no parameters that thaw.only=norms names"
+    assert idle_words(module.net, thawed, "norms").startswith(said)
+    assert idle_words(module.net, thawed, "biases") == ""

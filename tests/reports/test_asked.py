@@ -73,7 +73,7 @@ def test_outputs_that_a_closed_form_keeps_are_not_asked_of_others(tmp_path: Path
     given = recorded(tmp_path, asked)
     with pytest.raises(UserError, match=r"cannot hold what data\.crop_padding=2 draws anew"):
         children(parse_config(composed_config(shlex.split(continual(given))[2:])), tmp_path)
-    command = compare_command(given, "method", "default", "continual_compare", ["~data.cache_prefix"])
+    command = compare_command(given, "method", "default", "continual_compare", anew=["~data.cache_prefix"])
     assert len(children(parse_config(composed_config(shlex.split(command)[2:])), tmp_path)) == 3
 
 
@@ -97,12 +97,11 @@ def test_a_job_of_a_sweep_with_presets_of_ones_own(tmp_path: Path) -> None:
         ("adaptation=adabn thaw=head_only", ["thaw=all"]),
         ("adaptation=adabn thaw=head_only data.crop_padding=1 data.cache_prefix=ram",
          ["thaw=all", "~data.cache_prefix"]),
-        ("adaptation=dann", ["compare.methods=[source_only,dann,mcc]"]),
     ],
 )  # fmt: skip
 def test_what_one_method_was_given_stops_no_comparison(tmp_path: Path, asked: str, anew: list[str]) -> None:
     given = recorded(tmp_path, f"tlcl train +experiment=adapt_digits {asked} data.batch_size=16")
-    command = compare_command(given, "adaptation", "adaptation", "adapt_compare", anew)
+    command = compare_command(given, "adaptation", "adaptation", "adapt_compare", anew=anew)
     config = parse_config(composed_config(shlex.split(command)[2:]))
     assert config.compare is not None
     assert (config.trainer.select, config.data.batch_size) == ("last", 16)
@@ -120,3 +119,42 @@ def test_what_one_method_was_given_stops_no_comparison(tmp_path: Path, asked: st
 def test_where_the_command_does_not_say(tmp_path: Path, asked: str) -> None:
     """From Python, of a comparison's own runs, or of a run that was resumed."""
     assert continual(recorded(tmp_path, asked)) == "tlcl train +experiment=continual_compare"
+
+
+def test_the_runs_own_method_takes_part_with_its_settings(tmp_path: Path) -> None:
+    asked = "tlcl train +experiment=continual_digits method=der method.buffer_size=90 method.alpha=0.2 seed=3"
+    given = recorded(tmp_path, asked)
+    command = compare_command(given, "method", "default", "continual_compare", "der")
+    runs = children(parse_config(composed_config(shlex.split(command)[2:])), tmp_path)
+    assert [run.settings["method"] for run in runs] == ["naive", "er", "der_pp", "der buffer_size=90 alpha=0.2"]
+    own = vars(runs[-1].config.method)
+    assert (own["buffer_size"], own["alpha"]) == (90, 0.2)
+
+
+def test_lists_of_the_own_method(tmp_path: Path) -> None:
+    asked = (
+        "tlcl train +experiment=continual_digits method=layers 'method.blocks=[layer3, layer4]' "
+        "data.cache_prefix=ram"
+    )
+    given, anew = recorded(tmp_path, asked), ["~data.cache_prefix"]
+    command = compare_command(given, "method", "default", "continual_compare", "layers", ["joint"], anew)
+    runs = children(parse_config(composed_config(shlex.split(command)[2:])), tmp_path)
+    assert [run.config.method.name for run in runs if run.config.method] == ["joint", "layers"]
+    assert getattr(runs[-1].config.method, "blocks", None) == ["layer3", "layer4"]
+
+
+def test_the_own_method_is_compared_at_the_last_epoch_too(tmp_path: Path) -> None:
+    chosen = "adaptation.validator=source_entropy trainer.select=best adaptation.weight=0.3"
+    given = recorded(tmp_path, f"tlcl train +experiment=adapt_digits adaptation=mcc {chosen}")
+    methods = ["source_only", "dann", "mcc"]
+    command = compare_command(given, "adaptation", "adaptation", "adapt_compare", "mcc", methods)
+    runs = children(parse_config(composed_config(shlex.split(command)[2:])), tmp_path)
+    assert [run.settings["method"] for run in runs] == [*methods, "mcc weight=0.3"]
+    assert {run.config.trainer.select for run in runs} == {"last"}
+
+
+def test_a_method_of_the_comparison_is_not_named_twice(tmp_path: Path) -> None:
+    given = recorded(tmp_path, "tlcl train +experiment=continual_digits method=er")
+    command = compare_command(given, "method", "default", "continual_compare", "er")
+    assert command == "tlcl train +experiment=continual_digits '~method' compare=default"
+    assert "compare.methods" not in compare_command(given, "method", "default", "continual_compare", "unknown")

@@ -6,6 +6,7 @@ import pytest
 
 from tlcl.system.figures import (
     count,
+    counted,
     duration,
     percent,
     points,
@@ -55,3 +56,9 @@ def test_what_is_not_known_is_a_dash(write: object) -> None:
 def test_a_difference_stands_with_its_interval() -> None:
     assert signed_interval(0.012, -0.004, 0.029) == "+1.2 (-0.4 to +2.9)"
     assert signed_interval(None, None, None) == "–"
+
+
+def test_one_is_counted_without_a_plural() -> None:
+    numbers = (0, 1, 2, 1200)
+    assert [counted(n, "image") for n in numbers] == ["0 images", "1 image", "2 images", "1,200 images"]
+    assert [counted(n, "class", "classes") for n in (1, 2)] == ["1 class", "2 classes"]

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tlcl.data.datamodule import Batch, BatchIndices, GatheredBatches, IndexedDataModule
 from tlcl.errors import UserError
 from tlcl.seeding import generator
+from tlcl.system.figures import counted
 
 HIDDEN = -1  # the label of a target image whose class is not known
 SOURCE, TARGET = 0, 1  # places in `derive_seed` and among the domains
@@ -51,8 +52,8 @@ def choose_labelled(labels: Tensor, among: Tensor, per_class: int, classes: tupl
     for name, part in zip(classes, chosen, strict=True):
         if len(part) < per_class:
             raise UserError(
-                f"adaptation.target_labels={per_class} is more than the {len(part)} images of class {name!r} among "
-                "the target's training images"
+                f"adaptation.target_labels={per_class} is more than the {counted(len(part), 'image')} of class "
+                f"{name!r} among the target's training images"
             )
     return torch.cat(chosen).sort().values
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from tlcl.commands.parser import command_parser
 from tlcl.config.schema import WandbConfig
 from tlcl.errors import UserError, run_cli
+from tlcl.system.figures import counted
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ def _write_page(runs_dir: Path, out: Path) -> None:
         raise UserError(f"--out={out} cannot be written: {error.strerror or error}") from None
     if count == 0:
         raise UserError(f"there are no runs below RUNS_DIR={runs_dir}")
-    print(f"dashboard of {count} runs: {out}")
+    print(f"dashboard of {counted(count, 'run')}: {out}")
 
 
 def _program() -> None:

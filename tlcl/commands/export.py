@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tlcl.commands.parser import command_parser
 from tlcl.errors import run_cli
+from tlcl.system.figures import counted
 
 
 def _program() -> None:
@@ -22,7 +23,7 @@ def _program() -> None:
 
     done = export_run(finished_directory(options.run_dir), options.out)
     gone = " images; the test images are not to be had any more"
-    tested = f" and {done.tested} test images" if done.tested else gone
+    tested = f" and {counted(done.tested, 'test image')}" if done.tested else gone
     print(f"exported: {done.path}")
     print(f"onnxruntime and the network differ by {done.difference:.1e} at most, on {done.random} random{tested}")
     if done.recorded is not None:

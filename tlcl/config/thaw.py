@@ -6,6 +6,7 @@ from typing import Any
 
 from tlcl.config.stages import named_blocks
 from tlcl.errors import UserError
+from tlcl.system.figures import counted
 from tlcl.system.text import shown
 
 BLOCKS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
@@ -183,7 +184,8 @@ class ThawSchedule:
         """
         late = [epoch for epoch in sorted(self.milestones) if epoch >= of]
         if late:
-            raise UserError(f"thaw.{late[0]} comes after the last of the {of} epochs that thaw.of counts in")
+            within = counted(of, "epoch")
+            raise UserError(f"thaw.{late[0]} comes after the last of the {within} that thaw.of counts in")
         scaled: dict[int, list[str]] = {}
         for epoch in sorted(self.milestones):
             # Half up, as round() would go to the even neighbour.

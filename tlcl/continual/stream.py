@@ -13,6 +13,7 @@ from tlcl.data.image_tensors import Source
 from tlcl.data.splits import Split, train_val_split
 from tlcl.errors import UserError
 from tlcl.seeding import generator
+from tlcl.system.figures import counted
 
 DOMAIN = "domain_incremental"
 TASK = "task_incremental"
@@ -97,14 +98,14 @@ def task_sizes(classes_per_task: Any, num_classes: int) -> list[int]:
             return [given] * (num_classes // given)
         sizes = [given] * (num_classes // given) + [num_classes % given]
         raise UserError(
-            f"continual.classes_per_task={given} does not divide the {num_classes} classes; "
+            f"continual.classes_per_task={given} does not divide the {counted(num_classes, 'class', 'classes')}; "
             f"give a list such as {sizes}"
         )
     whole = isinstance(given, list) and all(type(size) is int and size > 0 for size in given)
     if not whole or sum(given) != num_classes:
         raise UserError(
             f"continual.classes_per_task={given!r} must be a whole number from 1 to {num_classes}, or a list of "
-            f"such numbers that adds up to the {num_classes} classes"
+            f"such numbers that adds up to the {counted(num_classes, 'class', 'classes')}"
         )
     return list(given)
 

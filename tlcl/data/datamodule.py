@@ -16,6 +16,7 @@ from tlcl.data.splits import Split, split_of
 from tlcl.data.versions import Crops
 from tlcl.errors import UserError
 from tlcl.seeding import generator
+from tlcl.system.figures import counted
 
 EVAL_BATCH = 256  # images of a batch that is not trained on, at least
 
@@ -188,8 +189,8 @@ class IndexedDataModule(L.LightningDataModule):
         if world > 1 and len(indices) < least:
             kind = "training" if shuffle else "validation"
             raise UserError(
-                f"{len(indices)} {kind} images cannot be shared by {world} processes, which need at least {least}; "
-                "set a smaller trainer.devices"
+                f"{counted(len(indices), f'{kind} image')} cannot be shared by {world} processes, which need at "
+                f"least {least}; set a smaller trainer.devices"
             )
         sampler = BatchIndices(
             indices, batch_size, shuffle=shuffle, seed=self.seed, task=self.task, rank=rank, world=world,

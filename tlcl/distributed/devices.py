@@ -17,6 +17,7 @@ from tlcl.config.schema import Config
 from tlcl.distributed.ddp import ThawingDDP
 from tlcl.distributed.launcher import launched_as
 from tlcl.errors import UserError
+from tlcl.system.figures import counted
 
 PROCESSES = 4  # on one processor; more of them do nothing but wait
 
@@ -40,8 +41,8 @@ def root_device(config: Config) -> torch.device:
     device, processors = trainer.strategy.root_device, joblib.cpu_count()
     if device.type == "cpu" and chosen.devices > PROCESSES * processors:
         raise UserError(
-            f"trainer.devices={chosen.devices} processes are too many for the {processors} processors here; set "
-            f"trainer.devices={processors}"
+            f"trainer.devices={chosen.devices} processes are too many for the "
+            f"{counted(processors, 'processor')} here; set trainer.devices={processors}"
         )
     return device
 

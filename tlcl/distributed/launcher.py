@@ -4,6 +4,7 @@ import os
 
 from tlcl.config.schema import TrainerConfig
 from tlcl.errors import UserError
+from tlcl.system.figures import counted
 
 
 def launched_as() -> tuple[int, int]:
@@ -40,6 +41,7 @@ def check_launched(trainer: TrainerConfig) -> None:
         nodes = int(os.environ.get("SLURM_NNODES", 1))
     if (trainer.devices, trainer.num_nodes) != (processes // nodes, nodes):
         raise UserError(
-            f"{given}, and the launcher started {processes} processes on {nodes} node{'s' * (nodes > 1)}; set "
-            f"trainer.devices={processes // nodes} trainer.num_nodes={nodes}, or start another number"
+            f"{given}, and the launcher started {counted(processes, 'process', 'processes')} on "
+            f"{counted(nodes, 'node')}; set trainer.devices={processes // nodes} trainer.num_nodes={nodes}, or "
+            "start another number"
         )

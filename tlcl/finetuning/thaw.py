@@ -1,6 +1,6 @@
 """The callback that thaws blocks, and what frozen means."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import lightning as L
 from torch import nn
@@ -36,6 +36,15 @@ def set_trainable(net: Blocks, trainable: frozenset[str], only: str = "all") -> 
 def learning_parameters(net: Blocks, name: str, only: str) -> Iterator[nn.Parameter]:
     """Those of a block that train when it is thawed, of those of the backbone the ones that `only` names."""
     return chosen_parameters(net.block(name), "all" if name == "head" else only)
+
+
+def learning_blocks(net: Blocks, thawed: Collection[str], only: str) -> list[str]:
+    """The thawed blocks in which something learns, in the network's order; one without parameters counts."""
+    return [
+        name for name in net.names
+        if name in thawed
+        and ([*learning_parameters(net, name, only)] or not [*net.block(name).parameters()])
+    ]  # fmt: skip
 
 
 def chosen_parameters(block: nn.Module, only: str) -> Iterator[nn.Parameter]:

@@ -24,6 +24,7 @@ from tlcl.data.look_words import untested_words
 from tlcl.jobs.fit import train
 from tlcl.jobs.job import Job, run_job
 from tlcl.jobs.pretrain import start_weights
+from tlcl.system.figures import counted
 from tlcl.tracking.checkpoint import load_last
 from tlcl.tracking.data_record import Parts
 from tlcl.tracking.records import RunDirectory
@@ -152,9 +153,9 @@ class Adapt(Job):
 
     def sentence(self, summary: dict[str, Any]) -> str:
         size, accuracy = summary["test_size"], summary["test_acc"]
-        target = f"{size} target images classified in test_predictions.csv, where they have no labels"
+        target = f"{counted(size, 'target image')} classified in test_predictions.csv, without labels"
         if accuracy is not None:
-            target = f"target test accuracy {accuracy:.4f} on {size} images"
+            target = f"target test accuracy {accuracy:.4f} on {counted(size, 'image')}"
         return (
             f"{target}, source test accuracy "
             f"{summary['source_test_acc']:.4f} ({self.chosen['validator']}, epoch {self.chosen['epoch']})"

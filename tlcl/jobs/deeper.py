@@ -29,6 +29,7 @@ from tlcl.statistics.accuracy import PairedAccuracy, compare_accuracies
 from tlcl.statistics.class_figures import balanced_accuracy, macro_f1
 from tlcl.statistics.luck import images_despite_luck, with_luck
 from tlcl.statistics.power import TIMES
+from tlcl.system.figures import counted
 from tlcl.tracking.records import RunDirectory
 from tlcl.tracking.selection import SCORES
 from tlcl.tracking.timings import Stopwatch
@@ -207,7 +208,7 @@ def evidence_words(record: dict[str, Any]) -> str:
     if "stopped" in record:
         return f"no deeper model could be trained ({record['stopped']}); the head alone stays"
     if "paired" not in record:
-        return f"{record['images']} images are too few to compare the head with a deeper model"
+        return f"{counted(record['images'], 'image')} cannot tell the head from a deeper model; it takes more"
     pair = PairedAccuracy(**record["paired"])
     figures = (
         f"on {pair.images:,} held-out images the deeper model is right on {100 * record['deeper_acc']:.1f} %, "
@@ -229,4 +230,4 @@ def _more_words(pair: PairedAccuracy) -> str:
     needed = images_despite_luck(pair.difference, differ, trainings=2)
     if needed is None or not pair.images < needed <= min(MOST, TIMES * pair.images):
         return ""
-    return f"; if its gain is what it looks like, about {needed - pair.images:,} more labels would tell"
+    return f"; if its gain is what it looks like, about {counted(needed - pair.images, 'more label')} would tell"

@@ -21,6 +21,7 @@ from tlcl.jobs.finished import load_run
 from tlcl.jobs.pretrain import pretrained_on_letters
 from tlcl.models.blocks import Blocks
 from tlcl.models.build import build_model
+from tlcl.system.figures import counted
 
 EMBEDDED = ("digits", "letters", "rendered_digits")
 FIGURES = {  # key -> (name, how to read it)
@@ -156,10 +157,11 @@ def measure(
 
 def table(result: dict[str, Any]) -> str:
     """The figures for people."""
-    of = "without labels" if result["target_classes"] is None else f"of {result['target_classes']} classes"
+    classes = result["target_classes"]
+    of = "without labels" if classes is None else f"of {counted(classes, 'class', 'classes')}"
     lines = [
-        f"source: {result['source']}, {result['source_images']} images",
-        f"target: {result['target']}, {result['target_images']} images {of}",
+        f"source: {result['source']}, {counted(result['source_images'], 'image')}",
+        f"target: {result['target']}, {counted(result['target_images'], 'image')} {of}",
         f"network: {result['model']}, outputs of {result['block']}",
         "",
     ]

@@ -19,6 +19,7 @@ from tlcl.models.weights import RUN_MODEL, read_state
 from tlcl.prefix_cache.probabilities import predict_probabilities, split_at_frozen
 from tlcl.security.untrusted import Labels
 from tlcl.statistics.conformal import largest_coverage, prediction_sets, score_limit
+from tlcl.system.figures import counted
 from tlcl.system.text import plain
 from tlcl.tracking.calibration import Calibration, read_calibration
 from tlcl.tracking.finished_run import FinishedRun
@@ -87,7 +88,8 @@ def limit_for(coverage: float, calibration: Calibration, run_dir: Path) -> float
     if limit > 1:
         most = int(1000 * largest_coverage(images)) / 1000
         raise UserError(
-            f"--coverage={coverage:g} is more than {images} held-out images can promise; ask for {most:g} at most"
+            f"--coverage={coverage:g} is more than {counted(images, 'held-out image')} can promise; ask for "
+            f"{most:g} at most"
         )
     return limit
 

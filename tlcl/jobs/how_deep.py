@@ -23,6 +23,7 @@ from tlcl.prefix_cache.activations import Keeping
 from tlcl.reports.asked import asked_by
 from tlcl.reports.how_deep import commands_of, table_lines, verdict
 from tlcl.reports.render import render
+from tlcl.system.figures import counted
 from tlcl.tracking.data_record import DATA, data_record, data_set, refuse_changed, share_record
 from tlcl.tracking.records import RunDirectory
 
@@ -48,7 +49,7 @@ def run(config: Config, directory: RunDirectory) -> dict[str, Any]:
     assert config.depth is not None
     labelled = len(labelled_images(data))
     if labelled < FEWEST:
-        raise UserError(f"{labelled} labelled images are too few to compare anything; it takes {FEWEST}")
+        raise UserError(f"{counted(labelled, 'labelled image')} cannot compare anything; it takes {FEWEST}")
     if 2 * config.depth.folds > labelled:
         raise UserError(
             f"depth.folds={config.depth.folds} leaves less than two of the {labelled} labelled images in a fold; "

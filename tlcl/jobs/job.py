@@ -18,6 +18,7 @@ from tlcl.config.schema import Config
 from tlcl.data.image_tensors import Source
 from tlcl.distributed.collectives import leads
 from tlcl.distributed.leader import together
+from tlcl.finetuning.thaw import learning_blocks
 from tlcl.finetuning.trainer import choose_device
 from tlcl.jobs.more_epochs import extend
 from tlcl.jobs.outcome import duplicates, export, parameter_counts, record_test
@@ -215,7 +216,7 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
         "model_sha256": export(directory, config, job.net, job.backbone, pool.classes, pool.images),
         "parameters": job.parameters(),
         "blocks": list(job.net.names),
-        "trained_blocks": [name for name in job.net.names if name in trained],
+        "trained_blocks": learning_blocks(job.net, trained, config.schedule.only),
         "precision": config.trainer.precision,
         "seconds_by_part": seconds_by_part(read_lines(directory.path / "timings.jsonl")),
         "seconds": round(directory.seconds, 1),

@@ -14,6 +14,7 @@ from tlcl.finetuning.early_stop import EarlyStop
 from tlcl.models.build import build_model
 from tlcl.models.weights import RUN_MODEL, read_state
 from tlcl.security.untrusted import recorded_config, recorded_labels
+from tlcl.system.figures import counted
 from tlcl.system.files import atomic_open, atomic_write_text
 from tlcl.tracking.checkpoint import BEST, LAST, BestWeights, read_checkpoint
 from tlcl.tracking.records import RunDirectory, config_text
@@ -82,8 +83,8 @@ def _check_end(directory: RunDirectory, config: Config, summary: dict[str, Any])
     waited = max((state["wait_count"] for state in stops), default=0)
     if patience is not None and waited >= patience:
         raise UserError(
-            f"{path} stopped early: {waited} epochs brought nothing better, with trainer.patience={patience}; "
-            "add a larger trainer.patience, or null"
+            f"{path} stopped early: {counted(waited, 'epoch')} brought nothing better, with "
+            f"trainer.patience={patience}; add a larger trainer.patience, or null"
         )
 
 

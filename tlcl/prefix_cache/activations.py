@@ -22,6 +22,7 @@ from tlcl.distributed.collectives import in_group
 from tlcl.models.blocks import BESIDE, FEATURES, Blocks, are_vectors, places_of
 from tlcl.models.inference import outputs, whole_batches
 from tlcl.prefix_cache.shares import ALONE, Shares
+from tlcl.system.figures import counted
 from tlcl.system.mapped_file import build_mapped, open_mapped
 from tlcl.system.memory import available_memory
 
@@ -183,7 +184,7 @@ class FrozenBlocks:
         all of them.
         """
         slices = whole_batches(len(self.images), BATCH)
-        label = f"{place} of {len(self.images)} images, once"
+        label = f"{place} of {counted(len(self.images), 'image')}, once"
         total = len(slices) * self.versions.count
         silent = not self.progress or self.shares.rank > 0 or None
         with tqdm(total=total, desc=label, unit=" batches", disable=silent) as bar:

@@ -33,13 +33,10 @@ VALIDATORS = {
 
 
 def _for_others(run: FinishedRun) -> list[str]:
-    """What the compared methods need that this run did without: trained blocks, and no labels of the target."""
-    needed = []
+    """What the compared methods need that this run did without: trained blocks."""
     if run.metrics and run.metrics[-1].get("trainable") == ["head"]:
-        needed += ["thaw=all", f"~{CACHE}"]  # what is drawn anew for trained blocks cannot be kept
-    if not run.summary.get("target_labelled", True):
-        needed.append(f"compare.methods=[{','.join(UNSUPERVISED)}]")
-    return needed
+        return ["thaw=all", f"~{CACHE}"]  # what is drawn anew for trained blocks cannot be kept
+    return []
 
 
 def write_adaptation_report(run_dir: Path) -> Path:
@@ -48,7 +45,10 @@ def write_adaptation_report(run_dir: Path) -> Path:
     untested = {"test_predictions.npz"} if run.complete and run.summary.get("test_acc") is None else set()
     records = {name: what for name, what in RECORDS.items() if name not in untested}
     summary, tested, path = run.summary, run.predictions, recorded_path(run)
-    compare = compare_command(run_dir, "adaptation", "adaptation", "adapt_compare", _for_others(run))
+    own, methods = str(run.setting("adaptation.name")), () if summary.get("target_labelled", True) else UNSUPERVISED
+    compare = compare_command(
+        run_dir, "adaptation", "adaptation", "adapt_compare", own, methods, anew=_for_others(run)
+    )
     context = {
         **base_context(run_dir, missing_records(run, records)),
         "plots": embedded_plots(run_dir, CAPTIONS, ALTERNATIVES),

@@ -5,7 +5,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 from tlcl.config.flags import preset_flags
+from tlcl.config.registry import GROUPS
+from tlcl.config.schema import conf_dir
 from tlcl.tracking.records import read_object
 from tlcl.tracking.sweep_records import JOB
 
@@ -39,7 +43,27 @@ def key_of(word: str) -> str:
     return word.lstrip("+~").partition("=")[0]
 
 
-def compare_command(root: Path, group: str, compare: str, otherwise: str, anew: Sequence[str] = ()) -> str:
+def _with_changes(name: str, group: str, given: Sequence[str]) -> str:
+    """How `compare.methods` names a run's own: `er buffer_size=90` of `method=er method.buffer_size=90`."""
+    changes = {}
+    for word in given:
+        key, _, value = word.lstrip("+~").partition("=")
+        if key.startswith(f"{group}.") and value and key != f"{group}.validator":
+            changes[key.removeprefix(f"{group}.")] = "".join(value.split())
+    return " ".join([name, *(f"{key}={value}" for key, value in changes.items())])
+
+
+def _methods_word(methods: Sequence[str]) -> str:
+    """`compare.methods=[...]` for Hydra."""
+    escaped = [text.replace("\\", "\\\\").replace('"', '\\"') for text in methods]
+    words = [f'"{text}"' if " " in text else text for text in escaped]
+    return f"compare.methods=[{','.join(words)}]"
+
+
+def compare_command(
+    root: Path, group: str, compare: str, otherwise: str, own: str = "", methods: Sequence[str] = (),
+    anew: Sequence[str] = (),
+) -> str:  # fmt: skip
     """The command that compares methods on the data, network and settings of a run.
 
     Methods of adaptation are compared at the last epoch, whichever the run had chosen.
@@ -48,6 +72,8 @@ def compare_command(root: Path, group: str, compare: str, otherwise: str, anew: 
         group: of the method, `method` or `adaptation`.
         compare: which comparison.
         otherwise: the experiment to name where the records do not say how the run was asked for.
+        own: the run's own method, which takes part with the settings it was given.
+        methods: those to compare it with; none: those of the comparison.
         anew: what the other methods need, in the place of what was asked for; `~KEY`: of that nothing.
     """
     asked = asked_by(root)
@@ -56,6 +82,12 @@ def compare_command(root: Path, group: str, compare: str, otherwise: str, anew: 
         return f"tlcl train +experiment={otherwise}"
     words = [f"{SELECT}=last"] if group == "adaptation" and any(key_of(word) == SELECT for word in given) else []
     words += [word for word in anew if not word.startswith("~")]
+    preset = list(OmegaConf.load(conf_dir() / "compare" / f"{compare}.yaml").methods)
+    compared = list(methods) or list(preset)
+    if own in GROUPS[group] and (entry := _with_changes(own, group, given)) not in compared:
+        compared.append(entry)
+    if compared != preset:
+        words.append(_methods_word(compared))
     single = {*OWN, *map(key_of, [*words, *anew])}
     whole = {group, "hydra", *(key for key in single if "." not in key)}
     kept = [word for word in given if (key := key_of(word)) not in single and re.split("[./]", key)[0] not in whole]

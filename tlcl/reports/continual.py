@@ -8,7 +8,7 @@ import numpy as np
 from tlcl.config.registry import GROUPS
 from tlcl.continual.metrics import cumulative_accuracy
 from tlcl.reports.asked import CACHE, compare_command
-from tlcl.reports.next_steps import continual_step, recorded_path, resume_commands, use_commands
+from tlcl.reports.next_steps import compared_with, continual_step, recorded_path, resume_commands, use_commands
 from tlcl.reports.page import (
     base_context,
     confused_pairs,
@@ -90,7 +90,10 @@ def write_continual_report(run_dir: Path) -> Path:
         for of in (CAPTIONS, ALTERNATIVES)
     ]
     path = recorded_path(run)
-    compare = compare_command(run_dir, "method", "default", "continual_compare", _for_others(run))
+    compare = compare_command(
+        run_dir, "method", "default", "continual_compare", str(run.setting("method.name")), compared_with(summary),
+        anew=_for_others(run),
+    )  # fmt: skip
     context: dict[str, Any] = {
         **base_context(run_dir, missing_records(run, RECORDS)),
         "plots": embedded_plots(run_dir, *words),

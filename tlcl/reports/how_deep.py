@@ -12,7 +12,7 @@ from tlcl.reports.next_steps import recorded_path, resume_commands
 from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page
 from tlcl.reports.plots.how_deep import gains_figure, learning_curve
 from tlcl.reports.plots.style import save_figures
-from tlcl.system.figures import count, duration, points, signed_interval, signed_points, three_digits
+from tlcl.system.figures import count, counted, duration, points, signed_interval, signed_points, three_digits
 from tlcl.tracking.finished_run import FinishedRun
 
 RECORDS = {
@@ -139,7 +139,7 @@ def _more_words(race: Mapping[str, Any]) -> str:
         return " Its gain differs from one training to the next; more labels alone may not tell."
     if not race["more_labels"]:
         return ""
-    return f" If its gain is what it looks like, about {count(race['more_labels'])} more labels would tell."
+    return f" If its gain is what it looks like, about {counted(race['more_labels'], 'more label')} would tell."
 
 
 def _what(row: Mapping[str, Any]) -> str:

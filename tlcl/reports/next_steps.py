@@ -9,6 +9,7 @@ from tlcl.quoting import typed
 from tlcl.statistics.accuracy import accuracy_interval
 from tlcl.tracking.finished_run import FinishedRun
 
+MUCH = 0.1  # accuracy that the earlier tasks lost on average, from which methods that stop it are advised
 LEARNED = 0.7  # accuracy on the source below which a target that is level with it says little
 Commands = list[tuple[str, str]]
 
@@ -57,9 +58,15 @@ def continual_step(summary: Mapping[str, Any]) -> str:
     lost = summary.get("forgetting")
     if lost is None:
         return "all tasks were given at once: compare the methods that see one after the other"
-    if lost > 0.1:
+    if lost > MUCH:
         return "much is forgotten: compare the methods that stop it"
-    return "little is forgotten: compare with method=joint, which is given all tasks at once"
+    return "little is forgotten: compare with joint, which is given all tasks at once"
+
+
+def compared_with(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """The methods that this advice is about; none: those of the comparison."""
+    lost = summary.get("forgetting")
+    return () if lost is None or lost > MUCH else ("joint",)
 
 
 def adaptation_step(summary: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from tlcl.statistics.paired import (
     together,
 )
 from tlcl.statistics.power import images_to_tell
-from tlcl.system.figures import count, percent, points, signed_interval
+from tlcl.system.figures import count, counted, percent, points, signed_interval
 from tlcl.tracking.data_record import seen_alike
 from tlcl.tracking.finished_run import COMPLETE
 from tlcl.tracking.predictions import read_predictions
@@ -194,7 +194,7 @@ def _more_images(pairs: Mapping[str, Difference], one: str, tests: int) -> str:
     if more is None or more <= pair.images:
         return ""
     gap = points(abs(pair.difference))
-    return f" If {name} is as far from {one} as the {gap} points seen, about {count(more)} images would tell."
+    return f" If {name} is as far from {one} as the {gap} points seen, about {counted(more, 'image')} would tell."
 
 
 def _are(names: Sequence[str]) -> str:
@@ -209,7 +209,8 @@ def _list(names: Sequence[str]) -> str:
 
 def pair_sentence(first: str, second: str, pair: Difference) -> str:
     """What a comparison of two comes to, and where it cannot tell, how many test images would."""
-    on = f"on the same {count(pair.images)} test images" + (f" with {pair.seeds} seeds" if pair.seeds > 1 else "")
+    seeds = f" with {pair.seeds} seeds" if pair.seeds > 1 else ""
+    on = f"on the same {counted(pair.images, 'test image')}{seeds}"
     less = f"the second less the first {difference_words(pair)} points"
     figures = f"{percent(pair.first)} and {percent(pair.second)} are right, {less}"
     if pair.told_apart:
@@ -219,5 +220,5 @@ def pair_sentence(first: str, second: str, pair: Difference) -> str:
     more = images_to_tell(pair.difference, pair.discordant)
     if more is None or more <= pair.images:
         return said
-    gap = points(abs(pair.difference))
-    return f"{said} If the difference is as large as the {gap} points seen, about {count(more)} images would tell."
+    seen, images = points(abs(pair.difference)), counted(more, "image")
+    return f"{said} If the difference is as large as the {seen} points seen, about {images} would tell."

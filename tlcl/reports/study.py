@@ -15,6 +15,7 @@ from tlcl.reports.plots.sweep import DEPTH, heat_map, lines
 from tlcl.reports.tables.spread import mean_std
 from tlcl.reports.tables.sweep import Row, best_of_each, csv_text, records_of, rows_of
 from tlcl.statistics.paired import Difference, together
+from tlcl.system.figures import counted
 from tlcl.system.files import atomic_write_text
 from tlcl.tracking.finished_run import FinishedRun
 from tlcl.tracking.sweep_records import POOLED, RunRecord, job_in
@@ -113,7 +114,8 @@ def write_study_report(root: Path, stopped: Sequence[str]) -> Path:
         sentences[GRID] = grid_sentence(rows, root / GRID / "runs")
     summary = FinishedRun(root / LAYERWISE).summary
     if summary:
-        sentences[LAYERWISE] = f"Test accuracy {100 * summary['test_acc']:.1f} % on {summary['test_size']} images."
+        images = counted(summary["test_size"], "image")
+        sentences[LAYERWISE] = f"Test accuracy {100 * summary['test_acc']:.1f} % on {images}."
     sentences |= {part: verdict_of(root / part) for part in (CONTINUAL, ADAPTATION)}
     sections: list[dict[str, Any]] = []
     for part, title in TITLES.items():

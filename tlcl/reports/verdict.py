@@ -7,7 +7,7 @@ import numpy as np
 
 from tlcl.reports.tables.compare import LOWER, UPPER
 from tlcl.statistics.accuracy import LEVEL, accuracy_interval, mcnemar_p
-from tlcl.system.figures import count, percent, points, points_spread
+from tlcl.system.figures import count, counted, percent, points, points_spread
 from tlcl.tracking.predictions import Predictions
 
 UPPER_ENDS = (UPPER, "joint", "cumulative")  # methods that see all labels, or all tasks at once
@@ -54,8 +54,7 @@ def confused_words(pairs: Sequence[Pair]) -> str:
     if not pairs:
         return "No test image is classified wrongly."
     actual, predicted, images = pairs[0]
-    number = "1 image" if images == 1 else f"{count(images)} images"
-    return f'Most often it takes "{actual}" for "{predicted}": {number}.'
+    return f'Most often it takes "{actual}" for "{predicted}": {counted(images, "image")}.'
 
 
 def finetuning_verdict(
@@ -97,7 +96,7 @@ def continual_verdict(summary: Mapping[str, Any], tasks: int, guess: Mapping[str
     """
     size = int(summary["test_size"])
     right = round(summary["final_accuracy"] * size)
-    said = f"{summary['method']['name']}, after {count(tasks)} tasks: {accuracy_words(right, size)}."
+    said = f"{summary['method']['name']}, after {counted(tasks, 'task')}: {accuracy_words(right, size)}."
     return " ".join(filter(None, [said, beside_guessing(right, size, guess), forgotten_words(summary)]))
 
 
@@ -117,7 +116,7 @@ def adaptation_verdict(summary: Mapping[str, Any], guess: Mapping[str, Any]) -> 
     name, source, target = summary["method"]["name"], summary["source"], summary["target"]
     beside = f"On the source {percent(summary['source_test_acc'])} are right."
     if summary["test_acc"] is None:
-        unknown = f"{size:,} images without labels are classified, so that nobody knows how many are right."
+        unknown = f"{counted(size, 'image')} without labels: nobody knows how many of the answers are right."
         return f"{name}, from {source} to {target}: {unknown} {beside}"
     right = round(summary["test_acc"] * size)
     said = f"{name}, from {source} to {target}: {accuracy_words(right, size, 'target test images')}."

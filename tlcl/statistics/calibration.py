@@ -21,7 +21,9 @@ LEAST_LIKELY = 1e-12  # a probability of zero of the true class would be an infi
 
 def too_few(images: int) -> str | None:
     """Why so many held-out images say too little of how sure answers may be; None where they say enough."""
-    return f"{images} held-out images are too few, it takes {FEWEST}" if images < FEWEST else None
+    if images >= FEWEST:
+        return None
+    return f"{images} held-out {'image is' if images == 1 else 'images are'} too few, it takes {FEWEST}"
 
 
 def _logits(probabilities: ArrayLike) -> np.ndarray:

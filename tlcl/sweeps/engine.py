@@ -27,6 +27,7 @@ from tlcl.quoting import typed
 from tlcl.reports.render import render
 from tlcl.reports.tables.runs import write_runs
 from tlcl.sweeps.progress import in_words, seconds_left
+from tlcl.system.figures import counted
 from tlcl.system.files import atomic_write_text
 from tlcl.tracking.data_record import share_data
 from tlcl.tracking.finished_run import COMPLETE, FAILED, FAILURE, FinishedRun
@@ -248,7 +249,7 @@ def fault(root: Path, plan: Sequence[Entry], rows: Sequence[RunRecord]) -> Excep
     if not wrong:
         return None
     command = typed("+resume", root) if (root / "config.yaml").is_file() else "the same command"
-    what = f"{len(stored)} of {len(plan)} runs failed: {wrong[0].get('sentence', '')}"
+    what = f"{len(stored)} of {counted(len(plan), 'run')} failed: {wrong[0].get('sentence', '')}"
     kind = UserError if all(one.get("kind") == MISTAKE for one in wrong) else TrainingError
     return kind(f"{what}; try them again with {command}")
 

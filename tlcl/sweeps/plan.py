@@ -31,6 +31,7 @@ from tlcl.reports.tables.sweep import chosen, rows_of
 from tlcl.security.untrusted import check_command
 from tlcl.sweeps.engine import MISTAKE
 from tlcl.sweeps.search import check_launcher, check_search, without_hydra
+from tlcl.system.figures import counted
 from tlcl.system.files import atomic_write_text
 from tlcl.system.folders import make_folders, remove_empty
 from tlcl.system.paths import expanded
@@ -200,18 +201,19 @@ def conclude(root: Path) -> None:
     for sentence in failure_sentences(sweep):
         log.warning("failed: %s", sentence)
     if len(failed) == sweep.planned and kinds == {MISTAKE} and _take_away(root):
-        raise UserError(f"all {sweep.planned} jobs failed; put that right and give the same command again")
+        what = "the only job" if sweep.planned == 1 else f"all {sweep.planned} jobs"
+        raise UserError(f"{what} failed; put that right and give the same command again")
     report = write_sweep_report(root)
     rows = rows_of(sweep.jobs, sweep.keys)
     tested = standing(rows, beside_chosen(root, rows, chosen(rows)))
     for line in [*sentences(rows, *meaning(sweep)), *tested]:
         log.info("%s", line)
     done = sum(job.status == COMPLETE for job in sweep.jobs)
-    log.info("%d of %d jobs complete", done, sweep.planned)
+    log.info("%d of %s complete", done, counted(sweep.planned, "job"))
     log.info("report: %s", report)
     if done == sweep.planned:
         return
-    what = f"{len(failed)} of {sweep.planned} jobs failed"
+    what = f"{len(failed)} of {counted(sweep.planned, 'job')} failed"
     left = sweep.planned - done - len(failed)
     if left:
         what += f", {left} did not end"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlcl.system.figures import counted
 from tlcl.system.files import atomic_write_text
 from tlcl.tracking.csv_cells import to_cell
 
@@ -106,5 +107,6 @@ def task_names(tasks: Sequence[Sequence[str]], length: int = 22) -> list[str]:
     names, domains = [], domains_of(tasks)
     for number, classes in enumerate(tasks, start=1):
         joined = domains[number - 1] if domains else ", ".join(classes)
-        names.append(joined if len(joined) <= length else f"task {number} ({len(classes)} classes)")
+        number_of = f"task {number} ({counted(len(classes), 'class', 'classes')})"
+        names.append(joined if len(joined) <= length else number_of)
     return names if len(tasks) <= NAMED else [str(number) for number in range(1, len(tasks) + 1)]

@@ -7,9 +7,11 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
+from torch import nn
 from tqdm import tqdm
 
 from tlcl.errors import UserError
+from tlcl.models.blocks import Blocks
 from tlcl.tracking.records import RunDirectory, read_lines
 
 METRICS = ("train/loss", "train/acc", "val/loss", "val/acc")  # these first, then what else was measured
@@ -29,6 +31,12 @@ def say(line: str) -> None:
     """Print a line, above the progress bars where there are some."""
     tqdm.write(line, file=sys.stdout)
     sys.stdout.flush()
+
+
+def _learns(block: nn.Module) -> bool:
+    """Whether a thawed block has a parameter that trains; one without parameters does as it is told."""
+    parameters = list(block.parameters())
+    return not parameters or any(parameter.requires_grad for parameter in parameters)
 
 
 class EpochRecords(Checkpoint):
@@ -70,8 +78,9 @@ class EpochRecords(Checkpoint):
         self._started = time.perf_counter()
         rates: dict[str, float] = pl_module.learning_rates()  # type: ignore[operator]
         self._rates = {f"lr/{name}": rate for name, rate in rates.items()}
-        names = pl_module.net.names  # type: ignore[union-attr]
-        trainable = [name for name in names if name in pl_module.trainable_blocks]  # type: ignore[operator,union-attr]
+        net: Blocks = pl_module.net  # type: ignore[assignment]
+        thawed: frozenset[str] = pl_module.trainable_blocks  # type: ignore[assignment]
+        trainable = [name for name in net.names if name in thawed and _learns(net.block(name))]
         if trainable != self._trainable and trainer.is_global_zero:
             say(f"{self._where}training {', '.join(trainable) or 'nothing'}")
         self._trainable = trainable

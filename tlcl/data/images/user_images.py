@@ -15,6 +15,7 @@ from tlcl.data.images.files import Content, read_file, read_files
 from tlcl.data.images.pixel_range import PixelRange
 from tlcl.data.images.walk import image_paths, is_other
 from tlcl.errors import UserError
+from tlcl.system.figures import counted
 
 LISTED = 20  # files that are named
 
@@ -86,8 +87,8 @@ def read_images(
     if bad and not skip_bad:
         more = f"; and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
         raise UserError(
-            f"{len(bad)} files are not readable images: {'; '.join(bad[:LISTED])}{more} "
-            "(leave them out with --skip-bad)"
+            f"{counted(len(bad), 'file is no readable image', 'files are no readable images')}: "
+            f"{'; '.join(bad[:LISTED])}{more} (leave {'it' if len(bad) == 1 else 'them'} out with --skip-bad)"
         )
     if not images:
         raise UserError("none of the files is a readable image")

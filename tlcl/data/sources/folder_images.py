@@ -26,6 +26,7 @@ from tlcl.data.sources.class_names import class_of, is_split, look_alike, part_o
 from tlcl.data.splits import stratified_order
 from tlcl.errors import UserError, printable
 from tlcl.system.bounded_map import bounded_map
+from tlcl.system.figures import counted
 from tlcl.system.files import atomic_write_text
 
 log = logging.getLogger(__name__)
@@ -209,7 +210,7 @@ def _classes(path: Path, files: Digests, wanted: Classes) -> tuple[str, ...]:
 def _inside(path: Path, files: Digests, found: set[str]) -> str:
     """What there is in the place of two classes."""
     if not found:
-        return f"its {len(files)} files are in no class folder" if files else "it holds none"
+        return f"its {counted(len(files), 'file is', 'files are')} in no class folder" if files else "it holds none"
     only = min(found)
     meant = f"did you mean {printable(path / only)}?" if path.is_dir() else "pack that folder's contents instead"
     return f"it holds only {only!r}; {meant}"
@@ -241,11 +242,11 @@ def _tell_bad(path: Path, bad: Sequence[str], files: int, on_bad_image: str) -> 
     if bad and on_bad_image == "error":
         more = f"; and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
         raise UserError(
-            f"{len(bad)} of {files} files in {path} are not readable images: {'; '.join(bad[:LISTED])}{more} "
-            "(mend or remove them, or leave them out with data.on_bad_image=skip)"
+            f"{len(bad)} of {counted(files, 'file')} in {path} cannot be read as images: "
+            f"{'; '.join(bad[:LISTED])}{more} (mend or remove them, or leave them out with data.on_bad_image=skip)"
         )
     if bad:
-        log.warning("left out %d unreadable files of %s", len(bad), path)
+        log.warning("left out %s of %s", counted(len(bad), "unreadable file"), path)
 
 
 def _image_files(path: Path, cache: Path) -> Digests:

@@ -24,6 +24,7 @@ from tlcl.data.sources.folder_images import (
     load_unlabelled,
 )
 from tlcl.errors import UserError
+from tlcl.system.figures import counted
 
 
 @dataclass
@@ -122,8 +123,8 @@ def _held_out(pool: Decoded, config: ImageFolderConfig) -> tuple[ImageTensors, I
     if not 0 < left < total:
         nothing = "none to test on" if left else "none to learn from"
         raise UserError(
-            f"data.test_fraction={config.test_fraction} of {total} images leaves {nothing}; add images, or give "
-            "others to test on: data.test=FOLDER"
+            f"data.test_fraction={config.test_fraction} of {counted(total, 'image')} leaves {nothing}; add "
+            "images, or give others to test on: data.test=FOLDER"
         )
     return pool.data.part(0, left), pool.data.part(left, total)
 

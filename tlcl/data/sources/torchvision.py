@@ -26,6 +26,7 @@ from tlcl.data.sources.torchvision_sets import known_set
 from tlcl.data.splits import stratified_order
 from tlcl.errors import UserError
 from tlcl.system.bounded_map import bounded_map
+from tlcl.system.figures import counted
 
 
 @dataclass
@@ -66,8 +67,9 @@ def load_torchvision(config: TorchvisionConfig, cache_dir: str | Path) -> Source
     if rows.bad:
         (name, reason), files = rows.bad[0], ", ".join(known.files)
         raise UserError(
-            f"{len(rows.bad)} of the {len(names)} images of data.name={config.name} at data.root={opened.root} "
-            f"cannot be read, first {name} ({reason}); remove {files} there and give the command again"
+            f"{len(rows.bad)} of the {counted(len(names), 'image')} of data.name={config.name} at "
+            f"data.root={opened.root} cannot be read, first {name} ({reason}); remove "
+            f"{files} there and give the command again"
         )
     data = ImageTensors(rows.images, torch.tensor(labels), index.classes, rows.names, rows.sizes, rows.digests)
     train, val = (len(index.labels.get(part, ())) for part in ("train", "val"))

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from tlcl.reports.plots.style import BLUE, DIM
 from tlcl.reports.tested_blocks import of_tested_weights
-from tlcl.system.figures import three_digits
+from tlcl.system.figures import counted, three_digits
 from tlcl.tracking.finished_run import FinishedRun
 
 
@@ -58,6 +58,6 @@ def cka_bars(blocks: Mapping[str, float | None], trained: Sequence[str], images:
     axes.invert_yaxis()
     axes.set_xlim(0, 1.18)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
-    axes.set_xlabel(f"linear CKA before and after, {images} test images")
+    axes.set_xlabel(f"linear CKA before and after, {counted(images, 'test image')}")
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tlcl.reports.plots.style import percent_formatter, short
-from tlcl.system.figures import percent
+from tlcl.system.figures import counted, percent
 from tlcl.tracking.finished_run import FinishedRun
 from tlcl.tracking.image_table import read_test_images
 
@@ -45,7 +45,7 @@ def confusion_matrix(labels: np.ndarray, probabilities: np.ndarray, classes: Seq
     counts = confusion_counts(labels, probabilities)
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     right, total = int(counts.trace()), int(counts.sum())
-    title = f"{right:,} of {total:,} test images right ({percent(right / max(1, total))})"
+    title = f"{right:,} of {counted(total, 'test image')} right ({percent(right / max(1, total))})"
     if len(classes) > WHOLE:
         chosen = most_confused(counts, PART)
         title = f"The {PART} most confused of {len(classes)} classes\n{title}"

@@ -17,7 +17,7 @@ from tlcl.reports.plots.predictions import tested_figures
 from tlcl.reports.plots.reliability import reliability_figures
 from tlcl.reports.plots.style import BLUE, GREEN, GREY, INK, ORANGE, percent_ticks, remove_figures, save_figures
 from tlcl.reports.plots.time import time_figures
-from tlcl.system.figures import percent
+from tlcl.system.figures import counted, percent
 from tlcl.tracking.finished_run import FinishedRun
 from tlcl.tracking.selection import SCORES, SHORT_RULES
 
@@ -101,8 +101,8 @@ def ended_early(metrics: Metrics, course: Course) -> str:
     """Why a finished training has fewer epochs than were planned, in words; empty where it has them all."""
     if not course.finished or course.planned is None or course.patience is None or len(metrics) >= course.planned:
         return ""
-    without = "1 epoch" if course.patience == 1 else f"{course.patience} epochs"
-    return f"stopped early, after {len(metrics)} of {course.planned} epochs: {without} brought nothing better"
+    planned, without = counted(course.planned, "epoch"), counted(course.patience, "epoch")
+    return f"stopped early, after {len(metrics)} of {planned}: {without} brought nothing better"
 
 
 def mark_epoch(axes: Axes, epoch: int, name: str = "tested", value: float | None = None) -> None:
