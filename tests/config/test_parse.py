@@ -409,6 +409,13 @@ def test_what_chooses_an_epoch_is_for_fine_tuning_alone(experiment: str) -> None
         (["data.crop_padding=0", "data.cached_views=4"], "data.cached_views=4 is how many of the views"),
         (["+experiment=adapt_ccsa", "data.root=x", "adaptation=ccsa", "~compare", "adaptation.target_labels=3"],
          "adaptation.target_labels=3 is what each of the splits decides"),
+        (["+experiment=continual_digits", "method=ncm", "optim.lr=0.1"], "optim.lr=0.1 is of methods that train"),
+        (["+experiment=continual_digits", "method=slda", "trainer.epochs=9"], "trainer.epochs=9 is of methods"),
+        (["+experiment=continual_digits", "method=layers", "thaw=all"], "thaw=all is of methods that train"),
+        (["+experiment=continual_digits", "method=ranpac", "+optim.block_lr.layer4=0.1"],
+         "optim.block_lr.layer4=0.1 is of methods that train"),
+        (["+experiment=own_images", "data.train=x", "thaw=head_only", "trainer.epochs=9"],
+         "trainer.epochs=9 is of a training"),
     ],
 )  # fmt: skip
 def test_a_key_that_nothing_reads_is_refused(given: list[str], sentence: str) -> None:
@@ -420,6 +427,10 @@ def test_a_key_that_nothing_reads_is_refused(given: list[str], sentence: str) ->
 @pytest.mark.parametrize(
     "given",
     [
+        ["+experiment=continual_digits", "method=er", "optim.lr=0.1", "thaw=all", "trainer.epochs=9"],
+        ["+experiment=continual_compare", "compare.methods=[ncm,er]", "optim.lr=0.1"],
+        ["+experiment=own_images", "data.train=x", "thaw=head_only", "optim.head=new", "trainer.epochs=9"],
+        ["+experiment=own_images", "data.train=x", "thaw.depth=1", "trainer.epochs=9"],
         ["optim.name=sgd", "optim.momentum=0.5"], ["+experiment=how_deep", "data.train=x", "trainer.log_every=1"],
         ["+experiment=adapt_compare", "optim.momentum=0.8", "compare.methods=[source_only,'dann optim.name=sgd']"],
         ["+experiment=adapt_digits", "adaptation=dsn", "adaptation.hidden=9"],

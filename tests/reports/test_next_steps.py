@@ -62,7 +62,7 @@ def test_the_advice_after_an_adaptation(changed: dict[str, Any], words: str) -> 
 
 @pytest.mark.parametrize(
     ("forgetting", "words"),
-    [(0.4, "methods that stop it"), (0.02, "compare with method=joint"), (None, "all tasks were given at once")],
+    [(0.4, "methods that stop it"), (0.02, "compare with joint"), (None, "all tasks were given at once")],
 )
 def test_the_advice_after_a_stream(forgetting: float | None, words: str) -> None:
     assert words in continual_step({"forgetting": forgetting})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig, OmegaConf
 
+from tlcl.config.registry import GROUPS
 from tlcl.config.rules import DRAWN
 from tlcl.errors import UserError
 from tlcl.system.text import shown
@@ -21,6 +22,7 @@ class Unread:
     """Keys, what nothing reads them beside, and why.
 
     Attributes:
+        keys: with all that is below them.
         decided: keys whose values decide it.
     """
 
@@ -49,7 +51,37 @@ def _draws_nothing(composed: DictConfig) -> bool:
     return all(OmegaConf.select(composed, f"data.{key}", default=none) == none for key, none in DRAWN.items())
 
 
+def _closed_form(composed: DictConfig) -> bool:
+    """Whether the one method of a stream of tasks has no gradient steps."""
+    name = OmegaConf.select(composed, "method.name")
+    return name in GROUPS["method"] and bool(getattr(GROUPS["method"][name].thing, "closed_form", False))
+
+
+def _fitted_head_alone(composed: DictConfig) -> bool:
+    """Whether the head is fitted in closed form, and no block may train besides."""
+    thaw = composed.get("thaw") or {}
+    alone = thaw.get("depth") == 0 and thaw.get("blocks") is None
+    return alone and OmegaConf.select(composed, "optim.head") in ("fitted", "lp_ft") and not _asks_depth(composed)
+
+
+STEPS = (
+    "trainer.epochs", "trainer.patience", "trainer.select", "optim.name", "optim.lr", "optim.block_lr_decay",
+    "optim.block_lr", "optim.momentum", "optim.weight_decay", "optim.schedule", "optim.warmup_epochs",
+    "optim.label_smoothing", "optim.l2_sp", "optim.ema", "optim.batch_norm",
+)  # fmt: skip
 UNREAD = (
+    Unread(
+        (*STEPS, "optim.class_weights", "optim.head", "thaw"),
+        _closed_form,
+        "is of methods that train; this one is a closed form on the frozen network",
+        ("method", "method.name"),
+    ),
+    Unread(
+        STEPS,
+        _fitted_head_alone,
+        "is of a training; optim.head fits the head in closed form, and thaw lets nothing train besides",
+        ("optim.head", "thaw", "thaw.depth", "thaw.blocks"),
+    ),
     Unread(
         ("trainer.monitor",),
         lambda composed: any(composed.get(group) is not None for group in ("continual", "source")),
@@ -95,6 +127,12 @@ UNREAD = (
 )
 
 
+def _and_above(key: str) -> list[str]:
+    """`optim.block_lr.layer4`, `optim.block_lr` and `optim`."""
+    parts = key.split(".")
+    return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+
 def unread(arguments: Sequence[str], composed: DictConfig, searched: Collection[str] = ()) -> dict[str, str]:
     """Argument -> sentence, of those whose keys nothing reads.
 
@@ -106,8 +144,9 @@ def unread(arguments: Sequence[str], composed: DictConfig, searched: Collection[
         key, _, value = argument.lstrip("+").partition("=")
         if argument.startswith(("-", "~")) or value in ("", "null"):
             continue
+        keys = set(_and_above(key))
         for one in UNREAD:
-            if key in one.keys and not set(one.decided) & set(searched) and one.beside(composed):
+            if keys & set(one.keys) and not set(one.decided) & set(searched) and one.beside(composed):
                 given = value if len(value) < SHORT else shown(value)
                 found.setdefault(argument, f"{key}={given} {one.why}; leave it out")
     return found

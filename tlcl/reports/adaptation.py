@@ -11,8 +11,9 @@ from tlcl.reports.verdict import adaptation_verdict, one_answer
 from tlcl.tracking.finished_run import FinishedRun
 
 CAPTIONS = {
-    "embedding": "t-SNE of the aligned block's outputs for test images of both domains, before and after: above by "
-    "domain, below by class. Aligned domains overlap, and each class is one cloud of both.",
+    "embedding": "t-SNE of the outputs of the block whose distances are given here, for test images of both "
+    "domains, before and after: above by domain, below by class. Aligned domains overlap, and each class is one "
+    "cloud of both.",
     "curves": "Accuracies, the target's prediction entropy, and the terms of the loss before they are weighted.",
     "thaw": "Which blocks were trained in which epoch, and how fast.",
     "confusion": "The target's test images by true and predicted class; the colour is the share of the true class.",

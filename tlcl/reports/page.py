@@ -13,6 +13,7 @@ from tlcl.reports.plots.predictions import confusion_counts
 from tlcl.statistics.accuracy import accuracy_interval
 from tlcl.system.figures import (
     count,
+    counted,
     duration,
     percent,
     points,
@@ -98,7 +99,7 @@ def base_context(run_dir: Path, gaps: Sequence[str]) -> dict[str, Any]:
 
 # What templates write figures with; a value that a record does not have is a dash.
 FIGURES: tuple[Callable[..., str], ...] = (
-    count, duration, percent, points, points_spread, signed_interval, signed_points, three_digits,
+    count, counted, duration, percent, points, points_spread, signed_interval, signed_points, three_digits,
     three_digits_spread,
 )  # fmt: skip
 

@@ -61,9 +61,9 @@ def count(number: float | None) -> str:
     return NONE if known is None else f"{known:,.0f}"
 
 
-def counted(number: int, one: str, many: str = "") -> str:
+def counted(number: float | None, one: str, many: str = "") -> str:
     """A count and its noun: `1 image`, `1,200 images`; `many` where the plural is not `one` with an s."""
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+    return f"{count(number)} {one if number == 1 else many or f'{one}s'}"
 
 
 def duration(seconds: float | None) -> str:
