@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
 from tests.conftest import composed, go
@@ -18,7 +19,7 @@ from tlcl.errors import UserError, run_cli
 from tlcl.jobs import continual
 from tlcl.jobs.classified import Classified
 from tlcl.jobs.finetune import run
-from tlcl.jobs.finished import classify
+from tlcl.jobs.finished import classify, load_run
 from tlcl.prefix_cache.activations import FrozenBlocks, Keeping
 from tlcl.tracking.records import RunDirectory
 
@@ -141,6 +142,29 @@ def test_command_line(
         error = capsys.readouterr().err
         assert part in error
         assert len(error.strip().splitlines()) == 1
+
+
+def test_a_directory_without_a_model_says_what_to_give_instead(trained: Path, tmp_path: Path) -> None:
+    def sentence(path: Path) -> str:
+        with pytest.raises(UserError, match="is no finished tlcl run: it has no ") as raised:
+            load_run(path)
+        return str(raised.value).partition("it has no ")[2]
+
+    many, stopped, asks, odd = (tmp_path / name for name in ("many", "stopped run", "asks", "odd"))
+    shutil.copytree(trained, many / "runs" / "er_seed0")
+    shutil.copytree(trained, stopped)
+    (stopped / "summary.json").unlink()
+    (stopped / "model.safetensors").unlink()
+    odd.mkdir()
+    asks.mkdir()
+    (asks / "config.yaml").write_text(OmegaConf.to_yaml(composed(tmp_path, "optim.head=fitted", "depth=race")))
+    assert sentence(many) == f"config.yaml; it holds many runs, give one of them, such as {many}/runs/er_seed0"
+    assert sentence(stopped) == f"model.safetensors; finish it with tlcl train '+resume=\"{stopped}\"'"
+    assert sentence(asks) == (
+        "labels.json; it asks how deep, and keeps no model: train one by the command that it recommends"
+    )
+    assert sentence(odd) == "config.yaml"
+    assert sentence(tmp_path / "nowhere") == "config.yaml"
 
 
 @pytest.mark.parametrize("job", ["finetune", "slda"])

@@ -239,9 +239,9 @@ def test_a_question_without_the_preset_has_a_command_too() -> None:
         "tlcl", "train", "data=digits", "optim.lr=0.1", "thaw.depth=2", "optim.head=lp_ft", "trainer.epochs=9",
         "trainer.patience=null", "trainer.select=last",
     ]  # fmt: skip
-    words = recommended(None, ["python", "-m", "tlcl.train", "-m", *asked])
+    words = recommended(None, ["python", "-m", "tlcl.train", "-m", *asked, "+optim.block_lr.layer4=0.1"])
     assert words[:3] == ["python", "-m", "tlcl.train"]
-    assert words[3:] == ["data=digits", "optim.head=fitted", "optim.lr=0.1", "thaw=head_only"]
+    assert words[3:] == ["data=digits", "optim.head=fitted", "thaw=head_only"]
     composed_config(words[3:])
 
 

@@ -17,12 +17,15 @@ from tlcl.models.build import build_model
 from tlcl.models.tail import SplitNetwork
 from tlcl.models.weights import RUN_MODEL, read_state
 from tlcl.prefix_cache.probabilities import predict_probabilities, split_at_frozen
+from tlcl.reports.next_steps import resume_commands
 from tlcl.security.untrusted import Labels
 from tlcl.statistics.conformal import largest_coverage, prediction_sets, score_limit
 from tlcl.system.figures import counted
 from tlcl.system.text import plain
 from tlcl.tracking.calibration import Calibration, read_calibration
 from tlcl.tracking.finished_run import FinishedRun
+
+NEEDED = ("config.yaml", "labels.json", RUN_MODEL)
 
 
 def load_run(run_dir: Path) -> tuple[Blocks | SplitNetwork, Labels, Config]:
@@ -31,9 +34,9 @@ def load_run(run_dir: Path) -> tuple[Blocks | SplitNetwork, Labels, Config]:
     Raises:
         UserError: `run_dir` holds no finished run, or its files do not fit together.
     """
-    for name in ("config.yaml", "labels.json", RUN_MODEL):
+    for name in NEEDED:
         if not (run_dir / name).is_file():
-            raise UserError(f"{run_dir} is no finished tlcl run: it has no {name}")
+            raise UserError(f"{run_dir} is no finished tlcl run: it has no {name}{_instead(run_dir)}")
     run = FinishedRun(run_dir)
     config, labels = parse_config(run.config), run.labels
     net, backbone = build_model(config.model, len(labels.classes), config.seed)
@@ -45,6 +48,20 @@ def load_run(run_dir: Path) -> tuple[Blocks | SplitNetwork, Labels, Config]:
     if run.summary.get("answer") == "head":
         config.thaw = {"depth": 0}  # what was trained in the end: frozen blocks have their own precision
     return trained_classifier(config, labels, net, run_dir), labels, config
+
+
+def _instead(folder: Path) -> str:
+    """What to do with a directory that has no model of its own: the end of a sentence."""
+    run = FinishedRun(folder)
+    if run.setting("depth") is not None:
+        return "; it asks how deep, and keeps no model: train one by the command that it recommends"
+    inside = sorted(path.parent for path in folder.glob(f"*/**/{RUN_MODEL}"))
+    if inside:
+        return f"; it holds many runs, give one of them, such as {inside[0]}"
+    if (folder / "config.yaml").is_file() and not run.complete:
+        ((_, command),) = resume_commands(folder)
+        return f"; finish it with {command}"
+    return ""
 
 
 def pixel_range_of(config: Config) -> PixelRange | None:

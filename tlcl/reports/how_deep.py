@@ -7,6 +7,7 @@ from typing import Any
 
 from tlcl.config.flags import preset_flags
 from tlcl.config.race_figures import is_finding
+from tlcl.config.unread import STEPS
 from tlcl.reports.asked import asked_by, key_of, overrides, program
 from tlcl.reports.next_steps import recorded_path, resume_commands
 from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page
@@ -168,7 +169,7 @@ def _command(row: Mapping[str, Any] | None, asked: Sequence[str]) -> str:
     """That of a setting, or of the head alone, from the one that asked."""
     given = overrides(asked)
     if row is None:
-        own, taken = ["thaw=head_only"], list(OURS)
+        own, taken = ["thaw=head_only"], [*OURS, *STEPS]
     else:
         cleared = [] if row["depth"] is not None or row["setting"] == "norms" else ["thaw=milestones"]
         taken = [*OURS, "optim.head", "trainer.patience"]
@@ -183,7 +184,8 @@ def _command(row: Mapping[str, Any] | None, asked: Sequence[str]) -> str:
 
 def _is_one_of(word: str, keys: Sequence[str]) -> bool:
     key = key_of(word)
-    return word == "+experiment=how_deep" or key in keys or key.startswith(("depth.", "thaw.", "hydra"))
+    mine = any(key == one or key.startswith(f"{one}.") for one in (*keys, "depth", "thaw"))
+    return word == "+experiment=how_deep" or mine or key.startswith("hydra")
 
 
 def save_how_deep_plots(root: Path) -> list[Path]:
