@@ -1,7 +1,7 @@
 """The picture at the top of the README, from the register of figures: `python docs/three_questions.py`.
 
-Filled is what is told apart from the yardstick on the same test images: from the head alone by a 95 % interval of
-its own, from source only with all methods tested together.
+Filled is what is told apart from source only on the same test images, with all methods tested together. Gains over the
+head alone have their 95 % intervals, each by itself, and none is called better.
 """
 
 from pathlib import Path
@@ -29,11 +29,6 @@ def number(row: tuple[str | Value, ...], table: Table, column: str) -> Value | N
     """The cell, where it is a number."""
     cell = row[table.columns.index(column)]
     return cell if isinstance(cell, Value) else None
-
-
-def told(gain: Value | None) -> bool:
-    """Whether the interval leaves out zero."""
-    return gain is not None and gain.low is not None and gain.high is not None and (gain.low > 0 or gain.high < 0)
 
 
 End = tuple[float, float, str, tuple[float, ...]]  # of a line: height, place, name, colour
@@ -67,8 +62,10 @@ def draw_depths(axes: Axes, table: Table) -> None:
         heights = [100 * gain.value for gain in gains]
         axes.plot(sizes, heights, color=colour, linewidth=1.5)
         for size, height, gain in zip(sizes, heights, gains, strict=True):
-            face = colour if told(gain) else "white"
-            axes.plot([size], [height], marker="o", markersize=6, color=colour, markerfacecolor=face)
+            axes.plot([size], [height], marker="o", markersize=4, color=colour)
+            if gain.low is not None and gain.high is not None:
+                beside = size * 1.05 ** (place - len(sets) // 2)
+                axes.plot([beside, beside], [100 * gain.low, 100 * gain.high], color=colour, linewidth=0.8)
         ends.append((heights[-1], sizes[-1], images.removeprefix("PACS "), colour))
         most = max(most, sizes[-1])
     axes.plot([40, most], [0, 0], color=INK, linewidth=1, linestyle="--", zorder=0)
@@ -77,7 +74,7 @@ def draw_depths(axes: Axes, table: Table) -> None:
     axes.set_xticks([50, 200, 800, 2500], ["50", "200", "800", "2,500"])
     axes.xaxis.minorticks_off()
     name_ends(axes, ends, most * 1.3, 1.0)
-    axes.set_xlabel("labelled images; filled: 95 % interval without 0", fontsize=9)
+    axes.set_xlabel("labelled images; bars: 95 % intervals, each by itself", fontsize=9)
     axes.set_title("How much should be retrained?\nlast two blocks: points over the head alone", fontsize=11)
 
 
