@@ -60,9 +60,8 @@ def draw_depths(axes: Axes, table: Table) -> None:
         ]  # fmt: skip
         sizes, gains = zip(*known, strict=True)
         heights = [100 * gain.value for gain in gains]
-        axes.plot(sizes, heights, color=colour, linewidth=1.5)
-        for size, height, gain in zip(sizes, heights, gains, strict=True):
-            axes.plot([size], [height], marker="o", markersize=4, color=colour)
+        axes.plot(sizes, heights, color=colour, linewidth=1.5, marker="o", markersize=4)
+        for size, gain in zip(sizes, gains, strict=True):
             if gain.low is not None and gain.high is not None:
                 beside = size * 1.05 ** (place - len(sets) // 2)
                 axes.plot([beside, beside], [100 * gain.low, 100 * gain.high], color=colour, linewidth=0.8)
