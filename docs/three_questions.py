@@ -1,6 +1,6 @@
 """The picture at the top of the README, from the register of figures: `python docs/three_questions.py`.
 
-Filled is what is told apart from source only on the same test images, with all methods tested together. Gains over the
+Filled is what is told apart from source only on the same test images, all methods tested together. Gains over the
 head alone have their 95 % intervals, each by itself, and none is called better.
 """
 
