@@ -64,8 +64,8 @@ STREAMS = {
     "tiny_imagenet": Stream(
         "layers_tiny_imagenet",
         f"{CLASSES} continual.classes_per_task=20 data.train=train.tar.gz data.test=val.tar.gz "
-        "model.input_size=128",
-        {Path(tar).name: tar for tar in TINY}, TINY, 9, "trainer.epochs=1",
+        "model.input_size=96",
+        {Path(tar).name: tar for tar in TINY}, TINY, 6, "trainer.epochs=1",
     ),
     "pacs": Stream(
         "layers_pacs", "+experiment=continual_pacs data.root=pacs model.input_size=112", {"pacs": "pacs"},
