@@ -141,6 +141,9 @@ def test_a_resumed_race_is_the_same(
     with pytest.raises(Killed):
         run_in(tmp_path)
     assert len(lines_of(tmp_path / "run")) == 4
+    page = write_how_deep_report(tmp_path / "run").read_text()
+    assert re.search(r"Trainings that are done: 4 \((1|3|norms): \d, ", page), "a stopped race shows how far it is"
+    assert "tlcl train +resume=" in page
     config = composed(tmp_path, *RACE)
     config.run_dir = str(tmp_path / "run")
     go(config)

@@ -23,10 +23,10 @@ from tlcl.jobs.first_answer import FirstAnswer
 from tlcl.jobs.shared_start import SharedStart
 from tlcl.prefix_cache.activations import Keeping
 from tlcl.statistics.racing import FEWEST, starters, survivors
-from tlcl.tracking.records import RunDirectory, read_lines
+from tlcl.tracking.records import RACED, RunDirectory, read_lines
 
 log = logging.getLogger(__name__)
-KEPT, PLACES = "race.jsonl", "places.json"
+PLACES = "places.json"
 MOST = 5_000  # images that take part; a difference of one point shows among them
 
 
@@ -85,8 +85,8 @@ class Race:
         self.field = candidates(self.keys.settings, start.net.names)
         self.folds = folds_of(start.labels, self.keys.folds, config.seed)
         self.images = sum(map(len, self.folds))
-        directory.keep_lines(KEPT, lambda line: True)  # a line that a kill cut short goes
-        self.done = [Asked(**line) for line in read_lines(directory.path / KEPT)]
+        directory.keep_lines(RACED, lambda line: True)  # a line that a kill cut short goes
+        self.done = [Asked(**line) for line in read_lines(directory.path / RACED)]
         self.out: dict[str, dict[str, Any]] = {}
         self.raced: list[Asked] = []
         self.head_right, self.gains = np.empty(0), np.empty((0, 0))
@@ -189,7 +189,7 @@ class Race:
         seconds = round(time.perf_counter() - began, 2)
         asked = Asked(one.name, fold, share, right, seconds, size, config.trainer.epochs, stopped)
         self.done.append(asked)
-        self.directory.append(KEPT, asdict(asked))
+        self.directory.append(RACED, asdict(asked))
         self.directory.keep_seconds()
         return asked
 

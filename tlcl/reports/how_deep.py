@@ -1,6 +1,7 @@
 """Table, sentence, pictures and page of how deep to retrain, from the records alone."""
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tlcl.reports.plots.how_deep import gains_figure, learning_curve
 from tlcl.reports.plots.style import save_figures
 from tlcl.system.figures import count, counted, duration, points, signed_interval, signed_points, three_digits
 from tlcl.tracking.finished_run import FinishedRun
+from tlcl.tracking.records import RACED, read_lines
 
 RECORDS = {
     "config.yaml": "the config",
@@ -223,5 +225,7 @@ def write_how_deep_report(root: Path) -> Path:
             "memory_words": memory_words,
         }
     else:
+        whole = [line for line in read_lines(root / RACED) if line.get("share") == 1]
+        context["done"] = Counter(line["setting"] for line in whole)
         context["commands"] = resume_commands(recorded_path(run))
     return render_page(root, "how_deep.html.j2", context)

@@ -23,6 +23,7 @@ from tlcl.system.folders import LOCK, HeldFolder
 from tlcl.tracking.environment import environment
 
 log = logging.getLogger(__name__)
+RACED = "race.jsonl"  # a line a training of a search for the depth
 # What a run in which nothing is trained yet may have written; the first says that it has begun.
 BEGINNING = (
     "config.yaml", "environment.json", "extensions", "wandb.json", "wandb", "metrics.jsonl", "timings.jsonl",
@@ -32,7 +33,7 @@ BEGINNING = (
 WRITTEN = (
     "checkpoints", "labels.json", "model.safetensors", "calibration.json", "summary.json", "report.html", "plots",
     "metrics.jsonl", "timings.jsonl", "tasks.jsonl", "test_predictions.csv", "test_predictions.npz", "deeper.json",
-    "race.jsonl", "accuracy_matrix.csv", "compare.csv", "compare.json",
+    RACED, "accuracy_matrix.csv", "compare.csv", "compare.json",
 )  # fmt: skip
 CLOCK = "clock.json"  # of a run that is not complete: the seconds it has taken so far
 
