@@ -31,6 +31,7 @@ ALL = "data.val_size=0"  # every method learns from the same images, all there a
 REPLAY = f"{ALL} thaw=last_block optim.lr=0.01 optim.momentum=0.9 method.buffer_size=500"
 METHODS = {"layers": ALL, "ncm": ALL, "slda": ALL, "ranpac": ALL, "er": REPLAY, "der_pp": REPLAY}
 FIRST = next(iter(METHODS))
+SMALLEST = 1e-16  # of a p that is written as a number
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def figure(stream: Stream, data: Path, out: Path, methods: Sequence[str]) -> Fig
 def row(name: str, summary: dict[str, Any], pair: Difference | None) -> tuple[Cell, ...]:
     told = ("", "")
     if pair is not None:
-        told = (signed_interval(pair.difference, pair.low, pair.high), f"{pair.p:.2g}")
+        p = f"{pair.p:.2g}" if pair.p >= SMALLEST else f"< {SMALLEST:g}"
+        told = (signed_interval(pair.difference, pair.low, pair.high), p)
     given, sure = summary["task_given_accuracy"], summary["mean_confidence"]
     return (
         name, accuracy(summary), *told, "" if given is None else Value(given), Value(summary["forgetting"]),

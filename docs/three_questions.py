@@ -60,12 +60,12 @@ def draw_depths(axes: Axes, table: Table) -> None:
         ]  # fmt: skip
         sizes, gains = zip(*known, strict=True)
         heights = [100 * gain.value for gain in gains]
-        axes.plot(sizes, heights, color=colour, linewidth=1.5, marker="o", markersize=4)
-        for size, gain in zip(sizes, gains, strict=True):
+        places = [size * 1.05 ** (place - len(sets) // 2) for size in sizes]  # intervals beside each other
+        axes.plot(places, heights, color=colour, linewidth=1.5, marker="o", markersize=4)
+        for beside, gain in zip(places, gains, strict=True):
             if gain.low is not None and gain.high is not None:
-                beside = size * 1.05 ** (place - len(sets) // 2)
                 axes.plot([beside, beside], [100 * gain.low, 100 * gain.high], color=colour, linewidth=0.8)
-        ends.append((heights[-1], sizes[-1], images.removeprefix("PACS "), colour))
+        ends.append((heights[-1], places[-1], images.removeprefix("PACS "), colour))
         most = max(most, sizes[-1])
     axes.plot([40, most], [0, 0], color=INK, linewidth=1, linestyle="--", zorder=0)
     axes.set_xscale("log")

@@ -149,7 +149,7 @@ def test_what_is_there_twice_or_is_no_size_is_refused(
 
 
 def test_a_size_that_a_target_has_not_is_said_before_the_first_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data.train_size=1298 is more than the 1297 images that"):
+    with pytest.raises(UserError, match=r"data.train_size=1298 is more than the 1,297 images that"):
         depth_grid.depth_grid(tmp_path, depth_grid.EMBEDDED[1:], [50, 1298], [0])
     assert not list(tmp_path.iterdir())
 

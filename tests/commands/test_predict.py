@@ -151,19 +151,26 @@ def test_a_directory_without_a_model_says_what_to_give_instead(trained: Path, tm
         return str(raised.value).partition("it has no ")[2]
 
     many, stopped, asks, odd = (tmp_path / name for name in ("many", "stopped run", "asks", "odd"))
+    (odd / "hub").mkdir(parents=True)
+    (odd / "up").symlink_to(tmp_path, target_is_directory=True)
+    (odd / "hub" / "model.safetensors").touch()  # of another program
     shutil.copytree(trained, many / "runs" / "er_seed0")
     shutil.copytree(trained, stopped)
     (stopped / "summary.json").unlink()
     (stopped / "model.safetensors").unlink()
-    odd.mkdir()
     asks.mkdir()
     (asks / "config.yaml").write_text(OmegaConf.to_yaml(composed(tmp_path, "optim.head=fitted", "depth=race")))
-    assert sentence(many) == f"config.yaml; it holds many runs, give one of them, such as {many}/runs/er_seed0"
+    assert sentence(many) == f"config.yaml; it holds runs, give one of them, such as {many}/runs/er_seed0"
     assert sentence(stopped) == f"model.safetensors; finish it with tlcl train '+resume=\"{stopped}\"'"
+    resume = f"labels.json; finish it with tlcl train +resume={asks}"
+    assert sentence(asks) == resume, "it recommends nothing yet"
+    (asks / "summary.json").write_text('{"status": "complete", "job": "how_deep"}')
     assert sentence(asks) == (
         "labels.json; it asks how deep, and keeps no model: train one by the command that it recommends"
     )
     assert sentence(odd) == "config.yaml"
+    (odd / "config.yaml").write_text("depth: 50")
+    assert sentence(odd) == "labels.json", "no config of a run"
     assert sentence(tmp_path / "nowhere") == "config.yaml"
 
 

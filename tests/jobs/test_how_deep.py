@@ -325,7 +325,7 @@ def test_batch_norm_is_as_the_training_left_it(tmp_path: Path) -> None:
         (["continual=class_incremental", "method=naive"], "leave out one of them"),
         (["trainer.devices=2"], "depth works in one process"),
         (["data.train_size=14", "depth.folds=8"], "depth.folds=8 leaves less than two of the 14 labelled images"),
-        (["data.train_size=11"], "11 labelled images are too few"),
+        (["data.train_size=11"], "11 labelled images cannot compare anything; it takes 12"),
     ],
 )
 def test_mistakes_are_one_sentence(overrides: list[str], words: str, tmp_path: Path) -> None:

@@ -268,7 +268,7 @@ def test_halves_have_the_classes_in_proportion(counts: tuple[int, ...]) -> None:
 def test_few_images_are_said_to_be_too_few(tmp_path: Path) -> None:
     record = summary(run_in(tmp_path, "data.train_size=10", "data.val_size=10"))
     assert record["deeper"] == {"images": 10, "kept": False, "words": record["deeper"]["words"]}
-    assert "too few" in record["deeper"]["words"]
+    assert "it takes more" in record["deeper"]["words"]
 
 
 def test_only_so_many_images_take_part(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What the network sees of stored images: their own size by default, and a line where another is given."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from tests.conftest import composed
 from tlcl.config.parse import parse_config
-from tlcl.jobs.remarks import resized_words
+from tlcl.jobs.remarks import resized_words, taught_size_words
 
 FOLDER = ["data=image_folder", "data.train=/images"]
 
@@ -43,3 +44,15 @@ def test_the_network_sees_what_is_stored_unless_it_is_told_otherwise(
 def test_another_size_is_said(tmp_path: Path, keys: list[str], words: str) -> None:
     config = parse_config(composed(tmp_path, *FOLDER, *keys))
     assert re.search(words, resized_words(config))
+
+
+@pytest.mark.parametrize(("taught", "words"), [(224, "input_size=224 goes on as it was trained$"), (32, "^$")])
+def test_a_run_that_saw_another_size_is_told(tmp_path: Path, taught: int, words: str) -> None:
+    (tmp_path / "labels.json").write_text(json.dumps({"input_size": taught}))
+    config = parse_config(composed(tmp_path, "data=digits", f"model.weights={tmp_path}"))
+    assert config.model.input_size == 32
+    assert re.search(words, taught_size_words(config))
+
+
+def test_other_weights_have_no_size(tmp_path: Path) -> None:
+    assert taught_size_words(parse_config(composed(tmp_path, "data=digits"))) == ""

@@ -15,7 +15,7 @@ from tests.conftest import composed, go, refusal
 from tests.jobs.conftest import Killed, kill_at_batch, same_finetuning, summary
 from tlcl.config.schema import OptimConfig
 from tlcl.finetuning.optimizer import build_optimizer
-from tlcl.finetuning.thaw import set_trainable
+from tlcl.finetuning.thaw import learning_blocks, set_trainable
 from tlcl.jobs.finished import load_run
 from tlcl.models.blocks import Blocks, InputTransform
 from tlcl.models.build import build_model
@@ -122,6 +122,7 @@ def test_matrices_of_thawed_blocks_and_the_head_train_and_nothing_else(vit: Bloc
         key for key in before if key.startswith("blocks.head.") or (f".{last}." in key and ".lora_" in key)
     }
     assert base_weights(vit)
+    assert learning_blocks(vit, set(vit.names), "all") == list(vit.names[1:]), "the stem has no matrices"
     merge_lora(vit)
     assert base_weights(vit) == set()
 

@@ -2,9 +2,11 @@
 
 import json
 import shlex
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from tlcl.config.compose import composed_config
 from tlcl.config.parse import parse_config
@@ -15,6 +17,10 @@ from tlcl.sweeps.compare import children
 
 def recorded(folder: Path, command: str) -> Path:
     (folder / "environment.json").write_text(json.dumps({"command": command}))
+    words = [word for word in shlex.split(command)[2:] if "=" in word]
+    with suppress(UserError):  # a run of before, or of presets that are not here
+        config = composed_config([*words, "run_dir=run"])
+        (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
     return folder
 
 
@@ -129,6 +135,28 @@ def test_the_runs_own_method_takes_part_with_its_settings(tmp_path: Path) -> Non
     assert [run.settings["method"] for run in runs] == ["naive", "er", "der_pp", "der buffer_size=90 alpha=0.2"]
     own = vars(runs[-1].config.method)
     assert (own["buffer_size"], own["alpha"]) == (90, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("method=ranpac method={projection:500}", "ranpac projection=500"),
+        ("method=er method.buffer_size=200", "er"),  # what it has anyway
+        ("method=slda", "slda"),
+    ],
+)
+def test_what_counts_is_what_the_run_had(tmp_path: Path, given: str, name: str) -> None:
+    root = recorded(tmp_path, f"tlcl train +experiment=continual_digits {given}")
+    command = compare_command(root, "method", "default", "continual_compare", given.split("=")[1].split()[0])
+    config = parse_config(composed_config(shlex.split(command)[2:]))
+    assert config.compare is not None
+    assert config.compare.methods == list(dict.fromkeys(["naive", "er", "der_pp", name]))
+
+
+def test_a_comparison_that_was_left_out_stays_out(tmp_path: Path) -> None:
+    asked = "tlcl train +experiment=continual_paper ~compare method=er"
+    command = compare_command(recorded(tmp_path, asked), "method", "default", "continual_compare", "er")
+    assert parse_config(composed_config(shlex.split(command)[2:])).compare is not None
 
 
 def test_lists_of_the_own_method(tmp_path: Path) -> None:

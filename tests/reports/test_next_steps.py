@@ -31,6 +31,8 @@ def test_the_advice_follows_from_the_figures(changed: dict[str, Any], words: str
 def test_all_blocks_thawed_cannot_be_thawed_further() -> None:
     every = ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
     assert "thaw.depth" not in next_step(BASE | {"deeper": {"kept": True}, "trained_blocks": every})
+    norms = {"trained_blocks": every[1:], "thawed_blocks": every}  # nothing of the first could learn
+    assert "thaw.depth" not in next_step(BASE | {"deeper": {"kept": True}, **norms})
 
 
 def test_a_run_without_a_first_answer_has_its_own_interval() -> None:

@@ -127,6 +127,26 @@ def test_ctrl_c_ends_the_whole_sweep_with_one_sentence(
     assert fake.ran == ["1", "2", "3"]
 
 
+def test_a_sweep_of_before_goes_on_with_a_key_that_nothing_reads(
+    program: Program, fake: FakeJobs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.trouble = {"1": "the loss is not finite"}
+    unread = ["optim.name=adamw", "optim.momentum=0.5"]
+    assert program(*GRID, *unread) == 2
+    assert "optim.momentum=0.5 is of optim.name=sgd" in capsys.readouterr().err
+    assert program(*GRID, unread[0]) == 1
+    plan = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
+    for words in (plan["command"], plan["overrides"], *plan["jobs"]):
+        words.append(unread[1])
+    (tmp_path / "sweep" / "sweep.json").write_text(json.dumps(plan))
+    for path in (tmp_path / "sweep").glob("*/job.json"):
+        job = json.loads(path.read_text())
+        path.write_text(json.dumps({**job, "overrides": [*job["overrides"], unread[1]]}))
+    fake.trouble, fake.ran = {}, []
+    assert program("+resume=sweep") == 0
+    assert fake.ran == ["1"]
+
+
 @pytest.mark.parametrize("wrong", ["+trainer.epocs=3", "trainer.epocs=3"])
 def test_a_mistake_of_the_whole_sweep_is_said_once_and_leaves_nothing(
     wrong: str, program: Program, fake: FakeJobs, tmp_path: Path, capsys: pytest.CaptureFixture[str]

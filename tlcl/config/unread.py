@@ -3,13 +3,16 @@
 Not a rule of a config: records of runs of before have some of them, and those must go on being read.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from tlcl.config.registry import GROUPS
-from tlcl.config.rules import DRAWN
+from tlcl.config.rules import DRAWN, FINETUNING_ONLY
+from tlcl.config.thaw import THAW_KEYS
 from tlcl.errors import UserError
 from tlcl.system.text import shown
 
@@ -59,9 +62,18 @@ def _closed_form(composed: DictConfig) -> bool:
 
 def _fitted_head_alone(composed: DictConfig) -> bool:
     """Whether the head is fitted in closed form, and no block may train besides."""
-    thaw = composed.get("thaw") or {}
-    alone = thaw.get("depth") == 0 and thaw.get("blocks") is None
+    alone = _thaws_the_head_alone(composed.get("thaw") or {})
     return alone and OmegaConf.select(composed, "optim.head") in ("fitted", "lp_ft") and not _asks_depth(composed)
+
+
+def _thaws_the_head_alone(thaw: Mapping[Any, Any]) -> bool:
+    if thaw.get("blocks") is not None:
+        said = [thaw["blocks"]]
+    elif thaw.get("depth") is not None:
+        said = [thaw["depth"]]
+    else:
+        said = [value for key, value in thaw.items() if key not in THAW_KEYS]
+    return bool(said) and all(one in (0, "0", "head", ["head"], []) for one in said)
 
 
 STEPS = (
@@ -69,15 +81,23 @@ STEPS = (
     "optim.block_lr", "optim.momentum", "optim.weight_decay", "optim.schedule", "optim.warmup_epochs",
     "optim.label_smoothing", "optim.l2_sp", "optim.ema", "optim.batch_norm",
 )  # fmt: skip
+HEAD_ALONE = (*STEPS, "trainer.monitor", "trainer.wise_ft", "data.mixup", "thaw.only")
+RULED = ("trainer.select", *FINETUNING_ONLY)  # what a stream of tasks has at one value, which rules ask for
 UNREAD = (
     Unread(
-        (*STEPS, "optim.class_weights", "optim.head", "thaw"),
+        (*(key for key in STEPS if key not in RULED), "thaw"),
         _closed_form,
         "is of methods that train; this one is a closed form on the frozen network",
         ("method", "method.name"),
     ),
     Unread(
-        STEPS,
+        tuple(f"data.{key}" for key in DRAWN),
+        lambda composed: _closed_form(composed) and not _draws_nothing(composed),
+        "is of methods that train; this one sees each image once, as it is",
+        ("method", "method.name"),
+    ),
+    Unread(
+        HEAD_ALONE,
         _fitted_head_alone,
         "is of a training; optim.head fits the head in closed form, and thaw lets nothing train besides",
         ("optim.head", "thaw", "thaw.depth", "thaw.blocks"),
@@ -127,10 +147,22 @@ UNREAD = (
 )
 
 
-def _and_above(key: str) -> list[str]:
-    """`optim.block_lr.layer4`, `optim.block_lr` and `optim`."""
-    parts = key.split(".")
-    return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+def _keys_of(argument: str) -> set[str]:
+    """What an argument gives, with all above: `optim.block_lr.layer4`, `optim.block_lr` and `optim`."""
+    key, _, value = argument.lstrip("+").partition("=")
+    given = [key]
+    if value.startswith("{"):
+        inside = OverridesParser.create().parse_override(argument).value()
+        given += _inside(key, inside) if isinstance(inside, dict) else []
+    parts = [one.split(".") for one in given]
+    return {".".join(one[:count]) for one in parts for count in range(1, len(one) + 1)}
+
+
+def _inside(key: str, value: Any) -> list[str]:
+    """The keys below `key` of a value that is a mapping."""
+    if not isinstance(value, dict):
+        return [key]
+    return [name for inner, one in value.items() for name in _inside(f"{key}.{inner}", one)]
 
 
 def unread(arguments: Sequence[str], composed: DictConfig, searched: Collection[str] = ()) -> dict[str, str]:
@@ -144,7 +176,7 @@ def unread(arguments: Sequence[str], composed: DictConfig, searched: Collection[
         key, _, value = argument.lstrip("+").partition("=")
         if argument.startswith(("-", "~")) or value in ("", "null"):
             continue
-        keys = set(_and_above(key))
+        keys = _keys_of(argument)
         for one in UNREAD:
             if keys & set(one.keys) and not set(one.decided) & set(searched) and one.beside(composed):
                 given = value if len(value) < SHORT else shown(value)

@@ -122,10 +122,10 @@ def train_val_split(
     if wanted > len(rest):
         raise UserError(
             f"data.train_size={wanted} is more than the {counted(len(rest), 'image')} that "
-            f"data.val_size={held_out} leaves of {total}"
+            f"data.val_size={held_out} leaves of {total:,}"
         )
     if train_size is None and wanted < present:
-        lower = "" if val_size is None else f"lower data.val_size={val_size}, or "
+        lower = "" if val_size is None or val is not None else f"lower data.val_size={val_size}, or "
         raise UserError(
             f"{_learnt(total)} too few: {held_out} of them validate, leaving {wanted} to train on for "
             f"{counted(present, 'class', 'classes')}; {lower}add images of each class"

@@ -40,10 +40,11 @@ def learning_parameters(net: Blocks, name: str, only: str) -> Iterator[nn.Parame
 
 def learning_blocks(net: Blocks, thawed: Collection[str], only: str) -> list[str]:
     """The thawed blocks in which something learns, in the network's order; one without parameters counts."""
+    never = base_weights(net)
     return [
         name for name in net.names
         if name in thawed
-        and ([*learning_parameters(net, name, only)] or not [*net.block(name).parameters()])
+        and (set(learning_parameters(net, name, only)) - never or not [*net.block(name).parameters()])
     ]  # fmt: skip
 
 

@@ -168,7 +168,9 @@ class Finetune(Job):
             self.chosen = {name: {"checkpoint": "head", "epoch": None, **figures} for name in ("best", "last")}
         else:
             self.chosen = select_weights(self.config, self.directory, self.net)
+        # Of LoRA's matrices, which are gone once they are merged.
         self.learned = parameter_counts(self.net, self.trained, self.config.schedule.only)["trained"]
+        self.learning_blocks = super().learning()
         merge_lora(self.net)
         if self.between:
             weights = interpolate(self.began.state_dict(), self.net.state_dict(), self.config.trainer.wise_ft)
@@ -176,6 +178,9 @@ class Finetune(Job):
 
     def parameters(self) -> dict[str, int]:
         return {**super().parameters(), "trained": self.learned}
+
+    def learning(self) -> list[str]:
+        return self.learning_blocks
 
     def test(self) -> Tensor:
         self.probabilities = self._probabilities()

@@ -24,6 +24,7 @@ from tlcl.system.figures import counted
 from tlcl.system.text import plain
 from tlcl.tracking.calibration import Calibration, read_calibration
 from tlcl.tracking.finished_run import FinishedRun
+from tlcl.tracking.latest import run_below
 
 NEEDED = ("config.yaml", "labels.json", RUN_MODEL)
 
@@ -52,15 +53,18 @@ def load_run(run_dir: Path) -> tuple[Blocks | SplitNetwork, Labels, Config]:
 
 def _instead(folder: Path) -> str:
     """What to do with a directory that has no model of its own: the end of a sentence."""
+    if inside := run_below(folder):
+        return f"; it holds runs, give one of them, such as {inside}"
     run = FinishedRun(folder)
-    if run.setting("depth") is not None:
-        return "; it asks how deep, and keeps no model: train one by the command that it recommends"
-    inside = sorted(path.parent for path in folder.glob(f"*/**/{RUN_MODEL}"))
-    if inside:
-        return f"; it holds many runs, give one of them, such as {inside[0]}"
-    if (folder / "config.yaml").is_file() and not run.complete:
+    try:
+        config = parse_config(run.config)
+    except UserError:
+        return ""
+    if not run.complete:
         ((_, command),) = resume_commands(folder)
         return f"; finish it with {command}"
+    if config.depth is not None:
+        return "; it asks how deep, and keeps no model: train one by the command that it recommends"
     return ""
 
 

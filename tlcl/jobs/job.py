@@ -23,7 +23,7 @@ from tlcl.finetuning.trainer import choose_device
 from tlcl.jobs.more_epochs import extend
 from tlcl.jobs.outcome import duplicates, export, parameter_counts, record_test
 from tlcl.jobs.pretrain import ready_weights
-from tlcl.jobs.remarks import idle_words, resized_words
+from tlcl.jobs.remarks import idle_words, resized_words, taught_size_words
 from tlcl.models.blocks import Backbone, Blocks
 from tlcl.reports.render import render
 from tlcl.tracking.calibration import Calibration
@@ -129,6 +129,10 @@ class Job(ABC):
         """The blocks that were trained."""
         return self.config.schedule.trainable(self.config.trainer.epochs - 1)
 
+    def learning(self) -> list[str]:
+        """Those of them in which something learned."""
+        return learning_blocks(self.net, self.trained, self.config.schedule.only)
+
     @property
     def parts(self) -> Parts:
         """All data that are trained or tested on, which must be the same when the run is resumed."""
@@ -177,8 +181,9 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
     if leads():
         log.info("loading the data: %s", config.data.source)
     job.build()
-    if leads() and (resized := resized_words(config)):
-        log.info("%s", resized)
+    for words in (resized_words(config), taught_size_words(config)) if leads() else ():
+        if words:
+            log.info("%s", words)
     thawed = config.schedule.trainable(config.trainer.epochs - 1)
     if leads() and (idle := idle_words(job.net, thawed, config.schedule.only)):
         log.warning("%s", idle)
@@ -200,7 +205,7 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
     job.choose()
     probabilities = job.test()
     tested = record_test(directory, probabilities, job.source.test, job.calibration)
-    pool, trained = job.source.pool, job.trained
+    pool = job.source.pool
     summary: dict[str, Any] = {
         "status": "complete",
         "name": config.name,
@@ -216,7 +221,8 @@ def _run(kind: type[Job], config: Config, directory: RunDirectory) -> dict[str, 
         "model_sha256": export(directory, config, job.net, job.backbone, pool.classes, pool.images),
         "parameters": job.parameters(),
         "blocks": list(job.net.names),
-        "trained_blocks": learning_blocks(job.net, trained, config.schedule.only),
+        "thawed_blocks": [name for name in job.net.names if name in job.trained],
+        "trained_blocks": job.learning(),
         "precision": config.trainer.precision,
         "seconds_by_part": seconds_by_part(read_lines(directory.path / "timings.jsonl")),
         "seconds": round(directory.seconds, 1),

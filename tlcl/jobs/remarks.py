@@ -1,8 +1,11 @@
 """What is said before a training begins: settings that do something else than they seem to."""
 
+from pathlib import Path
+
 from tlcl.config.schema import Config
 from tlcl.finetuning.thaw import learning_parameters
 from tlcl.models.blocks import Blocks
+from tlcl.tracking.records import read_object
 
 
 def resized_words(config: Config) -> str:
@@ -14,6 +17,17 @@ def resized_words(config: Config) -> str:
     return (
         f"the images, stored at data.size={stored}, are {how} to model.input_size={seen} for the network; "
         f"{key}={max(stored, seen)} keeps their detail"
+    )
+
+
+def taught_size_words(config: Config) -> str:
+    """That `model.weights` is a run whose network saw images of another size; else empty."""
+    taught = read_object(Path(config.model.weights).expanduser() / "labels.json").get("input_size")
+    if taught in (None, config.model.input_size):
+        return ""
+    return (
+        f"the run of model.weights saw images of model.input_size={taught}, and this one has "
+        f"model.input_size={config.model.input_size}; model.input_size={taught} goes on as it was trained"
     )
 
 

@@ -1,15 +1,18 @@
 """The command that asked for a run, from its records, and the command that asks for others like it."""
 
+import json
 import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 
 from tlcl.config.flags import preset_flags
 from tlcl.config.registry import GROUPS
 from tlcl.config.schema import conf_dir
+from tlcl.tracking.finished_run import FinishedRun
 from tlcl.tracking.records import read_object
 from tlcl.tracking.sweep_records import JOB
 
@@ -43,14 +46,23 @@ def key_of(word: str) -> str:
     return word.lstrip("+~").partition("=")[0]
 
 
-def _with_changes(name: str, group: str, given: Sequence[str]) -> str:
-    """How `compare.methods` names a run's own: `er buffer_size=90` of `method=er method.buffer_size=90`."""
-    changes = {}
-    for word in given:
-        key, _, value = word.lstrip("+~").partition("=")
-        if key.startswith(f"{group}.") and value and key != f"{group}.validator":
-            changes[key.removeprefix(f"{group}.")] = "".join(value.split())
-    return " ".join([name, *(f"{key}={value}" for key, value in changes.items())])
+def _with_changes(root: Path, group: str, name: str) -> str:
+    """How `compare.methods` names a run's own: `er buffer_size=90`, whatever of it is not the group's file's."""
+    file = conf_dir() / group / f"{name}.yaml"
+    preset = OmegaConf.load(file) if file.is_file() else OmegaConf.create()
+    own = FinishedRun(root).setting(group) or {}
+    changes = [
+        f"{key}={_written(value)}" for key, value in own.items()
+        if key not in ("name", "validator") and (key not in preset or preset[key] != value)
+    ]  # fmt: skip
+    return " ".join([name, *changes])
+
+
+def _written(value: Any) -> str:
+    """A value as `compare.methods` reads it, without blanks."""
+    if isinstance(value, ListConfig):
+        return f"[{','.join(map(_written, value))}]"
+    return json.dumps(value) if value is None or isinstance(value, bool) else "".join(str(value).split())
 
 
 def _methods_word(methods: Sequence[str]) -> str:
@@ -84,11 +96,11 @@ def compare_command(
     words += [word for word in anew if not word.startswith("~")]
     preset = list(OmegaConf.load(conf_dir() / "compare" / f"{compare}.yaml").methods)
     compared = list(methods) or list(preset)
-    if own in GROUPS[group] and (entry := _with_changes(own, group, given)) not in compared:
+    if own in GROUPS[group] and (entry := _with_changes(root, group, own)) not in compared:
         compared.append(entry)
     if compared != preset:
         words.append(_methods_word(compared))
     single = {*OWN, *map(key_of, [*words, *anew])}
-    whole = {group, "hydra", *(key for key in single if "." not in key)}
+    whole = {group, "compare", "hydra", *(key for key in single if "." not in key)}
     kept = [word for word in given if (key := key_of(word)) not in single and re.split("[./]", key)[0] not in whole]
     return shlex.join([*program(asked), *preset_flags(asked), *kept, f"~{group}", f"compare={compare}", *words])

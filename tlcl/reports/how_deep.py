@@ -8,7 +8,7 @@ from typing import Any
 
 from tlcl.config.flags import preset_flags
 from tlcl.config.race_figures import is_finding
-from tlcl.config.unread import STEPS
+from tlcl.config.unread import HEAD_ALONE
 from tlcl.reports.asked import asked_by, key_of, overrides, program
 from tlcl.reports.next_steps import recorded_path, resume_commands
 from tlcl.reports.page import base_context, embedded_plots, missing_records, render_page
@@ -171,7 +171,7 @@ def _command(row: Mapping[str, Any] | None, asked: Sequence[str]) -> str:
     """That of a setting, or of the head alone, from the one that asked."""
     given = overrides(asked)
     if row is None:
-        own, taken = ["thaw=head_only"], [*OURS, *STEPS]
+        own, taken = ["thaw=head_only"], [*OURS, *HEAD_ALONE]
     else:
         cleared = [] if row["depth"] is not None or row["setting"] == "norms" else ["thaw=milestones"]
         taken = [*OURS, "optim.head", "trainer.patience"]

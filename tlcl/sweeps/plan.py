@@ -8,7 +8,7 @@ run's own records.
 import json
 import logging
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from tlcl.reports.sweep import meaning, sentences, standing, write_sweep_report
 from tlcl.reports.tables.sweep import chosen, rows_of
 from tlcl.security.untrusted import check_command
 from tlcl.sweeps.engine import MISTAKE
-from tlcl.sweeps.search import check_launcher, check_search, without_hydra
+from tlcl.sweeps.search import check_launcher, check_search, check_search_read, without_hydra
 from tlcl.system.figures import counted
 from tlcl.system.files import atomic_write_text
 from tlcl.system.folders import make_folders, remove_empty
@@ -96,15 +96,9 @@ def check(config: DictConfig, plan: dict[str, Any]) -> None:
     if again := twice(plan["jobs"]):
         raise UserError(f"the sweep has {' '.join(again[0])} twice; a run that is repeated tells nothing new")
     first: UserError | None = None
-    loader = GlobalHydra.instance().config_loader()
-
-    def composed(overrides: list[str]) -> DictConfig:
-        return without_hydra(loader.load_sweep_config(config, overrides))
-
-    _check_read(plan["jobs"], composed)
     for overrides in plan["jobs"]:
         try:
-            parse_config(composed(overrides))
+            parse_config(_composed(config, overrides))
             return
         except UserError as error:
             first = first or error
@@ -114,12 +108,24 @@ def check(config: DictConfig, plan: dict[str, Any]) -> None:
         raise first
 
 
-def _check_read(jobs: Sequence[list[str]], composed: Callable[[list[str]], DictConfig]) -> None:
-    """That each key that is given is read by one job at least; a mistake in one is said by `check`."""
+def _composed(config: DictConfig, overrides: list[str]) -> DictConfig:
+    """A job's config."""
+    return without_hydra(GlobalHydra.instance().config_loader().load_sweep_config(config, overrides))
+
+
+def check_read(config: DictConfig, plan: dict[str, Any]) -> None:
+    """That each key that is given is read by one job at least; a mistake in one is said by `check`.
+
+    Raises:
+        UserError: nothing reads it.
+    """
+    if plan["jobs"] is None:
+        check_search_read(config)
+        return
     nowhere: dict[str, str] | None = None
-    for overrides in jobs:
+    for overrides in plan["jobs"]:
         try:
-            found = unread(overrides, composed(overrides))
+            found = unread(overrides, _composed(config, overrides))
         except (HydraException, MissingConfigException, OmegaConfBaseException):
             return
         by_key = {given.lstrip("+").partition("=")[0]: words for given, words in found.items()}
@@ -142,9 +148,11 @@ def begin(config: DictConfig, command: Sequence[str]) -> Path:
     try:
         plan = planned(config, command)
         check(config, plan)
+        stored, begun = read_plan(root), any(root.glob("**/config.yaml"))
+        if stored is None or not begun:  # one that has begun may have keys of before
+            check_read(config, plan)
     except HydraException as error:
         raise hydra_sentence(error) from None
-    stored, begun = read_plan(root), any(root.glob("**/config.yaml"))
     if stored is None and begun:
         raise UserError(f"hydra.sweep.dir={root} already holds runs, but no {SWEEP}; choose another directory")
     if stored is not None and any(stored.get(key) != plan[key] for key in ("overrides", "hydra")):

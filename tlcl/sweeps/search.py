@@ -1,6 +1,5 @@
 """What a sweep's launcher and a search are given: mistakes that Hydra's plugins would answer with a traceback."""
 
-from collections.abc import Iterable
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, RangeSweep
@@ -54,11 +53,9 @@ def check_search(config: DictConfig) -> None:
             "leave it out"
         )
     given, params = list(config.hydra.overrides.task), sweeper.get("params") or {}
-    searched = _searched([*(f"{key}={value}" for key, value in params.items()), *given])
-    job = without_hydra(config)
-    check_unread(given, job, searched)
+    _searched(config)
     try:
-        base = parse_config(job)
+        base = parse_config(without_hydra(config))
     except UserError as error:
         if any(key in str(error) for key in [*settings_of(given), *params]):
             return  # a key whose values the search proposes
@@ -72,12 +69,23 @@ def check_search(config: DictConfig) -> None:
         )
 
 
-def _searched(proposed: Iterable[str]) -> list[str]:
+def check_search_read(config: DictConfig) -> None:
+    """That something reads each key that is given to a search, whatever it proposes.
+
+    Raises:
+        UserError: nothing does.
+    """
+    check_unread(list(config.hydra.overrides.task), without_hydra(config), _searched(config))
+
+
+def _searched(config: DictConfig) -> list[str]:
     """The keys that have several values.
 
     Raises:
         UserError: one has none between its ends.
     """
+    params = config.hydra.sweeper.get("params") or {}
+    proposed = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
     parser, keys = OverridesParser.create(), list[str]()
     for text in proposed:
         override = parser.parse_override(text)

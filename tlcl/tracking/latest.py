@@ -7,6 +7,7 @@ The newest is the one that began last, by the time at which its `environment.jso
 import os
 import sys
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from tlcl.errors import UserError
@@ -14,6 +15,7 @@ from tlcl.models.weights import RUN_MODEL
 from tlcl.tracking.finished_run import FinishedRun
 
 LATEST, RUNS, BEGUN = "latest", "runs", "environment.json"
+FOLDERS = 1_000  # that a sentence may take a look into
 
 
 def finished_directory(given: Path) -> Path:
@@ -45,12 +47,22 @@ def _newest(given: Path, none: str, wanted: Callable[[Path], bool]) -> Path:
     return path
 
 
-def _outermost(root: Path, wanted: Callable[[Path], bool]) -> Iterator[Path]:
-    """What began below `root` and is wanted; within such a directory nothing else is looked for."""
-    for folder, folders, files in os.walk(root):
+def _outermost(root: Path, wanted: Callable[[Path], bool], most: int | None = None) -> Iterator[Path]:
+    """What began below `root` and is wanted; within such a directory nothing else is looked for.
+
+    Args:
+        most: how many folders are looked into; None: all.
+    """
+    for folder, folders, files in islice(os.walk(root), most):
+        folders.sort()
         if BEGUN in files and wanted(Path(folder)):
             folders.clear()
             yield Path(folder)
+
+
+def run_below(folder: Path) -> Path | None:
+    """A finished run with a model in a folder of many, such as a sweep; None: not in the first `FOLDERS`."""
+    return next((path for path in _outermost(folder, _has_model, FOLDERS) if path != folder), None)
 
 
 def _has_model(path: Path) -> bool:

@@ -51,10 +51,13 @@ def value_name(key: str, value: Value, rows: Sequence[Row]) -> str:
 
 
 def _everything(depth: Value, rows: Sequence[Row]) -> bool:
-    """Whether the finished runs of this depth trained every block of their networks."""
+    """Whether the finished runs of this depth thawed every block of their networks."""
     summaries = [job.summary for row in rows if row.settings[DEPTH] == depth for job in row.jobs]
-    trained = [summary["trained_blocks"] == summary["blocks"] for summary in summaries if summary.get("blocks")]
-    return bool(trained) and all(trained)
+    thawed = [
+        summary.get("thawed_blocks", summary["trained_blocks"]) == summary["blocks"]
+        for summary in summaries if summary.get("blocks")
+    ]  # fmt: skip
+    return bool(thawed) and all(thawed)
 
 
 def logarithmic(values: Sequence[Value]) -> bool:
