@@ -17,6 +17,7 @@ from tlcl.config.compose import check_quotes, check_useless, composed_config
 from tlcl.config.parse import parse_config
 from tlcl.config.ranges import bound, check_value, limits
 from tlcl.config.schema import Config, WandbConfig, conf_dir
+from tlcl.config.unread import unread
 from tlcl.errors import UserError
 from tlcl.models.efficientnet_lite0 import EfficientNetLite0Config
 
@@ -415,7 +416,9 @@ def test_what_chooses_an_epoch_is_for_fine_tuning_alone(experiment: str) -> None
         (["+experiment=continual_digits", "method=ranpac", "+optim.block_lr.layer4=0.1"],
          "optim.block_lr.layer4=0.1 is of methods that train"),
         (["+experiment=continual_digits", "method=ncm", "optim={lr:0.1}"],
-         "optim={lr:0.1} is of methods that train"),
+         "optim.lr=0.1 is of methods that train"),
+        (["+experiment=own_images", "data.train=x", "thaw=head_only", "optim= {head:fitted,lr:0.1}"],
+         "optim.lr=0.1 is of a training"),
         (["+experiment=continual_digits", "method=ncm", "data.crop_padding=3"],
          "data.crop_padding=3 is of methods"),
         (["+experiment=own_images", "data.train=x", "thaw=head_only", "trainer.epochs=9"],
@@ -447,6 +450,8 @@ def test_a_key_that_nothing_reads_is_refused(given: list[str], sentence: str) ->
         ["+experiment=continual_digits", "method=ncm", "data.crop_padding=0", "data.flip=false"],
         ["+experiment=own_images", "data.train=x", "thaw=head_only", "optim.head=new", "trainer.epochs=9"],
         ["+experiment=own_images", "data.train=x", "thaw.depth=1", "trainer.epochs=9"],
+        ["data=digits", "thaw=by_events", "optim.head=lp_ft", "trainer.epochs=2"],
+        ["data=digits", "thaw=head_only", "optim.head=fitted", "trainer={patience:null}"],
         ["optim.name=sgd", "optim.momentum=0.5"], ["+experiment=how_deep", "data.train=x", "trainer.log_every=1"],
         ["+experiment=adapt_compare", "optim.momentum=0.8", "compare.methods=[source_only,'dann optim.name=sgd']"],
         ["+experiment=adapt_digits", "adaptation=dsn", "adaptation.hidden=9"],
@@ -456,6 +461,13 @@ def test_a_key_that_nothing_reads_is_refused(given: list[str], sentence: str) ->
 )  # fmt: skip
 def test_a_key_that_is_read_is_not(given: list[str]) -> None:
     composed_config(given)
+
+
+def test_what_a_searched_milestone_lets_train_is_read() -> None:
+    given = ["data=digits", "thaw=milestones", "+thaw.0=0", "optim.head=lp_ft"]
+    arguments, composed = [*given, "trainer.epochs=8"], composed_config(given)
+    assert list(unread(arguments, composed)) == ["trainer.epochs=8"]
+    assert unread(arguments, composed, ["thaw.5"]) == {}
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,7 @@ def test_inside_the_program_too() -> None:
         ("x: {_target_: os.system}\n", "x._target_=os.system"),
         ("!!python/object/apply:os.mkdir [ran]\n", "is damaged"),
         ("name: [\n", "is damaged"),
+        ("5\n", "it must map keys to values"),
         ("- 1\n", "must map keys to values"),
         ("name: run-" + KEY + "\n", "WANDB_API_KEY"),
     ],

@@ -26,7 +26,7 @@ class Unread:
 
     Attributes:
         keys: with all that is below them.
-        decided: keys whose values decide it.
+        decided: keys whose values, or those of keys below them, decide it.
     """
 
     keys: tuple[str, ...]
@@ -67,12 +67,14 @@ def _fitted_head_alone(composed: DictConfig) -> bool:
 
 
 def _thaws_the_head_alone(thaw: Mapping[Any, Any]) -> bool:
+    if thaw.get("patience") is not None:  # blocks thaw by events
+        return False
     if thaw.get("blocks") is not None:
         said = [thaw["blocks"]]
     elif thaw.get("depth") is not None:
         said = [thaw["depth"]]
     else:
-        said = [value for key, value in thaw.items() if key not in THAW_KEYS]
+        said = [value for key, value in thaw.items() if key not in THAW_KEYS and value is not None]
     return bool(said) and all(one in (0, "0", "head", ["head"], []) for one in said)
 
 
@@ -100,7 +102,7 @@ UNREAD = (
         HEAD_ALONE,
         _fitted_head_alone,
         "is of a training; optim.head fits the head in closed form, and thaw lets nothing train besides",
-        ("optim.head", "thaw", "thaw.depth", "thaw.blocks"),
+        ("optim.head", "thaw"),
     ),
     Unread(
         ("trainer.monitor",),
@@ -147,22 +149,25 @@ UNREAD = (
 )
 
 
-def _keys_of(argument: str) -> set[str]:
-    """What an argument gives, with all above: `optim.block_lr.layer4`, `optim.block_lr` and `optim`."""
+def _given(argument: str) -> list[tuple[str, str]]:
+    """The keys that an argument gives values other than null, with those: of a mapping the keys in it."""
     key, _, value = argument.lstrip("+").partition("=")
-    given = [key]
-    if value.startswith("{"):
-        inside = OverridesParser.create().parse_override(argument).value()
-        given += _inside(key, inside) if isinstance(inside, dict) else []
-    parts = [one.split(".") for one in given]
-    return {".".join(one[:count]) for one in parts for count in range(1, len(one) + 1)}
+    if value.lstrip().startswith("{"):
+        mapping = OverridesParser.create().parse_override(argument).value()
+        return [(name, text) for name, text in _inside(key, mapping) if text != "None"]
+    return [] if value in ("", "null") else [(key, value)]
 
 
-def _inside(key: str, value: Any) -> list[str]:
-    """The keys below `key` of a value that is a mapping."""
+def _inside(key: str, value: Any) -> list[tuple[str, str]]:
+    """The keys at the ends of a mapping."""
     if not isinstance(value, dict):
-        return [key]
-    return [name for inner, one in value.items() for name in _inside(f"{key}.{inner}", one)]
+        return [(key, str(value))]
+    return [end for inner, one in value.items() for end in _inside(f"{key}.{inner}", one)]
+
+
+def _below(key: str, keys: Collection[str]) -> bool:
+    """Whether it is one of the keys, or below one."""
+    return any(key == one or key.startswith(f"{one}.") for one in keys)
 
 
 def unread(arguments: Sequence[str], composed: DictConfig, searched: Collection[str] = ()) -> dict[str, str]:
@@ -173,14 +178,14 @@ def unread(arguments: Sequence[str], composed: DictConfig, searched: Collection[
     """
     found: dict[str, str] = {}
     for argument in arguments:
-        key, _, value = argument.lstrip("+").partition("=")
-        if argument.startswith(("-", "~")) or value in ("", "null"):
+        if argument.startswith(("-", "~")):
             continue
-        keys = _keys_of(argument)
-        for one in UNREAD:
-            if keys & set(one.keys) and not set(one.decided) & set(searched) and one.beside(composed):
-                given = value if len(value) < SHORT else shown(value)
-                found.setdefault(argument, f"{key}={given} {one.why}; leave it out")
+        for key, value in _given(argument):
+            for one in UNREAD:
+                decided = any(_below(name, one.decided) for name in searched)
+                if _below(key, one.keys) and not decided and one.beside(composed):
+                    given = value if len(value) < SHORT else shown(value)
+                    found.setdefault(argument, f"{key}={given} {one.why}; leave it out")
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import ListConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from tlcl.config.flags import preset_flags
 from tlcl.config.registry import GROUPS
@@ -49,8 +49,8 @@ def key_of(word: str) -> str:
 def _with_changes(root: Path, group: str, name: str) -> str:
     """How `compare.methods` names a run's own: `er buffer_size=90`, whatever of it is not the group's file's."""
     file = conf_dir() / group / f"{name}.yaml"
-    preset = OmegaConf.load(file) if file.is_file() else OmegaConf.create()
-    own = FinishedRun(root).setting(group) or {}
+    preset: Any = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else {}
+    own: Any = OmegaConf.to_container(FinishedRun(root).setting(group) or OmegaConf.create())
     changes = [
         f"{key}={_written(value)}" for key, value in own.items()
         if key not in ("name", "validator") and (key not in preset or preset[key] != value)
@@ -60,7 +60,7 @@ def _with_changes(root: Path, group: str, name: str) -> str:
 
 def _written(value: Any) -> str:
     """A value as `compare.methods` reads it, without blanks."""
-    if isinstance(value, ListConfig):
+    if isinstance(value, list):
         return f"[{','.join(map(_written, value))}]"
     return json.dumps(value) if value is None or isinstance(value, bool) else "".join(str(value).split())
 

@@ -226,6 +226,6 @@ def write_how_deep_report(root: Path) -> Path:
         }
     else:
         whole = [line for line in read_lines(root / RACED) if line.get("share") == 1]
-        context["done"] = Counter(line["setting"] for line in whole)
+        context["done"] = Counter(str(line.get("setting")) for line in whole)
         context["commands"] = resume_commands(recorded_path(run))
     return render_page(root, "how_deep.html.j2", context)

@@ -56,6 +56,8 @@ def read_yaml(path: Path) -> DictConfig:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise ValueError("it has YAML aliases, which no record has")
         config = OmegaConf.create(text)
+    except AssertionError:  # a number or a word
+        config = None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:

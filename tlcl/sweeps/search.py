@@ -1,6 +1,5 @@
 """What a sweep's launcher and a search are given: mistakes that Hydra's plugins would answer with a traceback."""
 
-
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 from omegaconf import DictConfig, OmegaConf, open_dict
