@@ -33,7 +33,7 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 def complaints(cells: list[NotebookNode]) -> list[str]:
     """Lines on standard error, but for the warning that notebook 4 provokes."""
     texts = [output.text for cell in cells for output in cell.outputs if output.get("name") == "stderr"]
-    return [line for text in texts for line in text.splitlines() if line != "left out 1 unreadable files of shapes"]
+    return [line for text in texts for line in text.splitlines() if line != "left out 1 unreadable file of shapes"]
 
 
 def test_there_are_four_in_pairs() -> None:
