@@ -62,9 +62,9 @@ DRAWN: dict[str, Any] = {"crop_padding": 0, "crop_area": None, "colour": 0.0}
 NOTHING = {"crop_padding": "0", "crop_area": "null", "colour": "0"}
 
 
-def closed_form(config: Config) -> bool:
-    """Whether the method of a continual run has no gradient steps."""
-    return config.method is not None and bool(GROUPS["method"][config.method.name].thing.closed_form)
+def closed_form(method: str) -> bool:
+    """Whether a method of continual learning, by its name, has no gradient steps."""
+    return bool(GROUPS["method"][method].thing.closed_form)
 
 
 def check_cache(config: Config) -> None:
@@ -74,7 +74,8 @@ def check_cache(config: Config) -> None:
     if data.cache_prefix not in ("ram", "disk"):
         return
     always = data.crop_head or config.schedule.trainable(0) != {"head"}
-    if drawn and data.cached_views is None and always and not closed_form(config):
+    stepless = config.method is not None and closed_form(config.method.name)
+    if drawn and data.cached_views is None and always and not stepless:
         key = drawn[0]
         raise UserError(
             f"data.cache_prefix={data.cache_prefix} cannot hold what data.{key}={getattr(data, key)} draws anew in "

@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from tlcl.config.registry import GROUPS
-from tlcl.config.rules import DRAWN, FINETUNING_ONLY
+from tlcl.config.rules import DRAWN, FINETUNING_ONLY, closed_form
 from tlcl.config.thaw import THAW_KEYS
 from tlcl.errors import UserError
 from tlcl.system.text import shown
@@ -57,7 +57,7 @@ def _draws_nothing(composed: DictConfig) -> bool:
 def _closed_form(composed: DictConfig) -> bool:
     """Whether the one method of a stream of tasks has no gradient steps."""
     name = OmegaConf.select(composed, "method.name")
-    return name in GROUPS["method"] and bool(getattr(GROUPS["method"][name].thing, "closed_form", False))
+    return name in GROUPS["method"] and closed_form(name)
 
 
 def _fitted_head_alone(composed: DictConfig) -> bool:
@@ -153,15 +153,14 @@ def _given(argument: str) -> list[tuple[str, str]]:
     """The keys that an argument gives values other than null, with those: of a mapping the keys in it."""
     key, _, value = argument.lstrip("+").partition("=")
     if value.lstrip().startswith("{"):
-        mapping = OverridesParser.create().parse_override(argument).value()
-        return [(name, text) for name, text in _inside(key, mapping) if text != "None"]
+        return _inside(key, OverridesParser.create().parse_override(argument).value())
     return [] if value in ("", "null") else [(key, value)]
 
 
 def _inside(key: str, value: Any) -> list[tuple[str, str]]:
-    """The keys at the ends of a mapping."""
+    """The keys at the ends of a mapping that are not null."""
     if not isinstance(value, dict):
-        return [(key, str(value))]
+        return [] if value is None else [(key, str(value))]
     return [end for inner, one in value.items() for end in _inside(f"{key}.{inner}", one)]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tlcl.quoting import typed
+from tlcl.reports.tested_blocks import thawed_blocks
 from tlcl.statistics.accuracy import accuracy_interval
 from tlcl.tracking.finished_run import FinishedRun
 
@@ -45,8 +46,7 @@ def next_step(summary: Mapping[str, Any]) -> str:
     if high - low > 0.1:
         return "more test images: the interval is wider than 10 points"
     if deeper.get("kept"):
-        thawed = summary.get("thawed_blocks", summary["trained_blocks"])  # runs of before have these alone
-        more = len(thawed)  # the head is one of them
+        more = len(thawed_blocks(summary))  # the head is one of them
         wider = f"thaw more (thaw.depth={more}), or " if more < len(summary.get("blocks", [])) else ""
         return f"{wider}add labelled images: the deeper model was worth it"
     if summary["test_acc"] >= 0.98:

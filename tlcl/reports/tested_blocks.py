@@ -13,6 +13,12 @@ def blocks_not_in_checkpoint(summary: Mapping[str, Any], metrics: Sequence[Mappi
     return [block for block in metrics[-1]["trainable"] if block not in learnt]
 
 
+def thawed_blocks(summary: Mapping[str, Any]) -> list[str]:
+    """Those that were thawed, whether something in them could learn or not; runs of before recorded one list."""
+    blocks: list[str] = summary.get("thawed_blocks", summary["trained_blocks"])
+    return blocks
+
+
 def of_tested_weights(summary: dict[str, Any], metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The summary with those `trained_blocks` alone that were trained when the tested weights were kept."""
     late = blocks_not_in_checkpoint(summary, metrics)

@@ -52,7 +52,7 @@ def check_search(config: DictConfig) -> None:
             "leave it out"
         )
     given, params = list(config.hydra.overrides.task), sweeper.get("params") or {}
-    _searched(config)
+    _searched(config)  # says which range is empty
     try:
         base = parse_config(without_hydra(config))
     except UserError as error:

@@ -24,6 +24,7 @@ from tlcl.reports.plots.style import (
 )
 from tlcl.reports.tables.spread import mean_std
 from tlcl.reports.tables.sweep import Row, best_of_each, chosen, is_number, numeric, values_of
+from tlcl.reports.tested_blocks import thawed_blocks
 from tlcl.system.figures import percent, points
 from tlcl.tracking.sweep_records import Value, described, shortened
 
@@ -53,10 +54,7 @@ def value_name(key: str, value: Value, rows: Sequence[Row]) -> str:
 def _everything(depth: Value, rows: Sequence[Row]) -> bool:
     """Whether the finished runs of this depth thawed every block of their networks."""
     summaries = [job.summary for row in rows if row.settings[DEPTH] == depth for job in row.jobs]
-    thawed = [
-        summary.get("thawed_blocks", summary["trained_blocks"]) == summary["blocks"]
-        for summary in summaries if summary.get("blocks")
-    ]  # fmt: skip
+    thawed = [thawed_blocks(summary) == summary["blocks"] for summary in summaries if summary.get("blocks")]
     return bool(thawed) and all(thawed)
 
 
